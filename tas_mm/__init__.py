@@ -1,0 +1,29 @@
+"""tas_mm: distil any teacher into any student through a hybrid assistant (TAS, arXiv 2410.12342).
+
+Importing the package adapts the OpenMMLab stack where it has to, registers every component under the scope ``tas_mm``
+(``type='tas_mm.TAS'``), and makes the shipped configs reachable (``_base_ = 'tas_mm::tas/swin_to_r18.py'``).
+"""
+
+import sys
+
+from .version import __version__
+
+try:
+    from . import compat
+
+    compat.adapt()
+
+    from mmengine.config.utils import MODULE2PACKAGE
+
+    from . import datasets, engine, models, registry  # noqa: F401
+
+    MODULE2PACKAGE.setdefault('tas_mm', 'tas_mm')
+except Exception as error:
+    # The doctor lives in this package and must still be able to say what is wrong.
+    if 'tas_mm.doctor' not in sys.orig_argv:
+        raise ImportError(
+            f'tas_mm cannot start: {type(error).__name__}: {error}\n'
+            'Run `python -m tas_mm.doctor` to see what is missing or broken, and the remedy.'
+        ) from error
+
+__all__ = ['__version__']

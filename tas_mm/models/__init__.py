@@ -1,0 +1,22 @@
+"""Algorithm, distiller, connectors, losses and stage views."""
+
+from .algorithms import TAS
+from .connectors import ConvProjector, HybridAssistant, L2GProjector, LinearProjector
+from .distillers import TASDistiller
+from .losses import InfoNCELoss, OFALoss
+from .stages import Knowledge, StagedClassifier, stage_view, view_of
+
+__all__ = [
+    'TAS',
+    'ConvProjector',
+    'HybridAssistant',
+    'InfoNCELoss',
+    'Knowledge',
+    'L2GProjector',
+    'LinearProjector',
+    'OFALoss',
+    'StagedClassifier',
+    'TASDistiller',
+    'stage_view',
+    'view_of',
+]

@@ -1,0 +1,3 @@
+from .tas import TAS
+
+__all__ = ['TAS']

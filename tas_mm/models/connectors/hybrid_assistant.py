@@ -1,0 +1,124 @@
+"""The hybrid assistant: early stages of one network, late stages of the other, and one small projector between them.
+
+Source: TAS, arXiv 2410.12342, Sec. 3:
+
+    p_A(x) = head_late . stage4_late . projector . stage3_early . stage2_early . stage1_early (x)
+
+Local features come first and global mixing last, whichever side is the CNN. The modules are those of teacher and student
+themselves, not copies. The early stages have run already, with their own network: the assistant starts from their
+recorded output.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mmrazor.models.architectures.connectors.base_connector import BaseConnector
+
+from tas_mm.registry import MODELS
+
+from ..stages import Knowledge, StagedClassifier
+
+ROLES = ('student', 'teacher')
+
+
+def early_role(student: StagedClassifier, teacher: StagedClassifier) -> str:
+    """Which network gives the early part: the teacher only if it alone is a CNN (method of the paper)."""
+    return 'teacher' if teacher.family == 'cnn' and student.family != 'cnn' else 'student'
+
+
+def projector_type(early: StagedClassifier, late: StagedClassifier) -> str:
+    """The projector for a pair: L2G from a CNN to attention or MLP (the paper's); the others are our choice."""
+    if late.family == 'cnn':
+        return 'tas_mm.ConvProjector'
+    return 'tas_mm.L2GProjector' if early.family == 'cnn' else 'tas_mm.LinearProjector'
+
+
+@MODELS.register_module()
+class HybridAssistant(BaseConnector):
+    """Connector from the recorded output of the last early stage to the assistant's knowledge.
+
+    It holds views of teacher and student, which are no modules: its parameters and its state dict are the projector's
+    alone.
+
+    Args:
+        early (str, optional): ``'student'`` or ``'teacher'``, the network of the early stages. Defaults to None: chosen
+            by the pair's families.
+        early_stages (int): How many stages the early network gives, 1 to 4. Defaults to 3, the paper's best.
+        late_stages (int): How many the late network gives before its head, 0 to 3; 0 is the paper's ablation B.
+            Defaults to 1.
+        projector (dict, optional): Config of the projector; without ``type`` it keeps the type that suits the pair.
+            Defaults to None.
+
+    Raises:
+        ValueError: If a value is none of those named above.
+    """
+
+    def __init__(
+        self, early: str | None = None, early_stages: int = 3, late_stages: int = 1, projector: dict | None = None
+    ) -> None:
+        super().__init__()
+        for name, value, valid in (
+            ('early', early, (None, *ROLES)),
+            ('early_stages', early_stages, (1, 2, 3, 4)),
+            ('late_stages', late_stages, (0, 1, 2, 3)),
+        ):
+            if value not in valid:
+                raise ValueError(
+                    f'model.distiller.assistant.{name}={value!r}, but valid are {", ".join(map(repr, valid))}'
+                )
+        self.early_role = early
+        self.early_stages = early_stages
+        self.late_stages = late_stages
+        self.projector_cfg = dict(projector or {})
+
+    def bind(self, student: StagedClassifier, teacher: StagedClassifier) -> None:
+        """Bind the assistant to the two networks and build the projector that fits between them."""
+        views = dict(student=student, teacher=teacher)
+        self.early_role = self.early_role or early_role(student, teacher)
+        self.late_role = 'teacher' if self.early_role == 'student' else 'student'
+        self.early, self.late = views[self.early_role], views[self.late_role]
+        given = self.early.stages[self.early_stages - 1]
+        wanted = self.late.stages[self.start - 2]
+        self.projector_cfg.setdefault('type', projector_type(self.early, self.late))
+        self.projector = MODELS.build(
+            dict(
+                self.projector_cfg,
+                in_channels=given.channels,
+                out_channels=wanted.channels,
+                in_grid=given.grid,
+                out_grid=wanted.grid,
+            )
+        )
+
+    @property
+    def start(self) -> int:
+        """Number of the first late stage; 5 if there is none."""
+        return 5 - self.late_stages
+
+    @property
+    def recorder(self) -> str:
+        """Name of the recorder, on the early network's side, that the assistant starts from."""
+        return f'stage{self.early_stages}'
+
+    @property
+    def parts(self) -> list[tuple[str, list[str]]]:
+        """What it is made of, in order: the role that owns a part, and its module names."""
+        late = [stage.source for stage in self.late.stages[self.start - 1 :]]
+        return [
+            (self.early_role, [stage.source for stage in self.early.stages[: self.early_stages]]),
+            ('projector', [type(self.projector).__name__]),
+            (self.late_role, [*late, self.late.classifier]),
+        ]
+
+    def forward_train(self, feature: Any) -> Knowledge:
+        """Run projector, late stages and head.
+
+        Args:
+            feature: Recorded output of the last early stage, in the early network's native form.
+
+        Returns:
+            Knowledge: The assistant's pooled feature ``(B, C_late)`` and logits ``(B, num_classes)``.
+        """
+        x = self.projector(self.early.to_map(feature, self.early_stages))
+        return self.late.tail(self.late.from_map(x, self.start - 1), self.start)

@@ -1,0 +1,135 @@
+"""The projector between the early and the late part of the assistant: the only new parameters in it.
+
+Source: TAS, arXiv 2410.12342: the local-to-global projector (L2G) is a patch embedding and one Swin block. The two for
+homogeneous pairs are our choice, the paper being silent. All take and give maps ``(B, C, H, W)``, and always give the
+grid they were built for, so the late part gets the number of tokens that it was made for.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from mmcv.cnn import ConvModule, build_norm_layer
+from mmengine.model import BaseModule, ModuleList
+from mmpretrain.models.backbones.swin_transformer import SwinBlock
+from torch import Tensor, nn
+
+from tas_mm.registry import MODELS
+
+Grid = tuple[int, int]
+LINEAR_INIT = [
+    dict(type='TruncNormal', layer=['Conv2d', 'Linear'], std=0.02, bias=0.0),
+    dict(type='Constant', layer='LayerNorm', val=1.0, bias=0.0),
+]
+
+
+def patch_of(in_grid: Grid, out_grid: Grid) -> Grid:
+    """Height and width, in cells of the input, of what becomes one cell of the output; at least 1."""
+    return max(1, in_grid[0] // out_grid[0]), max(1, in_grid[1] // out_grid[1])
+
+
+def fit(x: Tensor, grid: Grid) -> Tensor:
+    """Resize a map to a grid where it does not have it already (grids that do not divide, images of another size)."""
+    return x if x.shape[-2:] == grid else F.interpolate(x, grid, mode='bilinear', align_corners=False)
+
+
+@MODELS.register_module()
+class L2GProjector(BaseModule):
+    """Local to global: a patch embedding, then Swin blocks that let every window see itself.
+
+    Args:
+        in_channels (int): Width of the early part's output.
+        out_channels (int): Width that the late part expects.
+        in_grid (tuple): Height and width of the early part's output.
+        out_grid (tuple): Height and width that the late part expects.
+        num_blocks (int): Swin blocks, every second one shifted; 0 leaves out the attention (the paper's ablation A).
+            Defaults to 1, the paper's.
+        window_size (int): Window of their attention, at most the grid. Defaults to 7.
+        head_dim (int): Width of an attention head, at most. Defaults to 32, Swin's.
+        ffn_ratio (float): Width of their MLP over ``out_channels``. Defaults to 4.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        in_grid: Grid,
+        out_grid: Grid,
+        num_blocks: int = 1,
+        window_size: int = 7,
+        head_dim: int = 32,
+        ffn_ratio: float = 4.0,
+    ) -> None:
+        super().__init__(init_cfg=LINEAR_INIT)
+        self.out_grid = out_grid
+        patch = patch_of(in_grid, out_grid)
+        self.embed = nn.Conv2d(in_channels, out_channels, patch, patch)
+        self.norm = build_norm_layer(dict(type='LN'), out_channels)[1]
+        heads = max(1, out_channels // head_dim)
+        while out_channels % heads:
+            heads -= 1
+        self.blocks = ModuleList(
+            SwinBlock(out_channels, heads, min(window_size, *out_grid), shift=i % 2 == 1, ffn_ratio=ffn_ratio)
+            for i in range(num_blocks)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, in_channels, *in_grid)`` to ``(B, out_channels, *out_grid)``."""
+        x = fit(self.embed(x), self.out_grid)
+        x = self.norm(x.flatten(2).transpose(1, 2))  # BxNxC
+        for block in self.blocks:
+            x = block(x, self.out_grid)
+        return x.transpose(1, 2).unflatten(2, self.out_grid)
+
+
+@MODELS.register_module()
+class ConvProjector(BaseModule):
+    """Local to local (CNN to CNN): a 1x1 convolution, strided 3x3 where the grid shrinks, and batch norm.
+
+    Args:
+        in_channels (int): Width of the early part's output.
+        out_channels (int): Width that the late part expects.
+        in_grid (tuple): Height and width of the early part's output.
+        out_grid (tuple): Height and width that the late part expects.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, in_grid: Grid, out_grid: Grid) -> None:
+        super().__init__()
+        self.out_grid = out_grid
+        stride = patch_of(in_grid, out_grid)
+        kernel = tuple(1 if s == 1 else s + 1 for s in stride)
+        self.conv = ConvModule(
+            in_channels,
+            out_channels,
+            kernel,
+            stride,
+            padding=tuple(k // 2 for k in kernel),
+            norm_cfg=dict(type='BN'),
+            act_cfg=None,
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, in_channels, *in_grid)`` to ``(B, out_channels, *out_grid)``."""
+        return fit(self.conv(x), self.out_grid)
+
+
+@MODELS.register_module()
+class LinearProjector(BaseModule):
+    """Global to global (attention or MLP to attention or MLP): tokens averaged onto the new grid, then a linear layer.
+
+    Args:
+        in_channels (int): Width of the early part's output.
+        out_channels (int): Width that the late part expects.
+        in_grid (tuple): Height and width of the early part's output; not used, any will do.
+        out_grid (tuple): Height and width that the late part expects.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, in_grid: Grid, out_grid: Grid) -> None:
+        super().__init__(init_cfg=LINEAR_INIT)
+        self.out_grid = out_grid
+        self.linear = nn.Linear(in_channels, out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, in_channels, *in_grid)`` to ``(B, out_channels, *out_grid)``."""
+        if x.shape[-2:] != self.out_grid:
+            x = F.adaptive_avg_pool2d(x, self.out_grid)
+        return self.linear(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)

@@ -1,0 +1,3 @@
+from .tas_distiller import TASDistiller
+
+__all__ = ['TASDistiller']

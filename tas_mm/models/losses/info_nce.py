@@ -1,0 +1,110 @@
+"""The spatial-agnostic InfoNCE loss between pooled features.
+
+Source: TAS, arXiv 2410.12342: the feature of one image in the learner must find the feature of the same image in the
+target among those of the whole batch; features are pooled first, since pixels of a CNN and tokens of a transformer do not
+correspond; the temperature is learned, as in CLIP. The linear layer between different widths is our choice.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from mmengine import dist
+from torch import Tensor, nn
+
+from tas_mm.registry import MODELS
+
+from .utils import exact
+
+
+@MODELS.register_module()
+class InfoNCELoss(nn.Module):
+    r"""Contrast of pooled features, with in-batch negatives and a learned temperature.
+
+    With :math:`a` the learner's features (after the linear layer, if any), :math:`b` the target's, both L2-normalised:
+
+    .. math:: L = -\frac{1}{B} \sum_i \log \frac{\exp(s\, a_i \cdot b_i)}{\sum_j \exp(s\, a_i \cdot b_j)},
+        \quad s = \exp(\mathtt{log\_scale}) \le \mathtt{max\_scale}
+
+    Under distributed training the negatives are those of all processes. The target carries no gradient, so each process
+    needs only its own rows, and the average over processes that DDP takes of the gradients is that of the whole batch.
+
+    ``log_scale`` must have no weight decay: ``paramwise_cfg=dict(custom_keys=dict(log_scale=dict(decay_mult=0)))``, as
+    in every shipped schedule.
+
+    Args:
+        learner_dim (int, optional): Width of ``feat_S``. :class:`TASDistiller` fills it in. Defaults to None.
+        target_dim (int, optional): Width of ``feat_T``. Where it differs from ``learner_dim`` a linear layer maps the
+            learner to it. Defaults to None.
+        temperature (float): Initial temperature, ``1 / s``. Defaults to 0.07.
+        learnable (bool): Whether the temperature is learned. Defaults to True.
+        max_scale (float): Upper limit of ``s``. Defaults to 100.
+        gather (bool): Whether negatives come from all processes. Defaults to True.
+        loss_weight (float): Factor on the result. Defaults to 1.0.
+        detach_target (bool): Whether ``feat_T`` gets no gradient. Defaults to True.
+
+    Raises:
+        ValueError: If the temperature lies below ``1 / max_scale`` or only one of the two widths is given.
+    """
+
+    def __init__(
+        self,
+        learner_dim: int | None = None,
+        target_dim: int | None = None,
+        temperature: float = 0.07,
+        learnable: bool = True,
+        max_scale: float = 100.0,
+        gather: bool = True,
+        loss_weight: float = 1.0,
+        detach_target: bool = True,
+    ) -> None:
+        super().__init__()
+        if temperature < 1 / max_scale:
+            raise ValueError(f'InfoNCELoss: temperature={temperature}, but it must be at least {1 / max_scale:g}')
+        if (learner_dim is None) != (target_dim is None):
+            raise ValueError(f'InfoNCELoss: give both widths or neither, not {learner_dim=} with {target_dim=}')
+        self.projection = nn.Identity() if learner_dim == target_dim else nn.Linear(learner_dim, target_dim)
+        self.log_scale = nn.Parameter(torch.tensor(-math.log(temperature)), requires_grad=learnable)
+        self.max_log_scale = math.log(max_scale)
+        self.gather = gather
+        self.loss_weight = loss_weight
+        self.detach_target = detach_target
+
+    def forward(self, feat_S: Tensor, feat_T: Tensor) -> Tensor:
+        """Compute the loss.
+
+        Args:
+            feat_S (Tensor): Pooled features of the learner, ``(B, C_S)``.
+            feat_T (Tensor): Pooled features of the target, ``(B, C_T)``.
+
+        Returns:
+            Tensor: A scalar in ``[0, log(number of samples) + 2 s]``.
+
+        Raises:
+            ValueError: If the widths differ and no linear layer was asked for.
+        """
+        if self.detach_target:
+            feat_T = feat_T.detach()
+        # Clamped in place: a clamp inside the graph would leave the parameter stuck beyond the limit.
+        with torch.no_grad():
+            self.log_scale.clamp_(max=self.max_log_scale)
+        with torch.autocast(feat_S.device.type, enabled=False):
+            a = self.projection(exact(feat_S))  # BxC_T
+            b = exact(feat_T)  # BxC_T
+            if a.shape != b.shape:
+                raise ValueError(
+                    f'InfoNCELoss: features of shape {tuple(feat_S.shape)} and {tuple(feat_T.shape)} do not compare; '
+                    f'set learner_dim={feat_S.size(-1)}, target_dim={feat_T.size(-1)}'
+                )
+            a, b = F.normalize(a, dim=1), F.normalize(b, dim=1)
+            first = 0  # position of this process's samples among those of all
+            if self.gather and dist.is_distributed():
+                b_all = dist.all_gather(b)
+                b_all[dist.get_rank()] = b
+                first = dist.get_rank() * len(b)
+                b = torch.cat(b_all)
+            similarity = self.log_scale.exp() * a @ b.T  # BxB, or Bx(B * processes)
+            loss = F.cross_entropy(similarity, torch.arange(len(a), device=a.device) + first)
+        return self.loss_weight * loss

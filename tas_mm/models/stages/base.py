@@ -1,0 +1,269 @@
+"""The stage view: any classifier seen as four stages and a head.
+
+A view owns no parameter and is no module. It knows where a built classifier can be cut and can run what comes after the
+cut; everything else in the package asks the view and never the backbone. Adding a backbone is one small class, see
+``docs/own_backbone.md``.
+
+Features cross from one network to the other as *maps* of shape ``(B, C, H, W)``. What the modules of a network hand to
+each other (maps, tokens with a class token, tokens with their grid) is its *native* form; ``to_map`` and ``from_map``
+convert.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+FAMILIES = ('cnn', 'attention', 'mlp')
+DEFAULT_SIZE = (224, 224)
+
+
+class Knowledge(NamedTuple):
+    """What one network knows of a batch: ``K = {f, p}`` (TAS, arXiv 2410.12342).
+
+    Attributes:
+        feature (Tensor): The final feature after pooling (or the class token its head was trained on), ``(B, C)``.
+        logits (Tensor): ``(B, num_classes)``.
+    """
+
+    feature: Tensor
+    logits: Tensor
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One of the four stages, as measured on a real forward pass.
+
+    Attributes:
+        source (str): Dotted name, in the classifier, of the module whose output is that of the stage.
+        channels (int): Width of that output.
+        grid (tuple): Its height and width in pixels or patches.
+    """
+
+    source: str
+    channels: int
+    grid: tuple[int, int]
+
+
+class StagedClassifier(ABC):
+    """View of a built classifier that has ``backbone``, ``neck`` and ``head``, as MMPretrain's have.
+
+    A subclass names the family and the cut, and says how a stage runs if calling its modules in order is not enough.
+
+    Args:
+        model (nn.Module): The classifier. Only looked at, never changed.
+        input_size (tuple, optional): Height and width of the images. Defaults to what the network declares, else 224.
+        key (str): Where ``model`` stands in the config, for error messages. Defaults to ``'model'``.
+
+    Raises:
+        ValueError: If the network cannot be cut, or images of that size do not fit it.
+    """
+
+    family: str
+    """'cnn', 'attention' or 'mlp': how the stages mix positions."""
+
+    net_name = 'backbone'
+    """Dotted name, in the classifier, of the network that is cut; the names in :meth:`cut` are relative to it."""
+
+    loss_name = 'head.loss_module'
+    """Dotted name of the loss module, whose second argument is the labels."""
+
+    def __init__(self, model: nn.Module, input_size: tuple[int, int] | None = None, key: str = 'model') -> None:
+        self.model = model
+        self.key = key
+        self.classifier = self.find_classifier()
+        self.input_size = tuple(input_size or self.declared_size() or DEFAULT_SIZE)
+        self.cut()  # refuse at once what cannot be cut
+
+    # ---- what a subclass says -------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def cut(self) -> Sequence[Sequence[str]]:
+        """Four lists of module names in the backbone, in the order they run; the last of each gives the stage's output."""
+
+    def declared_size(self) -> tuple[int, int] | None:
+        """The image size that the network was built for, or None if it takes any."""
+        return None
+
+    def run_stage(self, stage: int, x: Any) -> Any:
+        """Run one stage on the native output of the one before."""
+        for name in self.cut()[stage - 1]:
+            x = self.net.get_submodule(name)(x)
+        return x
+
+    def to_map(self, native: Any, stage: int) -> Tensor:
+        """Native output of a stage to a map ``(B, C, H, W)``, without class tokens."""
+        return native
+
+    def from_map(self, x: Tensor, stage: int) -> Any:
+        """A map ``(B, C, H, W)`` to the native form of a stage's output, with fresh class tokens where there are any."""
+        return x
+
+    def finish(self, native: Any) -> Any:
+        """Native output of stage 4 to what the backbone returns for it (final norm, pooling of tokens, ...)."""
+        return native
+
+    # ---- what every view offers -----------------------------------------------------------------------------------
+
+    @property
+    def net(self) -> nn.Module:
+        """The network that is cut."""
+        return self.model.get_submodule(self.net_name)
+
+    @property
+    def feature_dim(self) -> int:
+        """Width of ``Knowledge.feature``."""
+        return self.model.get_submodule(self.classifier).in_features
+
+    @property
+    def num_classes(self) -> int:
+        return self.model.get_submodule(self.classifier).out_features
+
+    @property
+    def recorders(self) -> dict[str, dict]:
+        """MMRazor recorder configs for everything a loss may want, by name."""
+        stages = {f'stage{i}': dict(type='ModuleOutputs', source=s.source) for i, s in enumerate(self.stages, 1)}
+        return dict(
+            **stages,
+            feature=dict(type='ModuleInputs', source=self.classifier),
+            logits=dict(type='ModuleOutputs', source=self.classifier),
+            gt_labels=dict(type='ModuleInputs', source=self.loss_name),
+        )
+
+    @cached_property
+    def stages(self) -> tuple[Stage, ...]:
+        """The four stages, measured at ``input_size`` when first asked for.
+
+        Raises:
+            ValueError: If images of that size do not fit the network.
+        """
+        return self._measure([f'{self.net_name}.{modules[-1]}' for modules in self.cut()])
+
+    def classify(self, native: Any) -> Knowledge:
+        """Native output of stage 4 to pooled feature and logits."""
+        out = (self.finish(native),)
+        if self.model.neck is not None:
+            out = self.model.neck(out)
+        feature = self.model.head.pre_logits(out)
+        return Knowledge(feature, self.model.get_submodule(self.classifier)(feature))
+
+    def tail(self, native: Any, start: int = 4) -> Knowledge:
+        """Run stages ``start`` to 4, pooling and head.
+
+        Args:
+            native: Native output of stage ``start - 1``, as recorded or as made by :meth:`from_map`.
+            start (int): 2 to 5; with 5 only what follows the stages runs. Defaults to 4.
+
+        Returns:
+            Knowledge: Pooled feature and logits.
+        """
+        for stage in range(start, 5):
+            native = self.run_stage(stage, native)
+        return self.classify(native)
+
+    def find_classifier(self) -> str:
+        """Dotted name of the linear layer that gives the logits: the last one of the head."""
+        names = [
+            name for name, m in self.model.named_modules() if name.startswith('head.') and isinstance(m, nn.Linear)
+        ]
+        if not names:
+            raise ValueError(
+                f'{self.key}.head: {type(getattr(self.model, "head", None)).__name__} has no linear layer to take the '
+                'logits from; use a LinearClsHead or a VisionTransformerClsHead'
+            )
+        return names[-1]
+
+    def _measure(self, sources: Sequence[str]) -> tuple[Stage, ...]:
+        """Shapes of the stages' outputs, from one pass over a blank image in eval mode (so nothing is updated)."""
+        if len(sources) != 4:
+            raise ValueError(f'{type(self).__name__}.cut() must name 4 stages, not {len(sources)}')
+        modules = [self.model.get_submodule(source) for source in sources]
+        maps: dict[int, Tensor] = {}
+
+        def keep(i: int) -> Callable:
+            return lambda module, inputs, output: maps.__setitem__(i, self.to_map(output, i + 1))
+
+        hooks = [module.register_forward_hook(keep(i)) for i, module in enumerate(modules)]
+        training = {module: module.training for module in self.model.modules()}
+        first = next(self.model.parameters())
+        channels = next((m.in_channels for m in self.model.modules() if isinstance(m, nn.Conv2d)), 3)
+        try:
+            self.model.eval()
+            with torch.no_grad():
+                self.model(torch.zeros(1, channels, *self.input_size).to(first), mode='tensor')
+        except Exception as error:
+            raise ValueError(
+                f'{self.key}: images of {self.input_size[0]}x{self.input_size[1]} do not fit '
+                f'{type(self.net).__name__} ({type(error).__name__}: {error}). Set '
+                'model.distiller.input_size=(height, width) to the size that the train pipeline gives'
+            ) from error
+        finally:
+            for hook in hooks:
+                hook.remove()
+            for module, mode in training.items():
+                module.training = mode
+        return tuple(Stage(source, maps[i].size(1), tuple(maps[i].shape[-2:])) for i, source in enumerate(sources))
+
+    def grid_of(self, tokens: int) -> tuple[int, int]:
+        """Height and width of so many tokens, in the proportions of the image.
+
+        Raises:
+            ValueError: If they do not fill a rectangle of those proportions.
+        """
+        height = round(math.sqrt(tokens * self.input_size[0] / self.input_size[1]))
+        if tokens % height:
+            raise ValueError(
+                f'{self.key}: {tokens} tokens do not fill a grid with the proportions of an image of '
+                f'{self.input_size[0]}x{self.input_size[1]}; set model.distiller.input_size=(height, width)'
+            )
+        return height, tokens // height
+
+
+_VIEWS: dict[str, type[StagedClassifier]] = {}
+
+
+def stage_view(*names: str) -> Callable[[type[StagedClassifier]], type[StagedClassifier]]:
+    """Register a view for backbones, by package and class: ``@stage_view('mmpretrain.ResNet')``.
+
+    Subclasses of a named backbone are covered too, unless they have a view of their own.
+    """
+
+    def register(view: type[StagedClassifier]) -> type[StagedClassifier]:
+        for name in names:
+            _VIEWS[name] = view
+        return view
+
+    return register
+
+
+def view_of(model: nn.Module, input_size: tuple[int, int] | None = None, key: str = 'model') -> StagedClassifier:
+    """The stage view of a classifier.
+
+    Args:
+        model (nn.Module): A classifier with ``backbone``, ``neck`` and ``head``.
+        input_size (tuple, optional): Height and width of the images. Defaults to what the network declares, else 224.
+        key (str): Where ``model`` stands in the config, for error messages. Defaults to ``'model'``.
+
+    Raises:
+        ValueError: If no view is registered for its backbone.
+    """
+    backbone = getattr(model, 'backbone', model)
+    for cls in type(backbone).__mro__:
+        view = _VIEWS.get(f'{cls.__module__.split(".")[0]}.{cls.__name__}')
+        if view is not None:
+            return view(model, input_size, key)
+    name = f'{type(backbone).__module__.split(".")[0]}.{type(backbone).__name__}'
+    near = get_close_matches(name, _VIEWS, n=3, cutoff=0.5)
+    raise ValueError(
+        f'{key}.backbone: no stage view for {name}. '
+        + (f'Nearest that have one: {", ".join(near)}. ' if near else '')
+        + f'All: {", ".join(sorted(_VIEWS))}. docs/own_backbone.md shows how to add one'
+    )
