@@ -1,6 +1,6 @@
 """Loading Runner checkpoints since torch 2.6, whose ``torch.load`` defaults to ``weights_only=True``.
 
-The maintained fork of MMEngine loads them. Upstream 0.10.7 does not: a Runner checkpoint holds, beside tensors, a few of
+The maintained fork of MMEngine loads them. Upstream 0.10.7 does not: a Runner checkpoint holds, beside tensors, some of
 MMEngine's and numpy's own classes. They are put on torch's allow-list, so loading stays restricted to known classes.
 """
 

@@ -1,8 +1,8 @@
 """MMRazor 1.0.0 (January 2023, the last one) on current torch and mmcv.
 
-Two things stop its import. It asserts ``mmcv <= 2.1.0``, though nothing in it depends on that. And its quantisation part
-names functions that torch has since removed; distillation needs none of it, so placeholders stand in for those modules.
-Whoever asks for one of their classes gets an error that says why it is missing.
+Two things stop its import. It asserts ``mmcv <= 2.1.0``, though nothing in it depends on that. And its quantisation
+part names functions that torch has since removed; distillation needs none of it, so placeholders stand in for those
+modules. Whoever asks for one of their classes gets an error that says why it is missing.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """torchvision beside a torch it was not built for (a CUDA torchvision, a CPU torch).
 
-Its compiled operators do not load then, and the import dies where fake (shape-only) kernels are registered for operators
-that do not exist. timm's and MMPretrain's transforms need none of those operators, so skipping the registrations is
-enough. ``torchvision.ops.nms`` and its like stay unusable and say so when called.
+Its compiled operators do not load then, and the import dies where fake (shape-only) kernels are registered for
+operators that do not exist. timm's and MMPretrain's transforms need none of those operators, so skipping the
+registrations is enough. ``torchvision.ops.nms`` and its like stay unusable and say so when called.
 """
 
 from __future__ import annotations

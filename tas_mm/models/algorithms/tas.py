@@ -1,8 +1,8 @@
 """TAS: teacher once, student once, losses.
 
-An MMRazor ``SingleTeacherDistill`` that takes care of what that one leaves to luck. Its teacher is not a sub-module: so it
-is in no optimizer, no checkpoint, no DDP bucket, no EMA and no SyncBN conversion, and ``train()`` never reaches it. It
-stays in eval mode (MMRazor puts only its batch norm there, and DropPath stays on), runs without a graph and without
+An MMRazor ``SingleTeacherDistill`` that takes care of what that one leaves to luck. Its teacher is not a sub-module: so
+it is in no optimizer, no checkpoint, no DDP bucket, no EMA and no SyncBN conversion, and ``train()`` never reaches it.
+It stays in eval mode (MMRazor puts only its batch norm there, and DropPath stays on), runs without a graph and without
 computing a loss, and sees the image normalised its own way.
 """
 
@@ -44,8 +44,8 @@ class TAS(SingleTeacherDistill):
         distiller (dict, optional): Any MMRazor distiller. Defaults to ``dict(type='tas_mm.TASDistiller')``.
         teacher_ckpt (str, optional): File or URL of the teacher's weights. Defaults to None, which warns unless the
             teacher's config loads weights by itself.
-        data_preprocessor (dict | nn.Module, optional): Of the student. The teacher's own, where its config has one, says
-            how it wants the image normalised. Defaults to None.
+        data_preprocessor (dict | nn.Module, optional): Of the student. The teacher's own, where its config has one,
+            says how it wants the image normalised. Defaults to None.
         init_cfg (dict, optional): As in MMEngine. Defaults to None.
 
     Raises:
@@ -256,8 +256,8 @@ def _load(teacher: BaseModel, checkpoint: str) -> None:
     missing &= {name for name, _ in teacher.named_parameters()}
     if missing:
         raise ValueError(
-            f'model.teacher_ckpt={checkpoint!r} does not fit model.teacher: {len(missing)} of its parameters are not in '
-            f'the file, such as {sorted(missing)[0]!r}; the file has such as {sorted(state)[0]!r}'
+            f'model.teacher_ckpt={checkpoint!r} does not fit model.teacher: {len(missing)} of its parameters are not '
+            f'in the file, such as {sorted(missing)[0]!r}; the file has such as {sorted(state)[0]!r}'
         )
 
 

@@ -4,9 +4,9 @@ Source: TAS, arXiv 2410.12342, Sec. 3:
 
     p_A(x) = head_late . stage4_late . projector . stage3_early . stage2_early . stage1_early (x)
 
-Local features come first and global mixing last, whichever side is the CNN. The modules are those of teacher and student
-themselves, not copies. The early stages have run already, with their own network: the assistant starts from their
-recorded output.
+Local features come first and global mixing last, whichever side is the CNN. The modules are those of teacher and
+student themselves, not copies. The early stages have run already, with their own network: the assistant starts
+from their recorded output.
 """
 
 from __future__ import annotations

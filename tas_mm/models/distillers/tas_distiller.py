@@ -1,8 +1,9 @@
 """TASDistiller: from a pair of networks to recorders, an assistant, losses and their mappings.
 
-MMRazor's recorders only read outputs and its connectors know neither network, so no config alone can build the assistant.
-This distiller adds the one step that is missing: when both networks are there it *binds*, that is it takes a stage view of
-each, works out the configuration for the pair in MMRazor's own format, and lets the assistant hold the views.
+MMRazor's recorders only read outputs and its connectors know neither network, so no config alone can build the
+assistant. This distiller adds the one step that is missing: when both networks are there it *binds*, that is it takes a
+stage view of each, works out the configuration for the pair in MMRazor's own format, and lets the assistant hold the
+views.
 
 Source of the three paths and their losses: TAS, arXiv 2410.12342.
 """
@@ -269,9 +270,9 @@ class TASDistiller(ConfigurableDistiller):
             loss = self.distill_losses[name]
             keeps = not getattr(loss, 'detach_target', getattr(loss, 'teacher_detach', True))
             for i, record in enumerate(mapping.values()):
-                if isinstance(self.connectors[record['connector']] if 'connector' in record else None, HybridAssistant):
-                    if i == 0 or keeps:
-                        return True
+                reads = 'connector' in record and self.connectors[record['connector']] is self.assistant
+                if reads and (i == 0 or keeps):
+                    return True
         return False
 
     # ---- a step ----------------------------------------------------------------------------------------------------

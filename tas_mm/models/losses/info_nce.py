@@ -1,8 +1,8 @@
 """The spatial-agnostic InfoNCE loss between pooled features.
 
 Source: TAS, arXiv 2410.12342: the feature of one image in the learner must find the feature of the same image in the
-target among those of the whole batch; features are pooled first, since pixels of a CNN and tokens of a transformer do not
-correspond; the temperature is learned, as in CLIP. The linear layer between different widths is our choice.
+target among those of the whole batch; features are pooled first, since pixels of a CNN and tokens of a transformer do
+not correspond; the temperature is learned, as in CLIP. The linear layer between different widths is our choice.
 """
 
 from __future__ import annotations

@@ -4,5 +4,5 @@ from torch import Tensor
 
 
 def exact(x: Tensor) -> Tensor:
-    """Half precision to float32, so that a loss is exact whatever the autocast; float32 and float64 stay as they are."""
+    """Half precision to float32, so that a loss is exact whatever the autocast; float32 and float64 stay."""
     return x.float() if x.itemsize < 4 else x

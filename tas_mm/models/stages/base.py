@@ -87,7 +87,7 @@ class StagedClassifier(ABC):
 
     @abstractmethod
     def cut(self) -> Sequence[Sequence[str]]:
-        """Four lists of module names in the backbone, in the order they run; the last of each gives the stage's output."""
+        """Four lists of module names, in the order they run; the last of each gives the stage's output."""
 
     def declared_size(self) -> tuple[int, int] | None:
         """The image size that the network was built for, or None if it takes any."""
@@ -104,7 +104,7 @@ class StagedClassifier(ABC):
         return native
 
     def from_map(self, x: Tensor, stage: int) -> Any:
-        """A map ``(B, C, H, W)`` to the native form of a stage's output, with fresh class tokens where there are any."""
+        """A map ``(B, C, H, W)`` to the native form of a stage's output, with fresh class tokens, if any."""
         return x
 
     def finish(self, native: Any) -> Any:
