@@ -2,8 +2,8 @@
 
     python tools/test.py configs/tas/swin_to_r18.py work_dirs/swin_to_r18/epoch_100.pth
 
-Of a distillation run only the student is built and loaded, as the plain MMPretrain model that it is: the teacher and its
-weights are not needed.
+Of a distillation run only the student is built and loaded, as the plain MMPretrain model that it is: the teacher and
+its weights are not needed.
 """
 
 import argparse

@@ -47,4 +47,3 @@ def load_config(args: Namespace) -> Config:
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)
     return cfg
-

@@ -183,6 +183,11 @@ class TAS(SingleTeacherDistill):
 
     # ---- the teacher, out of sight but never left behind -----------------------------------------------------------
 
+    def train(self, mode: bool = True) -> TAS:
+        """Set the mode of everything but the teacher, which stays in eval mode."""
+        super().train(mode)
+        return self  # MMRazor's returns nothing
+
     def _apply(self, fn: Callable, recurse: bool = True) -> TAS:
         """Take the teacher along to another device or precision."""
         self.teacher._apply(fn)
