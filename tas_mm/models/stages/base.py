@@ -130,6 +130,11 @@ class StagedClassifier(ABC):
         return self.model.get_submodule(self.classifier).out_features
 
     @property
+    def in_channels(self) -> int:
+        """Channels of the images."""
+        return next((m.in_channels for m in self.model.modules() if isinstance(m, nn.Conv2d)), 3)
+
+    @property
     def recorders(self) -> dict[str, dict]:
         """MMRazor recorder configs for everything a loss may want, by name."""
         stages = {f'stage{i}': dict(type='ModuleOutputs', source=s.source) for i, s in enumerate(self.stages, 1)}
@@ -203,12 +208,10 @@ class StagedClassifier(ABC):
 
     def images(self, batch: int, noise: bool = False) -> Tensor:
         """Blank images, or always the same noise, of the size, type and device that the network takes."""
-        first = next(self.model.parameters())
-        channels = next((m.in_channels for m in self.model.modules() if isinstance(m, nn.Conv2d)), 3)
-        images = torch.zeros(batch, channels, *self.input_size)
+        images = torch.zeros(batch, self.in_channels, *self.input_size)
         if noise:
             images.normal_(generator=torch.Generator().manual_seed(0))
-        return images.to(first)
+        return images.to(next(self.model.parameters()))
 
     def look(self, batch: int = 1) -> None:
         """Pass blank images through the network, in eval mode, so that nothing is updated; for hooks to look at.
@@ -243,14 +246,16 @@ class StagedClassifier(ABC):
         """
         source = self.stages[start - 2].source
         records: dict[str, Any] = {}
+
+        def keep_native(module: nn.Module, inputs: tuple, output: Any) -> None:
+            records['native'] = copy_tensors(output)  # a copy, since the modules that follow may write into it
+
+        def keep_feature(module: nn.Module, inputs: tuple) -> None:
+            records['feature'] = inputs[0].flatten(1)
+
         hooks = [
-            self.model.get_submodule(source).register_forward_hook(
-                # A copy, since the modules that follow may write into it.
-                lambda module, inputs, output: records.setdefault('native', copy_tensors(output))
-            ),
-            self.model.get_submodule(self.classifier).register_forward_pre_hook(
-                lambda module, inputs: records.setdefault('feature', inputs[0].flatten(1))
-            ),
+            self.model.get_submodule(source).register_forward_hook(keep_native),
+            self.model.get_submodule(self.classifier).register_forward_pre_hook(keep_feature),
         ]
         with evaluating(self.model):
             try:

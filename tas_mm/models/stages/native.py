@@ -27,12 +27,14 @@ class Part:
     """How one tensor of a native feature lies in memory.
 
     Attributes:
-        kind (str): ``'nchw'``, ``'nhwc'``, ``'tokens'`` ``(B, T + H * W, C)``, ``'cells'`` ``(B * H * W, P, C / P)``
-            (pixels inside patches) or ``'prefix'`` ``(B, T, C)`` (class tokens alone).
+        kind (str): ``'nchw'``, ``'nhwc'``, ``'tokens'`` ``(B, T + H * W, C)``, ``'flat'`` ``(B, C, H * W)``,
+            ``'windows'`` ``(B, windows, window, C)``, ``'cells'`` ``(B * H * W, P, C / P)`` (pixels inside patches) or
+            ``'prefix'`` ``(B, T, C)`` (class tokens alone).
         channels (int): Width, of all the pixels of a cell together.
         grid (tuple): Height and width.
         prefix (int): Class tokens before the others.
         pixels (int): Of a cell.
+        window (tuple): Height and width of a window.
     """
 
     kind: str
@@ -40,6 +42,7 @@ class Part:
     grid: Grid
     prefix: int = 0
     pixels: int = 1
+    window: Grid = (1, 1)
 
 
 class Layout:
@@ -84,6 +87,10 @@ class Layout:
                 return Part('nhwc', shape[2], shape[:2])
             if first:
                 return Part('nchw', shape[0], shape[1:])
+            windows, window = self._grid(shape[0]), self._grid(shape[1])
+            if windows and window:
+                grid = (windows[0] * window[0], windows[1] * window[1])
+                return Part('windows', shape[2], grid, window=window)
         elif len(shape) == 2 and blank.ratio > 1:
             grid = self._grid(blank.ratio)
             if grid:
@@ -95,6 +102,9 @@ class Layout:
                 grid = self._grid(shape[0] - count)
                 if grid:
                     return Part('tokens', shape[1], grid, count)
+            grid = self._grid(shape[1])
+            if grid:
+                return Part('flat', shape[0], grid)
         raise ValueError(
             f'its output of shape (B{f" * {blank.ratio}" if blank.ratio > 1 else ""}, {", ".join(map(str, shape))}) is '
             f'neither a map nor tokens on a grid with the proportions of {self.image[0]}x{self.image[1]}'
@@ -128,6 +138,12 @@ def _to_map(x: Tensor, part: Part) -> Tensor:
         return x
     if part.kind == 'nhwc':
         return x.permute(0, 3, 1, 2)
+    if part.kind == 'flat':
+        return x.unflatten(2, part.grid)
+    if part.kind == 'windows':
+        rows, columns = part.grid[0] // part.window[0], part.grid[1] // part.window[1]
+        x = x.reshape(-1, rows, columns, *part.window, part.channels)
+        return x.permute(0, 5, 1, 3, 2, 4).reshape(-1, part.channels, *part.grid)
     if part.kind == 'cells':
         x = x.reshape(-1, part.grid[0] * part.grid[1], part.channels)
     return x[:, part.prefix :].transpose(1, 2).unflatten(2, part.grid)
@@ -138,7 +154,14 @@ def _from_map(x: Tensor, part: Part, prefix: Prefix) -> Tensor:
         return x
     if part.kind == 'nhwc':
         return x.permute(0, 2, 3, 1).contiguous()
-    x = x.flatten(2).transpose(1, 2)  # BxNxC
+    if part.kind == 'windows':
+        rows, columns = part.grid[0] // part.window[0], part.grid[1] // part.window[1]
+        x = x.reshape(-1, part.channels, rows, part.window[0], columns, part.window[1])
+        return x.permute(0, 2, 4, 3, 5, 1).flatten(3, 4).flatten(1, 2)
+    x = x.flatten(2)
+    if part.kind == 'flat':
+        return x
+    x = x.transpose(1, 2)  # BxNxC
     if part.kind == 'cells':
         return x.reshape(-1, part.pixels, part.channels // part.pixels)
     if part.prefix:

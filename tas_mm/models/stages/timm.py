@@ -11,6 +11,7 @@ import re
 from functools import cached_property
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from .base import Knowledge, Stage, StagedClassifier, stage_view
@@ -32,11 +33,13 @@ REFUSED = {
     'PNASNet5Large': 'each of its cells reads the outputs of the two cells before',
 }
 
-ATTENTION = re.compile('attention|attn|mhsa|mhca|msa$', re.IGNORECASE)
-NOT_ATTENTION = re.compile('se|eca|cbam|spatial|channel|split|kernel|gather|global|pool|ghost|conv', re.IGNORECASE)
+ATTENTION = re.compile('attention|attn|mhsa|mhca|shsa|shma|xca|mla$|msa$', re.IGNORECASE)
+NOT_ATTENTION = re.compile(
+    '(Light|Simple)?(Spatial|Channel|Coord)Attn|(SelectiveKernel|Split|EfficientLocal|Strip)Attn'
+)
 TOKEN_MLP = re.compile('MixerBlock|ResBlock|SpatialGating')
 FAMILY = {
-    'EfficientVim': 'attention',  # state-space mixing over all positions
+    'EfficientViM': 'attention',  # state-space mixing over all positions
     'FocalNet': 'cnn',  # modulation by convolutions
     'Sequencer2d': 'mlp',  # recurrent mixing over all positions
 }
@@ -81,7 +84,9 @@ class TimmStages(StagedClassifier):
         for name, stride in names.items():
             by_stride[stride] = name
         if len(by_stride) >= 4 or (len(by_stride) > 1 and len(names) != 4):
-            chosen = [by_stride[s] for s in STRIDES] if set(STRIDES) <= set(by_stride) else list(by_stride.values())[-4:]
+            chosen = (
+                [by_stride[s] for s in STRIDES] if set(STRIDES) <= set(by_stride) else list(by_stride.values())[-4:]
+            )
             return [self._last(name) for name in chosen]
         return [self._last(name) for name in names]
 
@@ -126,7 +131,7 @@ class TimmStages(StagedClassifier):
     def _split_longest(self, levels: list[str]) -> list[str]:
         """Cut the levels with the most blocks in two until there are four."""
         while len(levels) < 4:
-            blocks = [self._blocks(level, levels[i - 1] if i else None) for i, level in enumerate(levels)]
+            blocks = [self._blocks(level, {*levels} - {level}) for level in levels]
             longest = max(range(len(levels)), key=lambda i: len(blocks[i]))
             if len(blocks[longest]) < 2:
                 raise ValueError(
@@ -136,16 +141,18 @@ class TimmStages(StagedClassifier):
             levels = [*levels[:longest], blocks[longest][len(blocks[longest]) // 2 - 1], *levels[longest:]]
         return levels
 
-    def _blocks(self, level: str, before: str | None) -> list[str]:
+    def _blocks(self, level: str, others: set[str]) -> list[str]:
         """Names of the blocks in the list that ends with a level, or that the level holds."""
-        candidates = [name for name, m in self.net.named_modules() if type(m) in (nn.Sequential, nn.ModuleList)]
-        inside = [name for name in candidates if name.startswith(f'{level}.')]
-        around = [name for name in candidates if level.startswith(f'{name}.') and level.count('.') == name.count('.') + 1]
-        for name in sorted(inside, key=lambda n: n.count('.')) + around:
+        lists = [name for name, m in self.net.named_modules() if type(m) in (nn.Sequential, nn.ModuleList)]
+        inside = [name for name in lists if name.startswith(f'{level}.')]
+        shallowest = min((name.count('.') for name in inside), default=0)
+        found = [name for name in lists if name == level.rpartition('.')[0]]
+        found += sorted(
+            (name for name in inside if name.count('.') == shallowest), key=lambda name: not name.endswith('blocks')
+        )
+        for name in found:
             children = [f'{name}.{child}' for child, _ in self.net.get_submodule(name).named_children()]
-            if before in children:
-                children = children[children.index(before) + 1 :]
-            if len(children) > 1:
+            if len(children) > 1 and others.isdisjoint(children):
                 return children
         return [level]
 
@@ -200,11 +207,24 @@ class TimmStages(StagedClassifier):
         return tuple(Stage(end, layout.channels, layout.grid) for end, layout in zip(ends, self._layouts))
 
     def to_map(self, native: Any, stage: int) -> Tensor:
-        return self._layouts[stage - 1].to_map(native)
+        order = self._order(stage)
+        return self._layouts[stage - 1].to_map(native if order is None else native[:, order])
 
     def from_map(self, x: Tensor, stage: int) -> Any:
         named = [(name, token) for name, token in self.net.named_parameters() if 'token' in name]
-        return self._layouts[stage - 1].from_map(x, lambda count, width: class_tokens(named, count, width))
+        native = self._layouts[stage - 1].from_map(x, lambda count, width: class_tokens(named, count, width))
+        order = self._order(stage)
+        return native if order is None else native[:, order.argsort()]
+
+    def _order(self, stage: int) -> Tensor | None:
+        """Where each token of a row by row grid stands, in a network that keeps the tokens of a window together."""
+        reroll = getattr(self.net, 'reroll', None)  # Hiera
+        if reroll is None:
+            return None
+        height, width = self.stages[stage - 1].grid
+        tokens = torch.arange(height * width, device=next(self.net.parameters()).device)
+        block = int(self.stages[stage - 1].source.rpartition('.')[2])
+        return reroll(tokens.view(1, -1, 1), block).flatten()
 
     # ---- the tail --------------------------------------------------------------------------------------------------
 
@@ -240,9 +260,11 @@ class TimmStages(StagedClassifier):
         with self._trace.answered(source, native):
             return self.model(like.new_zeros(batch, self.in_channels, *self.input_size), mode='tensor')
 
-    @cached_property
+    @property
     def in_channels(self) -> int:
-        return next((m.in_channels for m in self.net.modules() if isinstance(m, nn.Conv2d)), 3)
+        declared = getattr(self.net, 'in_chans', None)
+        first = super().in_channels
+        return declared or (first if first <= 4 else 3)  # the first convolution may read rearranged pixels
 
 
 @stage_view('mmpretrain.TIMMBackbone')
@@ -276,7 +298,8 @@ class TimmClassifierStages(TimmStages):
         if head is None or isinstance(head, nn.Identity):
             raise ValueError(f'{self.key}: timm {type(self.net).__name__} has no classifier; set num_classes')
         # A classifier with a norm or pooling of its own: the feature is what its linear layer reads.
-        linear = [m for m in head.modules() if isinstance(m, (nn.Linear, nn.Conv2d))] or [head]
+        inside = [m for name, m in head.named_modules() if 'dist' not in name]
+        linear = [m for m in inside if isinstance(m, (nn.Linear, nn.Conv2d))] or [head]
         return next(name for name, module in self.model.named_modules() if module is linear[-1])
 
     @property
