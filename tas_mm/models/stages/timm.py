@@ -1,8 +1,8 @@
 """One view for all of timm, built on timm's own conventions.
 
 ``feature_info`` says which modules end the levels of a network, its own forward runs what follows a cut
-(:mod:`.replay`), and shapes say how features lie in memory (:mod:`.native`). What is special about single families stands in
-the tables below.
+(:mod:`.replay`), and shapes say how features lie in memory (:mod:`.native`). What is special about single families
+stands in the tables below.
 """
 
 from __future__ import annotations
@@ -285,8 +285,8 @@ class TimmBackboneStages(TimmStages):
 class TimmClassifierStages(TimmStages):
     """A timm network with its own head.
 
-    Where it has two heads, for a class and a distillation token, the logits are their mean, as the network gives them in
-    evaluation, and the feature is that of the class token.
+    Where it has two heads, for a class and a distillation token, the logits are their mean, as the network gives them
+    in evaluation, and the feature is that of the class token.
     """
 
     net_name = 'model'
