@@ -21,7 +21,7 @@ from mmrazor.models.algorithms.base import LossResults
 from mmrazor.models.distillers import ConfigurableDistiller
 from mmrazor.models.task_modules import RecorderManager
 from mmrazor.registry import MODELS as RAZOR_MODELS
-from torch import nn
+from torch import Tensor, nn
 
 from tas_mm.registry import MODELS
 
@@ -296,7 +296,9 @@ class TASDistiller(ConfigurableDistiller):
     ) -> Any:
         """A record as MMRazor gives it, the connector's output being kept for the other losses of the step."""
         if connector is None:
-            return super().get_record(recorder, from_student, record_idx, data_idx)
+            record = super().get_record(recorder, from_student, record_idx, data_idx)
+            # A classifier that is a 1x1 convolution reads (B, C, 1, 1).
+            return record.flatten(1) if recorder == 'feature' and isinstance(record, Tensor) else record
         call = (connector, recorder, from_student, record_idx, data_idx)
         if call not in self._connected:
             self._connected[call] = super().get_record(recorder, from_student, record_idx, data_idx, connector)

@@ -13,13 +13,15 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
+from mmengine.utils.misc import apply_to
 from torch import Tensor, nn
 
 FAMILIES = ('cnn', 'attention', 'mlp')
@@ -128,6 +130,11 @@ class StagedClassifier(ABC):
         return self.model.get_submodule(self.classifier).out_features
 
     @property
+    def in_channels(self) -> int:
+        """Channels of the images."""
+        return next((m.in_channels for m in self.model.modules() if isinstance(m, nn.Conv2d)), 3)
+
+    @property
     def recorders(self) -> dict[str, dict]:
         """MMRazor recorder configs for everything a loss may want, by name."""
         stages = {f'stage{i}': dict(type='ModuleOutputs', source=s.source) for i, s in enumerate(self.stages, 1)}
@@ -192,25 +199,81 @@ class StagedClassifier(ABC):
             return lambda module, inputs, output: maps.__setitem__(i, self.to_map(output, i + 1))
 
         hooks = [module.register_forward_hook(keep(i)) for i, module in enumerate(modules)]
-        training = {module: module.training for module in self.model.modules()}
-        first = next(self.model.parameters())
-        channels = next((m.in_channels for m in self.model.modules() if isinstance(m, nn.Conv2d)), 3)
         try:
-            self.model.eval()
-            with torch.no_grad():
-                self.model(torch.zeros(1, channels, *self.input_size).to(first), mode='tensor')
+            self.look()
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return tuple(Stage(source, maps[i].size(1), tuple(maps[i].shape[-2:])) for i, source in enumerate(sources))
+
+    def images(self, batch: int, noise: bool = False) -> Tensor:
+        """Blank images, or always the same noise, of the size, type and device that the network takes."""
+        images = torch.zeros(batch, self.in_channels, *self.input_size)
+        if noise:
+            images.normal_(generator=torch.Generator().manual_seed(0))
+        return images.to(next(self.model.parameters()))
+
+    def look(self, batch: int = 1) -> None:
+        """Pass blank images through the network, in eval mode, so that nothing is updated; for hooks to look at.
+
+        Raises:
+            ValueError: If images of ``input_size`` do not fit the network.
+        """
+        try:
+            with evaluating(self.model):
+                self.model(self.images(batch), mode='tensor')
         except Exception as error:
             raise ValueError(
                 f'{self.key}: images of {self.input_size[0]}x{self.input_size[1]} do not fit '
                 f'{type(self.net).__name__} ({type(error).__name__}: {error}). Set '
                 'model.distiller.input_size=(height, width) to the size that the train pipeline gives'
             ) from error
-        finally:
-            for hook in hooks:
-                hook.remove()
-            for module, mode in training.items():
-                module.training = mode
-        return tuple(Stage(source, maps[i].size(1), tuple(maps[i].shape[-2:])) for i, source in enumerate(sources))
+
+    def check_tail(self, start: int = 4, tolerance: float = 1e-3) -> float:
+        """Make sure, on noise and in eval mode, that the tail gives what the whole network gives.
+
+        Args:
+            start (int): First stage of the tail, 2 to 5. Defaults to 4.
+            tolerance (float): Largest error relative to the largest value. Defaults to 1e-3, which allows for the
+                reduced precision of some accelerators.
+
+        Returns:
+            float: The larger of the errors of feature and logits.
+
+        Raises:
+            ValueError: If it is larger than ``tolerance``: stages ``start`` to 4 read more than the output of the stage
+                before, or the view is wrong.
+        """
+        source = self.stages[start - 2].source
+        records: dict[str, Any] = {}
+
+        def keep_native(module: nn.Module, inputs: tuple, output: Any) -> None:
+            records['native'] = copy_tensors(output)  # a copy, since the modules that follow may write into it
+
+        def keep_feature(module: nn.Module, inputs: tuple) -> None:
+            records['feature'] = inputs[0].flatten(1)
+
+        hooks = [
+            self.model.get_submodule(source).register_forward_hook(keep_native),
+            self.model.get_submodule(self.classifier).register_forward_pre_hook(keep_feature),
+        ]
+        with evaluating(self.model):
+            try:
+                logits = self.model(self.images(2, noise=True), mode='tensor')
+            finally:
+                for hook in hooks:
+                    hook.remove()
+            tail = self.tail(records['native'], start)
+        whole = Knowledge(records['feature'], logits)
+        error = max(float((a - b).abs().max() / b.abs().max().clamp_min(1e-12)) for a, b in zip(tail, whole))
+        if not error <= tolerance:
+            raise ValueError(
+                f'{self.key}: {type(self.net).__name__} cannot be a late part from stage {start} on: run from the '
+                f'output of {source}, its stages give another result than the whole network (relative error '
+                f'{error:.2g}), so they read more than that output. Use it as the early part, with '
+                "model.distiller.assistant.early='teacher' or 'student'"
+            )
+        return error
 
     def grid_of(self, tokens: int) -> tuple[int, int]:
         """Height and width of so many tokens, in the proportions of the image.
@@ -225,6 +288,24 @@ class StagedClassifier(ABC):
                 f'{self.input_size[0]}x{self.input_size[1]}; set model.distiller.input_size=(height, width)'
             )
         return height, tokens // height
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Within it the model is in eval mode, without gradients; every module gets its own mode back."""
+    training = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, mode in training.items():
+            module.training = mode
+
+
+def copy_tensors(data: Any) -> Any:
+    """The same nested data with copies of its tensors."""
+    return apply_to(data, lambda leaf: isinstance(leaf, Tensor), Tensor.clone)
 
 
 _VIEWS: dict[str, type[StagedClassifier]] = {}
