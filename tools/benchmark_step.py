@@ -2,8 +2,8 @@
 
     python tools/benchmark_step.py configs/tas/swin_to_r18.py configs/baselines/kd_swin_to_r18.py
 
-Each round takes one step of A and one of B on synthetic images (forward, backward, optimizer), so that whatever else the
-machine does falls on both. The last line is the median over the rounds of the ratio of their times, and its 10th and
+Each round takes one step of A and one of B on synthetic images (forward, backward, optimizer), so that whatever else
+the machine does falls on both. The last line is the median over the rounds of the ratio of their times, and its 10th and
 90th percentile.
 """
 
@@ -86,7 +86,7 @@ def _status(key: str) -> float:
 
 def main() -> None:
     args = parse_args()
-    MMLogger.get_current_instance().setLevel('WARNING')
+    MMLogger.get_current_instance().setLevel('ERROR')
     steps = {'A': Step(args.a, args), 'B': Step(args.b, args)}
     times = {name: [] for name in steps}
     for number in track(range(args.rounds + 2), description='rounds'):

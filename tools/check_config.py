@@ -74,7 +74,7 @@ def check(name: str, batch_size: int, explicit: bool) -> None:
 
 def main() -> int:
     args = parse_args()
-    MMLogger.get_current_instance().setLevel('WARNING')
+    MMLogger.get_current_instance().setLevel('ERROR')
     failed = []
     for i, name in enumerate(args.configs, 1):
         sys.stdout.write(f'[{i}/{len(args.configs)}] {name}\n')

@@ -222,7 +222,7 @@ def build_teacher(teacher: dict | str | BaseModel, checkpoint: str | None = None
     if isinstance(teacher, BaseModel):
         has_weights = True
     else:
-        config = _teacher_config(teacher)
+        config = teacher_config(teacher)
         has_weights = bool(checkpoint) or _loads_weights(config)
         teacher = RAZOR_MODELS.build(config)
     if checkpoint:
@@ -239,7 +239,8 @@ def build_teacher(teacher: dict | str | BaseModel, checkpoint: str | None = None
     return teacher
 
 
-def _teacher_config(teacher: dict | str) -> dict:
+def teacher_config(teacher: dict | str) -> dict:
+    """The model config of a teacher that may be named by the path of its config, with its preprocessor."""
     if not isinstance(teacher, str):
         return teacher
     config = read_config(teacher)
