@@ -3,13 +3,15 @@
     python tools/benchmark_step.py configs/tas/swin_to_r18.py configs/baselines/kd_swin_to_r18.py
 
 Each round takes one step of A and one of B on synthetic images (forward, backward, optimizer), so that whatever else
-the machine does falls on both. The last line is the median over the rounds of the ratio of their times, and its 10th and
-90th percentile.
+the machine does falls on both. The last line is the median over the rounds of the ratio of their times, and its 10th
+and 90th percentile.
 """
 
 import argparse
+import ctypes
 import resource
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +68,7 @@ class Step:
             before = torch.cuda.memory_allocated()
             self.seconds()
             return (torch.cuda.max_memory_allocated() - before) / MEBI
+        _trim()
         try:
             Path('/proc/self/clear_refs').write_text('5')  # Linux: start the peak anew
         except OSError:
@@ -77,6 +80,12 @@ class Step:
     def _wait(self) -> None:
         if self.cuda:
             torch.cuda.synchronize()
+
+
+def _trim() -> None:
+    """Give back what the C library keeps of freed memory, or earlier steps would hide what this one needs."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _status(key: str) -> float:
