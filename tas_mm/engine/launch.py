@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config, DictAction
+from mmengine.device import get_device
 
 from tas_mm.config import read_config
 
@@ -25,6 +26,10 @@ def add_common_options(parser: ArgumentParser) -> None:
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
 
 
+def _has_gpu() -> bool:
+    return get_device() != 'cpu'
+
+
 def load_config(args: Namespace) -> Config:
     """Read the config that the options name and apply the common ones."""
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
@@ -34,9 +39,12 @@ def load_config(args: Namespace) -> Config:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
         cfg.work_dir = os.path.join('work_dirs', Path(args.config.split('::')[-1]).stem)
-    dist_cfg = cfg.get('env_cfg', {}).get('dist_cfg', {})
-    if dist_cfg.get('backend') == 'nccl' and not torch.cuda.is_available():
-        dist_cfg.backend = 'gloo'
+    if args.amp and not _has_gpu():
+        raise SystemExit('--amp: MMEngine trains in mixed precision on a GPU only, and there is none here')
+    if args.launcher == 'pytorch' and not _has_gpu():
+        # MMEngine would select a GPU for the group and for DDP; what it finds in place it leaves alone.
+        torch.distributed.init_process_group('gloo')
+        cfg.model_wrapper_cfg = dict(type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False)
     for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         loader = cfg.get(name)
         if loader is not None:

@@ -56,6 +56,16 @@ def test_direction_and_projector_follow_the_paper(build_tas, name, early, projec
     assert type(assistant.projector).__name__ == projector
 
 
+@pytest.mark.parametrize('name', PAIRS)
+def test_every_kind_of_pair_trains_under_autocast(build_tas, batch, name):
+    algorithm = pair(build_tas, name)
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        losses = algorithm(*batch, mode='loss')
+    assert {value.dtype for value in losses.values()} == {torch.float32}
+    algorithm.parse_losses(losses)[0].backward()
+    assert all(torch.isfinite(p.grad).all() for p in algorithm.parameters())
+
+
 @pytest.mark.parametrize('name', ['swin to resnet', 'resnet to vit'])
 def test_teacher_is_bit_equal_before_and_after_training(build_tas, batch, name):
     """With DropPath 0.2 and BatchNorm in it: weights, statistics and outputs."""
