@@ -103,7 +103,7 @@ SPECIMENS: dict[str, Specimen] = dict(
     EfficientNet=cnn('EfficientNet', 1280, arch='b0'),
     EfficientNet_edge=cnn('EfficientNet', 1280, arch='es'),
     EfficientNetV2=cnn('EfficientNetV2', 1280, arch='b0'),
-    HiViT=cnn('HiViT', 32, arch=dict(embed_dims=32, depths=[1, 1, 4], num_heads=2), img_size=64, rpe=True, patch_norm=False),
+    HiViT=cnn('HiViT', 32, arch=dict(embed_dims=32, depths=[1, 1, 8], num_heads=2), img_size=64, rpe=True),
     HorNet=flat(
         'HorNet',
         128,
@@ -202,7 +202,7 @@ SPECIMENS: dict[str, Specimen] = dict(
     RIFormer=cnn('RIFormer', 32, arch=POOLED),
     SEResNet=cnn('SEResNet', 256, **RESNET),
     SEResNeXt=cnn('SEResNeXt', 256, **dict(RESNET, groups=4, width_per_group=4)),
-    ShuffleNetV1=cnn('ShuffleNetV1', 240, groups=3, widen_factor=0.25),
+    ShuffleNetV1=cnn('ShuffleNetV1', 200, groups=2, widen_factor=0.25),
     ShuffleNetV2=cnn('ShuffleNetV2', 1024, widen_factor=0.5),
     SVT=cnn('SVT', 32, arch=dict(PYRAMID, window_sizes=[4, 4, 2, 2])),
     SwinTransformer=cnn(

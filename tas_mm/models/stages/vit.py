@@ -124,7 +124,7 @@ class TNTStages(VisionTransformerStages):
         if start < 5:
             pixels, patches = native
             first, *rest = self.net.layers[cut_blocks(len(self.net.layers))[start - 1].start :]
-            native = first.transformer_block_inner(pixels), first.transformer_block_outer(patches)
+            native = first.inner_block(pixels), first.outer_block(patches)
             for layer in rest:
                 native = layer(*native)
         return self.classify(native)
