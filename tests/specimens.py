@@ -1,4 +1,4 @@
-"""Small classifiers, one or more for every MMPretrain backbone that can be cut: ``SPECIMENS`` and ``classifier(name)``.
+"""Small classifiers, one or more for every MMPretrain backbone that can be cut: ``classifier(name)`` builds one.
 
 Widths and depths are as small as the backbones allow; images too, where a network is not bound to 224 pixels.
 """
@@ -64,6 +64,21 @@ PYRAMID = dict(
 POOLED = dict(layers=[1, 1, 2, 1], embed_dims=[8, 16, 24, 32])
 RESNET = dict(depth=50, stem_channels=8, base_channels=8)
 
+
+def efficientformer(distillation: bool) -> Specimen:
+    backbone = dict(type='EfficientFormer', arch=dict(POOLED, downsamples=[False, True, True, True], vit_num=1))
+    head = dict(type='EfficientFormerClsHead', distillation=distillation)
+    return Specimen(backbone, 32, dict(GAP, dim=1), head, 224)
+
+
+def levit(distillation: bool) -> Specimen:
+    backbone = dict(type='LeViT', arch='128s', img_size=96)
+    return Specimen(backbone, 384, GAP, dict(type='LeViTClsHead', distillation=distillation), 96)
+
+
+TEACHERS_ONLY = ('EfficientFormer_distilled', 'LeViT_distilled')
+"""MMPretrain does not train these heads."""
+
 SPECIMENS: dict[str, Specimen] = dict(
     AlexNet=cnn('AlexNet', 256, 96),
     BEiTViT=vit('BEiTViT', head='LinearClsHead', use_shared_rel_pos_bias=True, use_rel_pos_bias=False),
@@ -93,13 +108,8 @@ SPECIMENS: dict[str, Specimen] = dict(
     DenseNet=cnn('DenseNet', 40, arch=dict(growth_rate=8, depths=[2, 2, 4, 2], init_channels=16)),
     DistilledVisionTransformer=vit('DistilledVisionTransformer', head='DeiTClsHead'),
     EdgeNeXt=flat('EdgeNeXt', 48, arch=dict(channels=[8, 16, 32, 48], depths=[1, 2, 2, 2], num_heads=[4, 4, 4, 4])),
-    EfficientFormer=Specimen(
-        dict(type='EfficientFormer', arch=dict(POOLED, downsamples=[False, True, True, True], vit_num=1)),
-        32,
-        dict(GAP, dim=1),
-        dict(type='EfficientFormerClsHead', distillation=False),
-        224,
-    ),
+    EfficientFormer=efficientformer(distillation=False),
+    EfficientFormer_distilled=efficientformer(distillation=True),
     EfficientNet=cnn('EfficientNet', 1280, arch='b0'),
     EfficientNet_edge=cnn('EfficientNet', 1280, arch='es'),
     EfficientNetV2=cnn('EfficientNetV2', 1280, arch='b0'),
@@ -127,9 +137,8 @@ SPECIMENS: dict[str, Specimen] = dict(
         [dict(type='HRFuseScales', in_channels=(8, 16, 24, 32)), GAP],
     ),
     InceptionV3=flat('InceptionV3', 2048, 96, 'ClsHead', num_classes=NUM_CLASSES),
-    LeViT=Specimen(
-        dict(type='LeViT', arch='128s', img_size=96), 384, GAP, dict(type='LeViTClsHead', distillation=False), 96
-    ),
+    LeViT=levit(distillation=False),
+    LeViT_distilled=levit(distillation=True),
     MixMIMTransformer=flat(
         'MixMIMTransformer',
         64,
@@ -242,8 +251,7 @@ SPECIMENS: dict[str, Specimen] = dict(
         img_size=64,
     ),
     VAN=cnn('VAN', 32, arch=dict(embed_dims=[8, 16, 24, 32], depths=[1, 1, 2, 1], ffn_ratios=[2, 2, 2, 2])),
-    VGG=flat('VGG', 512, 224, 'ClsHead', depth=11, num_classes=NUM_CLASSES),
-    VGG_pooled=cnn('VGG', 512, depth=11, norm_cfg=dict(type='BN')),
+    VGG=cnn('VGG', 512, depth=11, norm_cfg=dict(type='BN')),
     Vig=Specimen(dict(type='Vig', arch='tiny', k=9), 192, GAP, dict(type='VigClsHead', hidden_dim=64), 224),
     VisionTransformer=vit('VisionTransformer'),
     VisionTransformer_pooled=vit(
@@ -256,16 +264,25 @@ SPECIMENS: dict[str, Specimen] = dict(
 
 
 @cache
-def _built(name: str) -> nn.Module:
+def _built(name: str, size: int | None) -> nn.Module:
+    config = SPECIMENS[name].config
+    if size and 'img_size' in config['backbone']:
+        config['backbone'] = dict(config['backbone'], img_size=size)
     torch.manual_seed(0)
     with DefaultScope.overwrite_default_scope('mmpretrain'), torch.no_grad():
-        model = MODELS.build(SPECIMENS[name].config)
+        model = MODELS.build(config)
         for parameter in model.parameters():
             if parameter.dim() and not parameter.any():  # what starts as 0 (class tokens, say) would hide mistakes
                 parameter.normal_(std=0.02)
+    model._is_init = True
     return model
 
 
-def classifier(name: str) -> nn.Module:
-    """A specimen, built; a new copy at each call, always with the same weights."""
-    return deepcopy(_built(name))
+def classifier(name: str, size: int | None = None) -> nn.Module:
+    """A specimen, built; a new copy at each call, always with the same weights.
+
+    Args:
+        name (str): One of ``SPECIMENS``.
+        size (int, optional): Side of the images, for one that can be built for others. Defaults to the specimen's.
+    """
+    return deepcopy(_built(name, size))

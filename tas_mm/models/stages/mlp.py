@@ -15,7 +15,7 @@ class MlpMixerStages(TokenStages):
     family = 'mlp'
 
     def cut(self) -> list[list[str]]:
-        return [[f'layers.{i}' for i in blocks] for blocks in cut_blocks(len(self.net.layers))]
+        return [[f'layers.{i}' for i in blocks] for blocks in cut_blocks(len(self.net.layers), self.key)]
 
     def declared_size(self) -> tuple[int, int]:
         return self.net.img_size

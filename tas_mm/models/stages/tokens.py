@@ -10,11 +10,18 @@ from .base import StagedClassifier
 GridTokens = tuple[Tensor, tuple[int, int]]  # (B, H * W, C) and (H, W)
 
 
-def cut_blocks(depth: int) -> list[range]:
+def cut_blocks(depth: int, key: str = 'model') -> list[range]:
     """Cut equal blocks into four stages as OFA-KD does 12 of them: 2, 2, 6, 2 (arXiv 2310.19444); in proportion else.
 
-    Of fewer than 4 blocks a stage comes out empty, which the view then refuses.
+    Args:
+        depth (int): How many blocks there are.
+        key (str): Where their network stands in the config, for the error message. Defaults to ``'model'``.
+
+    Raises:
+        ValueError: If there are fewer than 4 blocks.
     """
+    if depth < 4:
+        raise ValueError(f'{key}.backbone: {depth} blocks cannot be cut into 4 stages')
     short = max(1, round(depth / 6))
     ends = [0, short, 2 * short, depth - short, depth]
     return [range(a, b) for a, b in zip(ends, ends[1:])]

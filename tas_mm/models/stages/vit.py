@@ -18,7 +18,7 @@ class VisionTransformerStages(TokenStages):
 
     def cut(self) -> list[list[str]]:
         depth = len(self.net.get_submodule(self.blocks))
-        return [[f'{self.blocks}.{i}' for i in blocks] for blocks in cut_blocks(depth)]
+        return [[f'{self.blocks}.{i}' for i in blocks] for blocks in cut_blocks(depth, self.key)]
 
     def declared_size(self) -> tuple[int, int]:
         return self.net.img_size
@@ -182,7 +182,7 @@ class SAMStages(StagedClassifier):
     family = 'attention'
 
     def cut(self) -> list[list[str]]:
-        return [[f'layers.{i}' for i in blocks] for blocks in cut_blocks(len(self.net.layers))]
+        return [[f'layers.{i}' for i in blocks] for blocks in cut_blocks(len(self.net.layers), self.key)]
 
     def declared_size(self) -> tuple[int, int]:
         return self.net.img_size
