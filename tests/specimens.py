@@ -119,6 +119,17 @@ SPECIMENS: dict[str, Specimen] = dict(
         128,
         arch=dict(base_dim=16, depths=[1, 1, 2, 1], orders=[2, 3, 4, 5], dw_cfg=[dict(type='DW', kernel_size=7)] * 4),
     ),
+    HorNet_gf=flat(
+        'HorNet',
+        128,
+        arch=dict(
+            base_dim=16,
+            depths=[1, 1, 2, 1],
+            orders=[2, 3, 4, 5],
+            dw_cfg=[dict(type='DW', kernel_size=7)] * 2 + [dict(type='GF', h=14, w=8), dict(type='GF', h=7, w=4)],
+        ),
+        size=224,
+    ),
     HRNet=Specimen(
         dict(
             type='HRNet',

@@ -41,11 +41,9 @@ def algorithm(student, teacher, size, **assistant):
     return model
 
 
-def step(model, size):
-    """Losses of a batch of two, after their backward pass."""
-    losses = model.loss(torch.randn(2, 3, size, size), [DataSample().set_gt_label(label) for label in (1, 2)])
-    sum(value for key, value in losses.items() if 'loss' in key).backward()
-    return losses
+def losses_of(model, size):
+    """Losses of a batch of two."""
+    return model.loss(torch.randn(2, 3, size, size), [DataSample().set_gt_label(label) for label in (1, 2)])
 
 
 def test_every_backbone_has_a_specimen_or_a_reason():
@@ -90,9 +88,19 @@ def test_every_role(name, role, part, partner):
     pair = {role: classifier(name), ('teacher' if role == 'student' else 'student'): classifier(partner, size)}
     early = role if part == 'early' else next(other for other in pair if other != role)
     model = algorithm(**pair, size=size, early=early)
-    losses = step(model, size)
+    losses = losses_of(model, size)
     assert all(loss.isfinite() for loss in losses.values())
     assert {key.split('_')[1] for key in losses if key.startswith('distill')} == {'ts', 'ta', 'as'}
+
+    # What the assistant learns goes to the student's part of it, on either side of the projector.
+    sum(loss for key, loss in losses.items() if 'loss_ta' in key).backward(retain_graph=True)
+    view = model.distiller.student_view
+    modules = view.cut()[2 if early == 'student' else 3]
+    shared = [p for module in modules for p in view.net.get_submodule(module).parameters()]
+    assert any(p.grad is not None and p.grad.any() for p in shared)
+    assert all(p.grad is not None for p in model.distiller.assistant.parameters())
+
+    sum(loss for key, loss in losses.items() if 'loss' in key).backward()
     unused = UNUSED.get(name, 'none') if role == 'student' else 'none'
     for key, parameter in model.named_parameters():
         assert not parameter.requires_grad or (parameter.grad is None) == (unused in key), key
@@ -124,14 +132,15 @@ def test_refused_with_the_reason(name):
     [
         ('RevVisionTransformer', dict(no_custom_backward=False), r'no_custom_backward=False .*set it to True'),
         ('MViT', dict(out_scales=[2, 3]), r'out_scales=\[2, 3\], but \[3\]'),
+        ('HorNet', dict(with_cp=True), r'goes round backbone.stages.0, .*with_cp'),
         ('ResNet', dict(num_stages=3, out_indices=(2,), strides=(1, 2, 2), dilations=(1, 1, 1)), '3 stages, but 4'),
     ],
 )
 def test_what_cannot_be_cut_names_the_option(name, change, message):
     specimen = SPECIMENS[name]
     model = built(specimen._replace(backbone=dict(specimen.backbone, **change)).config)
-    with pytest.raises(ValueError, match=rf'model.teacher.backbone.*{message}'):
-        view_of(model, key='model.teacher')
+    with pytest.raises(ValueError, match=rf'model.teacher.*{message}'):
+        view_of(model, (specimen.size,) * 2, 'model.teacher').stages  # noqa: B018
 
 
 def test_classifier_of_vgg_in_its_backbone():

@@ -249,6 +249,12 @@ class StagedClassifier(ABC):
                 hook.remove()
             for module, mode in training.items():
                 module.training = mode
+        unseen = [source for i, source in enumerate(sources) if i not in maps]
+        if unseen:
+            raise ValueError(
+                f'{self.key}: the forward pass of {type(self.net).__name__} goes round {unseen[0]}, whose output is '
+                'that of a stage; if an option such as with_cp=True makes it do so, leave that out'
+            )
         return tuple(Stage(source, maps[i].size(1), tuple(maps[i].shape[-2:])) for i, source in enumerate(sources))
 
     def grid_of(self, tokens: int) -> tuple[int, int]:

@@ -116,9 +116,9 @@ DOWN_FIRST = ' | '.join(['stages.0', *(f'downsample_layers.{i} stages.{i}' for i
 """Cut of the networks of ConvNeXt's layout, where a downsampling layer comes before each stage."""
 
 
-@stage_view('mmpretrain.ConvNeXt', 'mmpretrain.HorNet')
+@stage_view('mmpretrain.ConvNeXt')
 class ConvNeXtStages(ChainStages):
-    """ConvNeXt, ConvNeXt V2 and HorNet, whose convolutions are gated but stay local."""
+    """ConvNeXt and ConvNeXt V2."""
 
     cuts = dict(ConvNeXt=DOWN_FIRST, HorNet=DOWN_FIRST)
 
@@ -126,6 +126,16 @@ class ConvNeXtStages(ChainStages):
         if self.net.gap_before_final_norm:
             return self.net.norm3(native.mean([-2, -1], keepdim=True)).flatten(1)
         return self.net.norm3(native)
+
+
+@stage_view('mmpretrain.HorNet')
+class HorNetStages(ConvNeXtStages):
+    """Gated convolutions; the archs named ``-gf`` have filters over the whole map instead in stages 3 and 4."""
+
+    @property
+    def family(self) -> str:
+        """'cnn', or 'mlp' with filters over the whole map, whose weights are fixed."""
+        return 'mlp' if self.net.arch_settings['dw_cfg'][3]['type'] == 'GF' else 'cnn'
 
 
 @stage_view('mmpretrain.RepLKNet')
