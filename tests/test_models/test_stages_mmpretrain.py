@@ -64,10 +64,11 @@ def test_tail_equals_the_whole_network(name):
     assert logits.shape == (2, view.num_classes) == (2, NUM_CLASSES)
     assert logits.std() > 1e-3
     for start in (2, 3, 4, 5):
-        with torch.no_grad():
-            knowledge = view.tail(seen[f'stage{start - 1}'], start)
-        torch.testing.assert_close(knowledge.feature, feature, **EXACT)
-        torch.testing.assert_close(knowledge.logits, logits, **EXACT)
+        assert view.check_tail(start) < 1e-5
+    with torch.no_grad():
+        tail = view.tail(seen['stage4'], 5)
+    torch.testing.assert_close(tail.feature, feature, **EXACT)
+    torch.testing.assert_close(tail.logits, logits, **EXACT)
 
 
 @pytest.mark.parametrize('name', SPECIMENS)
@@ -166,46 +167,38 @@ def test_distilled_deit_gives_the_mean_of_its_heads_and_the_class_token():
     torch.testing.assert_close(output, (head.head(class_token) + head.head_dist(distillation_token)) / 2)
 
 
-@pytest.mark.parametrize('momentum', [0.1, None])
-def test_the_assistant_leaves_running_statistics_of_the_student_alone(momentum):
+@pytest.mark.parametrize(('sync', 'momentum'), [(False, 0.1), (False, None), (True, 0.1)])
+def test_the_assistant_leaves_running_statistics_of_the_student_alone(sync, momentum):
     """Late part from the student: the assistant's pass normalises with its batch but only the student's own updates."""
-    model = algorithm(classifier('ResNet'), classifier('ResNet'), 64, early='teacher')
-    student, assistant = model.student, model.distiller.assistant
-    for module in student.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.momentum = momentum
-    student.backbone.layer4[1].eval()  # as norm_eval does
-    images = torch.randn(4, 3, 64, 64)
-    before = {key: value.clone() for key, value in student.named_buffers()}
-    model.knowledge(images)  # student once, assistant once
-    after = {key: value.clone() for key, value in student.named_buffers()}
-    assert after['backbone.layer4.0.bn1.num_batches_tracked'] == before['backbone.layer4.0.bn1.num_batches_tracked'] + 1
-    frozen = 'backbone.layer4.1.bn1.running_mean'
-    assert torch.equal(after[frozen], before[frozen])
 
-    alone = classifier('ResNet').train()
-    alone.backbone.layer4[1].eval()
-    for module in alone.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.momentum = momentum
+    def student():
+        model = classifier('ResNet').train()
+        if sync:
+            model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        for norm in norms_of(model):
+            norm.momentum = momentum
+        model.backbone.layer4[1].eval()  # as norm_eval does
+        return model
+
+    def norms_of(model):
+        return [m for m in model.modules() if isinstance(m, (torch.nn.BatchNorm2d, torch.nn.SyncBatchNorm))]
+
+    images = torch.randn(4, 3, 64, 64)
+    distilled, alone = student(), student()
+    model = TAS(
+        architecture=distilled,
+        teacher=classifier('ResNet'),
+        distiller=dict(type='tas_mm.TASDistiller', input_size=64, assistant=dict(early='teacher')),
+    )
+    before = {key: value.clone() for key, value in distilled.named_buffers()}
+    model.loss(images, [DataSample().set_gt_label(0) for _ in images])  # student once, assistant once
     alone(images)
-    for key, value in alone.named_buffers():
-        torch.testing.assert_close(after[key], value)
+    for (key, value), wanted in zip(distilled.named_buffers(), alone.buffers()):
+        torch.testing.assert_close(value, wanted)
+        assert torch.equal(value, before[key]) == ('layer4.1' in key), key
+    assert all(norm.track_running_stats for norm in norms_of(distilled))
 
     stage3 = torch.randn(4, 32, 4, 4)
-    trained = assistant(stage3).logits
-    student.eval()
-    assert not torch.allclose(assistant(stage3).logits, trained)  # the batch's own statistics it was
-    assert all(m.track_running_stats for m in student.modules() if isinstance(m, torch.nn.BatchNorm2d))
-
-
-def test_statistics_are_left_alone_by_sync_batch_norm_too():
-    student = torch.nn.SyncBatchNorm.convert_sync_batchnorm(classifier('ResNet'))
-    model = algorithm(student, classifier('ResNet'), 64, early='teacher')
-    norms = [m for m in model.student.modules() if isinstance(m, torch.nn.SyncBatchNorm)]
-    model.distiller.assistant.late.run_stage = lambda stage, x: (
-        pytest.fail('updates') if any(norm.track_running_stats for norm in norms) else x[:, :1].expand(-1, 64, -1, -1)
-    )
-    assert norms
-    model.distiller.assistant(torch.randn(2, 32, 4, 4))
-    assert all(norm.track_running_stats for norm in norms)
+    trained = model.distiller.assistant(stage3).logits
+    distilled.eval()
+    assert not torch.allclose(model.distiller.assistant(stage3).logits, trained)  # it was the batch's own statistics

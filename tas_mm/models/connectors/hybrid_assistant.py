@@ -99,11 +99,16 @@ class HybridAssistant(BaseConnector):
         self.projector_cfg = dict(projector or {})
 
     def bind(self, student: StagedClassifier, teacher: StagedClassifier) -> None:
-        """Bind the assistant to the two networks and build the projector that fits between them."""
+        """Bind the assistant to the two networks and build the projector that fits between them.
+
+        Raises:
+            ValueError: If the late network's last stages, run by themselves, do not give what the whole network gives.
+        """
         views = dict(student=student, teacher=teacher)
         self.early_role = self.early_role or early_role(student, teacher)
         self.late_role = 'teacher' if self.early_role == 'student' else 'student'
         self.early, self.late = views[self.early_role], views[self.late_role]
+        self.late.check_tail(self.start)
         given = self.early.stages[self.early_stages - 1]
         wanted = self.late.stages[self.start - 2]
         self.projector_cfg.setdefault('type', projector_type(self.early, self.late))

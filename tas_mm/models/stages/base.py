@@ -13,13 +13,15 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
+from mmengine.utils.misc import apply_to
 from torch import Tensor, nn
 
 FAMILIES = ('cnn', 'attention', 'mlp')
@@ -149,6 +151,11 @@ class StagedClassifier(ABC):
         return self.model.get_submodule(self.classifier).out_features
 
     @property
+    def in_channels(self) -> int:
+        """Channels of the images."""
+        return next((m.in_channels for m in self.model.modules() if isinstance(m, nn.Conv2d)), 3)
+
+    @property
     def recorders(self) -> dict[str, dict]:
         """MMRazor recorder configs for everything a loss may want, by name."""
         stages = {f'stage{i}': dict(type='ModuleOutputs', source=s.source) for i, s in enumerate(self.stages, 1)}
@@ -177,20 +184,26 @@ class StagedClassifier(ABC):
         return 'head' if any('dist' in name for name in self._linear_layers()) else self.classifier
 
     def classify(self, native: Any) -> Knowledge:
-        """Native output of stage 4 to pooled feature and logits, read where the recorders read them."""
+        """Native output of stage 4 to pooled feature and logits."""
+        with self.watching() as known:
+            out = self.outputs(native)
+            self.model.head(out if self.model.neck is None else self.model.neck(out))
+        return Knowledge(**known)
+
+    @contextmanager
+    def watching(self) -> Iterator[dict[str, Tensor]]:
+        """Read feature and logits of what runs within it, from where the recorders read them."""
         known: dict[str, Tensor] = {}
         classifier, scorer = self.model.get_submodule(self.classifier), self.model.get_submodule(self.scorer)
         hooks = (
-            classifier.register_forward_pre_hook(lambda module, inputs: known.update(feature=inputs[0])),
+            classifier.register_forward_pre_hook(lambda module, inputs: known.update(feature=inputs[0].flatten(1))),
             scorer.register_forward_hook(lambda module, inputs, output: known.update(logits=output)),
         )
         try:
-            out = self.outputs(native)
-            self.model.head(out if self.model.neck is None else self.model.neck(out))
+            yield known
         finally:
             for hook in hooks:
                 hook.remove()
-        return Knowledge(**known)
 
     def tail(self, native: Any, start: int = 4) -> Knowledge:
         """Run stages ``start`` to 4, pooling and head.
@@ -231,24 +244,11 @@ class StagedClassifier(ABC):
             return lambda module, inputs, output: maps.__setitem__(i, self.to_map(output, i + 1))
 
         hooks = [module.register_forward_hook(keep(i)) for i, module in enumerate(modules)]
-        training = {module: module.training for module in self.model.modules()}
-        first = next(self.model.parameters())
-        channels = next((m.in_channels for m in self.model.modules() if isinstance(m, nn.Conv2d)), 3)
         try:
-            self.model.eval()
-            with torch.no_grad():
-                self.model(torch.zeros(1, channels, *self.input_size).to(first), mode='tensor')
-        except Exception as error:
-            raise ValueError(
-                f'{self.key}: images of {self.input_size[0]}x{self.input_size[1]} do not fit '
-                f'{type(self.net).__name__} ({type(error).__name__}: {error}). Set '
-                'model.distiller.input_size=(height, width) to the size that the train pipeline gives'
-            ) from error
+            self.look()
         finally:
             for hook in hooks:
                 hook.remove()
-            for module, mode in training.items():
-                module.training = mode
         unseen = [source for i, source in enumerate(sources) if i not in maps]
         if unseen:
             raise ValueError(
@@ -256,6 +256,69 @@ class StagedClassifier(ABC):
                 'that of a stage; if an option such as with_cp=True makes it do so, leave that out'
             )
         return tuple(Stage(source, maps[i].size(1), tuple(maps[i].shape[-2:])) for i, source in enumerate(sources))
+
+    def images(self, batch: int, noise: bool = False) -> Tensor:
+        """Blank images, or always the same noise, of the size, type and device that the network takes."""
+        images = torch.zeros(batch, self.in_channels, *self.input_size)
+        if noise:
+            images.normal_(generator=torch.Generator().manual_seed(0))
+        return images.to(next(self.model.parameters()))
+
+    def look(self, batch: int = 1) -> None:
+        """Pass blank images through the network, in eval mode, so that nothing is updated; for hooks to look at.
+
+        Raises:
+            ValueError: If images of ``input_size`` do not fit the network.
+        """
+        try:
+            with evaluating(self.model):
+                self.model(self.images(batch), mode='tensor')
+        except Exception as error:
+            raise ValueError(
+                f'{self.key}: images of {self.input_size[0]}x{self.input_size[1]} do not fit '
+                f'{type(self.net).__name__} ({type(error).__name__}: {error}). Set '
+                'model.distiller.input_size=(height, width) to the size that the train pipeline gives'
+            ) from error
+
+    def check_tail(self, start: int = 4, tolerance: float = 1e-3) -> float:
+        """Make sure, on noise and in eval mode, that the tail gives what the whole network gives.
+
+        Args:
+            start (int): First stage of the tail, 2 to 5. Defaults to 4.
+            tolerance (float): Largest error relative to the largest value. Defaults to 1e-3, which allows for the
+                reduced precision of some accelerators.
+
+        Returns:
+            float: The larger of the errors of feature and logits.
+
+        Raises:
+            ValueError: If it is larger than ``tolerance``: stages ``start`` to 4 read more than the output of the stage
+                before, or the view is wrong.
+        """
+        source = self.stages[start - 2].source
+        records: dict[str, Any] = {}
+
+        def keep_native(module: nn.Module, inputs: tuple, output: Any) -> None:
+            records['native'] = copy_tensors(output)  # a copy, since the modules that follow may write into it
+
+        hook = self.model.get_submodule(source).register_forward_hook(keep_native)
+        with evaluating(self.model):
+            try:
+                with self.watching() as known:
+                    self.model(self.images(2, noise=True), mode='tensor')
+            finally:
+                hook.remove()
+            tail = self.tail(records['native'], start)
+        whole = Knowledge(**known)
+        error = max(float((a - b).abs().max() / b.abs().max().clamp_min(1e-12)) for a, b in zip(tail, whole))
+        if not error <= tolerance:
+            raise ValueError(
+                f'{self.key}: {type(self.net).__name__} cannot be a late part from stage {start} on: run from the '
+                f'output of {source}, its stages give another result than the whole network (relative error '
+                f'{error:.2g}), so they read more than that output. Use it as the early part, with '
+                "model.distiller.assistant.early='teacher' or 'student'"
+            )
+        return error
 
     def grid_of(self, tokens: int) -> tuple[int, int]:
         """Height and width of so many tokens, in the proportions of the image.
@@ -270,6 +333,24 @@ class StagedClassifier(ABC):
                 f'{self.input_size[0]}x{self.input_size[1]}; set model.distiller.input_size=(height, width)'
             )
         return height, tokens // height
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Within it the model is in eval mode, without gradients; every module gets its own mode back."""
+    training = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, mode in training.items():
+            module.training = mode
+
+
+def copy_tensors(data: Any) -> Any:
+    """The same nested data with copies of its tensors."""
+    return apply_to(data, lambda leaf: isinstance(leaf, Tensor), Tensor.clone)
 
 
 _VIEWS: dict[str, type[StagedClassifier]] = {}

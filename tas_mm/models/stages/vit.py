@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .base import Knowledge, StagedClassifier, stage_view
+from .base import StagedClassifier, stage_view
 from .tokens import TokenStages, cut_blocks
 
 
@@ -113,21 +113,16 @@ class XCiTStages(VisionTransformerStages):
 class TNTStages(VisionTransformerStages):
     """Pixel tokens ``(B * H * W, P, c)`` in patch tokens ``(B, 1 + H * W, C)``: maps have ``C + P * c`` channels.
 
-    A layer begins by adding the pixels to the patches, in place, so what is recorded of a stage has that of the next
-    one's first layer done already.
+    A layer begins by adding the pixels to the patches, in place: what a recorder holds of a stage has that done.
     """
 
     def declared_size(self) -> tuple[int, int]:
         return self.net.pixel_embed.img_size
 
-    def tail(self, native: tuple[Tensor, Tensor], start: int = 4) -> Knowledge:
-        if start < 5:
-            pixels, patches = native
-            first, *rest = self.net.layers[cut_blocks(len(self.net.layers))[start - 1].start :]
-            native = first.inner_block(pixels), first.outer_block(patches)
-            for layer in rest:
-                native = layer(*native)
-        return self.classify(native)
+    def run_stage(self, stage: int, x: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        for name in self.cut()[stage - 1]:
+            x = self.net.get_submodule(name)(*x)
+        return x
 
     def to_map(self, native: tuple[Tensor, Tensor], stage: int) -> Tensor:
         pixels, patches = native

@@ -1,0 +1,309 @@
+"""Looking at a pair before it is trained: build it by name, describe it, count its costs, take one step.
+
+What ``tools/check_pair.py`` and its siblings share. Nothing here prints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dataset import Compose
+from mmengine.model import BaseModel
+from mmengine.optim import OptimWrapper
+from mmengine.registry import MODELS as MMENGINE_MODELS
+from mmengine.registry import DefaultScope
+from mmpretrain.registry import MODELS as CLASSIFIERS
+from mmpretrain.structures import DataSample
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from .models.algorithms import TAS
+from .models.algorithms.tas import teacher_config
+from .models.stages import StagedClassifier, view_of
+
+Rows = list[tuple[str, ...]]
+SOURCES = ('timm', 'mmpretrain')
+
+
+def available(source: str) -> list[str]:
+    """Names of the classifiers that ``timm`` or ``mmpretrain`` has."""
+    if source == 'timm':
+        import timm
+
+        return timm.list_models()
+    from mmpretrain import list_models
+
+    return list_models(task='Image Classification')
+
+
+def classifier_config(name: str, num_classes: int = 10, **options: Any) -> dict:
+    """Config of a classifier without trained weights.
+
+    Args:
+        name (str): ``'timm:resnet18'``, ``'mmpretrain:deit-tiny_4xb256_in1k'``, or the path of a config: of a
+            classifier, or of a distillation, whose student is meant then.
+        num_classes (int): Defaults to 10.
+        **options: More arguments of a timm model, such as ``img_size``.
+
+    Raises:
+        ValueError: If there is no such classifier.
+    """
+    source, _, model = name.partition(':')
+    if source == 'timm' and model:
+        if model not in available('timm'):
+            raise ValueError(_unknown(name, source, model))
+        return dict(type='TimmClassifier', model_name=model, num_classes=num_classes, pretrained=False, **options)
+    if source == 'mmpretrain' and model:
+        from mmpretrain import list_models
+        from mmpretrain.apis.model import ModelHub
+
+        if model not in list_models():
+            raise ValueError(_unknown(name, source, model))
+        config = ModelHub.get(model).config
+    elif Path(name).is_file():
+        config = Config.fromfile(name)
+    else:
+        raise ValueError(f'{name!r} is no file, and neither timm:NAME nor mmpretrain:NAME')
+    model_config = config.model.to_dict()
+    preprocessor = config.get('data_preprocessor')
+    model_config = model_config.get('architecture', model_config)
+    if preprocessor:
+        model_config.setdefault('data_preprocessor', preprocessor.to_dict())
+    return _with_classes(_without_weights(model_config), num_classes)
+
+
+def build_classifier(name: str, num_classes: int = 10, **options: Any) -> BaseModel:
+    """Build a classifier by name, with random weights; see :func:`classifier_config`."""
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        model = CLASSIFIERS.build(classifier_config(name, num_classes, **options))
+    model._is_init = True  # random weights will do, and no config may fetch others
+    return model
+
+
+def _unknown(name: str, source: str, model: str) -> str:
+    near = get_close_matches(model, available(source), n=3, cutoff=0.4)
+    return f'{name!r} is no classifier of {source}; nearest: {", ".join(f"{source}:{n}" for n in near) or "none"}'
+
+
+def _without_weights(config: Any) -> Any:
+    """A config that loads no weights: without ``pretrained`` and ``init_cfg`` of type ``Pretrained``."""
+    if isinstance(config, Mapping):
+        return {
+            key: _without_weights(value)
+            for key, value in config.items()
+            if not (key == 'pretrained' or (key == 'init_cfg' and 'Pretrained' in str(value)))
+        }
+    return [_without_weights(value) for value in config] if isinstance(config, list) else config
+
+
+def _with_classes(config: Any, num_classes: int) -> Any:
+    """A config with every ``num_classes`` in it set."""
+    if isinstance(config, Mapping):
+        return {k: num_classes if k == 'num_classes' else _with_classes(v, num_classes) for k, v in config.items()}
+    return [_with_classes(value, num_classes) for value in config] if isinstance(config, list) else config
+
+
+# ---- a pair ---------------------------------------------------------------------------------------------------------
+
+
+def build_pair(
+    teacher: BaseModel,
+    student: BaseModel,
+    input_size: tuple[int, int] | None = None,
+    assistant: dict | None = None,
+) -> TAS:
+    """The paper's distillation for two built classifiers."""
+    distiller = dict(type='tas_mm.TASDistiller', input_size=input_size, assistant=assistant)
+    teacher._is_init = True
+    return TAS(architecture=student, teacher=teacher, distiller=distiller)
+
+
+def synthetic_batch(
+    model: BaseModel, batch_size: int = 2, input_size: tuple[int, int] | None = None
+) -> tuple[Tensor, list[DataSample]]:
+    """Noise images ``(B, C, H, W)``, as the preprocessor would give them, and labels.
+
+    Args:
+        model (BaseModel): A distillation, or a classifier.
+        batch_size (int): Defaults to 2.
+        input_size (tuple, optional): Height and width. Defaults to what the model was laid out for.
+    """
+    view = _student_view(model)
+    device = next(model.parameters()).device
+    images = torch.randn(batch_size, view.in_channels, *(input_size or view.input_size), device=device)
+    labels = [i % view.num_classes for i in range(batch_size)]
+    return images, [DataSample().set_gt_label(label).to(device) for label in labels]
+
+
+def _student_view(model: BaseModel) -> StagedClassifier:
+    """The view of what trains."""
+    view = getattr(getattr(model, 'distiller', None), 'student_view', None)
+    return view or view_of(getattr(model, 'architecture', model))
+
+
+def train_step(
+    model: BaseModel, batch: tuple[Tensor, list[DataSample]], optimizer: OptimWrapper | None = None
+) -> dict[str, float]:
+    """One forward pass, backward pass and optimizer step.
+
+    Args:
+        model (BaseModel): A distillation, or a classifier.
+        batch (tuple): Images and labels.
+        optimizer (OptimWrapper, optional): Defaults to plain SGD.
+
+    Returns:
+        dict: The losses by name, their sum ``loss``, and ``grad_norm``.
+
+    Raises:
+        RuntimeError: If a loss or a gradient is not finite.
+    """
+    model.train()
+    optimizer = optimizer or OptimWrapper(torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1e-3))
+    with optimizer.optim_context(model):
+        loss, logs = model.parse_losses(model(*batch, mode='loss'))
+    optimizer.backward(loss)
+    without = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    norm = nn.utils.get_total_norm(gradients)
+    if not (torch.isfinite(loss) and torch.isfinite(norm)):
+        raise RuntimeError(f'loss={float(loss)} and gradient norm={float(norm)} must be finite')
+    optimizer.step()
+    optimizer.zero_grad()
+    return dict({k: v.item() for k, v in logs.items()}, grad_norm=float(norm), unused_parameters=len(without))
+
+
+# ---- a config -------------------------------------------------------------------------------------------------------
+
+
+def build_model(config: Config) -> BaseModel:
+    """The model of a training config, with random weights: nothing is downloaded or read but other configs."""
+    model = _without_weights(config.model.to_dict())
+    model.pop('teacher_ckpt', None)
+    if isinstance(model.get('teacher'), str):
+        model['teacher'] = _without_weights(dict(teacher_config(model['teacher'])))
+    if 'data_preprocessor' in config:
+        model.setdefault('data_preprocessor', config.data_preprocessor.to_dict())
+    with DefaultScope.overwrite_default_scope(config.get('default_scope', 'mmpretrain')):
+        return MMENGINE_MODELS.build(model)
+
+
+def pipeline_size(config: Config) -> tuple[int, int] | None:
+    """Height and width of the images that the train pipeline gives; None if it leaves them as they are.
+
+    The pipeline is run on a blank image of 375x500 pixels.
+    """
+    dataset = config.train_dataloader.dataset
+    while 'dataset' in dataset:
+        dataset = dataset.dataset
+    transforms = [t for t in dataset.pipeline if not t['type'].startswith('Load')]
+    size = (375, 500)
+    blank = dict(img=np.zeros((*size, 3), np.uint8), img_shape=size, ori_shape=size, gt_label=0)
+    with DefaultScope.overwrite_default_scope(config.get('default_scope', 'mmpretrain')):
+        given = tuple(Compose(transforms)(blank)['inputs'].shape[-2:])
+    return None if given == size else given
+
+
+# ---- descriptions ---------------------------------------------------------------------------------------------------
+
+
+def cut_rows(view: StagedClassifier) -> Rows:
+    """Stage, source, channels and grid of the four stages, and the classifier."""
+    rows = [(str(i), s.source, str(s.channels), _grid(s.grid)) for i, s in enumerate(view.stages, 1)]
+    return [*rows, ('head', view.classifier, str(view.feature_dim), f'{view.num_classes} classes')]
+
+
+def assistant_rows(algorithm: TAS) -> Rows:
+    """The parts of the assistant in order: owner, modules."""
+    assistant = algorithm.distiller.assistant
+    if assistant is None:
+        return [('none', 'no path needs an assistant')]
+    given, wanted = assistant.early.stages[assistant.early_stages - 1], assistant.late.stages[assistant.start - 2]
+    shapes = f'{given.channels} @ {_grid(given.grid)} to {wanted.channels} @ {_grid(wanted.grid)}'
+    late = f'what follows {wanted.source}, {assistant.late_stages} of its stages and its head'
+    return [
+        (assistant.early_role, f'up to {given.source}, {assistant.early_stages} of its stages'),
+        ('projector', f'{type(assistant.projector).__name__}, {shapes}'),
+        (assistant.late_role, late),
+    ]
+
+
+def cost_rows(algorithm: TAS) -> Rows:
+    """Parameters, how many of them train, and multiply-adds of one image's forward pass, part by part."""
+    distiller = algorithm.distiller
+    student, teacher = distiller.student_view, distiller.teacher_view
+    rows = []
+    for role, view in (('teacher', teacher), ('student', student)):
+        rows.append((role, *_parameters(view.model), _millions(multiply_adds(view.model, view.images(1)))))
+    assistant = distiller.assistant
+    if assistant is not None:
+        early = assistant.early
+        x = _map(early, assistant.early_stages)
+        projector = multiply_adds(assistant.projector, x)
+        late = multiply_adds(assistant, early.from_map(x, assistant.early_stages)) - projector
+        rows.append(('projector', *_parameters(assistant), _millions(projector)))
+        rows.append((f'late part, shared with the {assistant.late_role}', '-', '-', _millions(late)))
+    rows.append(('losses', *_parameters(distiller.distill_losses), '-'))
+    return rows
+
+
+def multiply_adds(module: nn.Module, *inputs: Any) -> int:
+    """Multiply-adds of one forward pass in eval mode, convolutions and matrix products alone."""
+    modes = {m: m.training for m in module.modules()}
+    module.eval()
+    try:
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            module(*inputs)
+    finally:
+        for m, mode in modes.items():
+            m.training = mode
+    return counter.get_total_flops() // 2
+
+
+def describe(algorithm: TAS) -> dict[str, tuple[tuple[str, ...], Rows]]:
+    """Everything about a pair as titled tables: title to header and rows."""
+    distiller = algorithm.distiller
+    tables: dict[str, tuple[tuple[str, ...], Rows]] = {}
+    for role, view in (('teacher', distiller.teacher_view), ('student', distiller.student_view)):
+        title = f'{role}: {type(view.net).__name__} ({view.family}), images of {_grid(view.input_size)}'
+        tables[title] = (('stage', 'ends with', 'channels', 'grid'), cut_rows(view))
+    tables['assistant'] = (('of', 'modules'), assistant_rows(algorithm))
+    tables['costs'] = (('part', 'parameters', 'training', 'multiply-adds'), cost_rows(algorithm))
+    return tables
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Rows as text in columns."""
+    lines = [tuple(header), *map(tuple, rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
+    return '\n'.join('  ' + '  '.join(cell.ljust(w) for cell, w in zip(line, widths)).rstrip() for line in lines)
+
+
+def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Rows as a Markdown table."""
+    lines = [tuple(header), ('---',) * len(header), *rows]
+    return '\n'.join('| ' + ' | '.join(cell.replace('|', '\\|') for cell in line) + ' |' for line in lines)
+
+
+def _map(view: StagedClassifier, stage: int) -> Tensor:
+    info = view.stages[stage - 1]
+    return torch.zeros(1, info.channels, *info.grid, device=next(view.model.parameters()).device)
+
+
+def _grid(grid: tuple[int, int]) -> str:
+    return f'{grid[0]}x{grid[1]}'
+
+
+def _parameters(module: nn.Module) -> tuple[str, str]:
+    parameters = list(module.parameters())
+    trained = sum(p.numel() for p in parameters if p.requires_grad)
+    return _millions(sum(p.numel() for p in parameters)), _millions(trained)
+
+
+def _millions(count: int) -> str:
+    return f'{count / 1e6:.2f} M'
