@@ -7,7 +7,7 @@ from mmrazor.models.task_modules import RecorderManager
 
 from tas_mm.models import stage_view, view_of
 from tas_mm.models.stages.base import StagedClassifier
-from tas_mm.models.stages.vit import cut_blocks
+from tas_mm.models.stages.tokens import cut_blocks
 from tests import networks
 from tests.networks import SIZE
 
@@ -90,8 +90,14 @@ def test_measuring_leaves_the_network_as_it_was(build):
 
 
 def test_unknown_backbone_is_refused_with_the_nearest_that_are_known(build):
-    model = build(networks.classifier(dict(type='LeNet5'), 84, neck=False))
-    with pytest.raises(ValueError, match=r'model.teacher.backbone: no stage view for mmpretrain.LeNet5.*All: '):
+    class ResNot(torch.nn.Module):
+        __module__ = 'mmpretrain.nets'
+
+    model = build(networks.resnet())
+    model.backbone = ResNot()
+    with pytest.raises(
+        ValueError, match=r'model.teacher.backbone: no stage view for mmpretrain.ResNot. Nearest .*All: '
+    ):
         view_of(model, key='model.teacher')
 
 
