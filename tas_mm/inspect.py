@@ -41,8 +41,8 @@ def classifier_config(name: str, num_classes: int = 10, **options: Any) -> dict:
     """Config of a classifier without trained weights.
 
     Args:
-        name (str): ``'timm:resnet18'``, ``'mmpretrain:deit-tiny_4xb256_in1k'``, or the path of a config, of a classifier
-            or of a distillation, whose student is meant then.
+        name (str): ``'timm:resnet18'``, ``'mmpretrain:deit-tiny_4xb256_in1k'``, or the path of a config, of a
+            classifier or of a distillation, whose student is meant then.
         num_classes (int): Defaults to 10.
         **options: More arguments of a timm model, such as ``img_size``.
 
@@ -104,7 +104,7 @@ def _with_classes(config: Any, num_classes: int) -> Any:
     return [_with_classes(value, num_classes) for value in config] if isinstance(config, list) else config
 
 
-# ---- a pair ------------------------------------------------------------------------------------------------------------
+# ---- a pair ---------------------------------------------------------------------------------------------------------
 
 
 def build_pair(
@@ -152,7 +152,7 @@ def train_step(algorithm: TAS, batch: tuple[Tensor, list[DataSample]], lr: float
     return dict({k: float(v.detach()) for k, v in logs.items()}, grad_norm=float(norm), unused_parameters=len(without))
 
 
-# ---- descriptions ------------------------------------------------------------------------------------------------------
+# ---- descriptions ---------------------------------------------------------------------------------------------------
 
 
 def cut_rows(view: StagedClassifier) -> Rows:

@@ -9,8 +9,8 @@ distilled from and to a small partner of the other kind, ResNet-18 or a narrow V
 
 *Late* also needs a tail that gives feature and logits of the whole network within 1e-5 relative.
 
-Each architecture runs in a process of its own. Results are appended to ``coverage.jsonl`` at once, so that an interrupted
-sweep goes on where it stopped; the table is written from that file.
+Each architecture runs in a process of its own. Results are appended to ``coverage.jsonl`` at once, so that an
+interrupted sweep goes on where it stopped; the table is written from that file.
 """
 
 from __future__ import annotations
