@@ -76,9 +76,7 @@ def classifier_config(name: str, num_classes: int = 10, **options: Any) -> dict:
 def build_classifier(name: str, num_classes: int = 10, **options: Any) -> BaseModel:
     """Build a classifier by name, with random weights; see :func:`classifier_config`."""
     with DefaultScope.overwrite_default_scope('mmpretrain'):
-        model = CLASSIFIERS.build(classifier_config(name, num_classes, **options))
-    model._is_init = True  # random weights will do, and no config may fetch others
-    return model
+        return CLASSIFIERS.build(classifier_config(name, num_classes, **options))
 
 
 def _unknown(name: str, source: str, model: str) -> str:
@@ -115,7 +113,6 @@ def build_pair(
 ) -> TAS:
     """The paper's distillation for two built classifiers."""
     distiller = dict(type='tas_mm.TASDistiller', input_size=input_size, assistant=assistant)
-    teacher._is_init = True
     return TAS(architecture=student, teacher=teacher, distiller=distiller)
 
 
