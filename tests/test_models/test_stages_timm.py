@@ -27,7 +27,8 @@ NETWORKS = [
     ('xcit_nano_12_p8_224', (64, 64), 'attention', (128, 8, 8)),
     ('cait_xxs24_224', (224, 224), 'attention', (192, 14, 14)),
     ('levit_128s', (224, 224), 'attention', (384, 4, 4)),  # three stages
-    ('pit_ti_224', (224, 224), 'attention', (128, 14, 14)),  # a class token of its own
+    ('pit_ti_224', (224, 224), 'attention', (128, 14, 14)),  # class tokens beside the map
+    ('pit_s_distilled_224', (224, 224), 'attention', (288, 14, 14)),
     ('tnt_s_patch16_224', (224, 224), 'attention', (768, 14, 14)),  # pixels inside patches
     ('coat_lite_tiny', (224, 224), 'attention', (256, 14, 14)),
     ('test_maxvit', (160, 160), 'attention', (96, 10, 10)),
@@ -84,6 +85,28 @@ def test_tail_passes_gradients_in_training():
     assert x.grad.abs().sum() > 0
     assert view.net.layer4[0].conv1.weight.grad is not None
     assert view.net.layer1[0].conv1.weight.grad is None
+
+
+def test_tail_under_gradient_checkpointing():
+    view = timm_view('test_vit')
+    x = torch.randn(2, 64, 10, 10)
+    gradients = []
+    for enabled in (False, True):
+        view.net.set_grad_checkpointing(enabled)
+        view.model.train()
+        view.net.zero_grad()
+        view.tail(view.from_map(x, 3)).logits.square().sum().backward()
+        gradients.append({name: p.grad.clone() for name, p in view.net.named_parameters() if p.grad is not None})
+    assert any(name.startswith('blocks.5.') for name in gradients[0])
+    torch.testing.assert_close(*gradients)
+
+
+def test_tail_under_autocast():
+    view = timm_view('test_vit')
+    native = view.from_map(torch.randn(2, 64, 10, 10), 3)
+    with torch.autocast('cpu', torch.bfloat16):
+        low = view.tail(native.bfloat16())
+    torch.testing.assert_close(low.logits.float(), view.tail(native).logits, atol=0.05, rtol=0.05)
 
 
 def test_late_part_gets_its_own_class_tokens():
