@@ -220,14 +220,18 @@ def build_teacher(teacher: dict | str | BaseModel, checkpoint: str | None = None
             "teacher's weights"
         )
     if isinstance(teacher, BaseModel):
-        has_weights = True
+        has_weights = ready = True
     else:
         config = teacher_config(teacher)
         has_weights = bool(checkpoint) or _loads_weights(config)
+        # TimmClassifier loads as it is built; its init_weights() would draw new weights over the loaded ones.
+        ready = 'TimmClassifier' in str(config.get('type')) and bool(
+            config.get('pretrained') or config.get('checkpoint_path')
+        )
         teacher = RAZOR_MODELS.build(config)
     if checkpoint:
         _load(teacher, checkpoint)
-    elif not getattr(teacher, '_is_init', False):
+    elif not (ready or getattr(teacher, '_is_init', False)):
         teacher.init_weights()
     if not has_weights:
         print_log(
@@ -254,7 +258,7 @@ def teacher_config(teacher: dict | str) -> dict:
 def _loads_weights(config: Any) -> bool:
     """Whether a config loads weights by itself: ``pretrained=...`` or an ``init_cfg`` of type ``Pretrained``."""
     if isinstance(config, dict):
-        if config.get('pretrained') or config.get('type') == 'Pretrained':
+        if config.get('pretrained') or config.get('checkpoint_path') or config.get('type') == 'Pretrained':
             return True
         return any(_loads_weights(value) for value in config.values())
     return isinstance(config, (list, tuple)) and any(_loads_weights(value) for value in config)
