@@ -67,7 +67,7 @@ class TAS(SingleTeacherDistill):
             if isinstance(architecture, dict):
                 if isinstance(data_preprocessor, dict):
                     # The student builds it, so that its batch augmentations (mixup, cutmix) come along.
-                    architecture = dict(data_preprocessor=data_preprocessor, **architecture)
+                    architecture = {'data_preprocessor': data_preprocessor, **architecture}
                     data_preprocessor = None
                 architecture = RAZOR_MODELS.build(architecture)
             teacher = build_teacher(teacher, teacher_ckpt)
@@ -82,7 +82,9 @@ class TAS(SingleTeacherDistill):
         # From here on the teacher is a plain attribute, which no walk over sub-modules finds.
         del self._modules['teacher']
         self.__dict__['teacher'] = teacher.eval().requires_grad_(False)
-        self._renormalise = renormalisation(self.data_preprocessor, teacher.data_preprocessor)
+        scale, shift = renormalisation(self.data_preprocessor, teacher.data_preprocessor) or (None, None)
+        self.register_buffer('_scale', scale, persistent=False)
+        self.register_buffer('_shift', shift, persistent=False)
         self._batch_checked = False
 
     # ---- a training step -------------------------------------------------------------------------------------------
@@ -116,7 +118,9 @@ class TAS(SingleTeacherDistill):
     @torch.no_grad()
     def run_teacher(self, inputs: Tensor) -> Tensor:
         """The teacher's logits ``(B, num_classes)`` for images as the student sees them."""
-        return self.teacher(self._renormalise(inputs), mode='tensor')
+        if self._scale is not None:
+            inputs = inputs * self._scale + self._shift
+        return self.teacher(inputs, mode='tensor')
 
     @torch.no_grad()
     def predict_roles(
@@ -284,20 +288,21 @@ def _load(teacher: BaseModel, checkpoint: str) -> None:
         )
 
 
-def renormalisation(student: nn.Module, teacher: nn.Module) -> Callable[[Tensor], Tensor]:
-    """A function from images normalised for the student to the same images normalised for the teacher.
+def renormalisation(student: nn.Module, teacher: nn.Module) -> tuple[Tensor, Tensor] | None:
+    """Scale and shift from images normalised for the student to the same images normalised for the teacher.
 
-    Mean and std are in the units of the pixels (0 to 255 in MMPretrain). Where either network names none, or both name
-    the same, the images stay as they are. The order of the colours is taken to be the same.
+    Mean and std are in the units of the pixels (0 to 255 in MMPretrain). The order of the colours is taken to be the
+    same.
 
     Args:
         student (nn.Module): Its data preprocessor, with buffers ``mean`` and ``std`` of shape ``(C, 1, 1)`` if any.
         teacher (nn.Module): Likewise.
+
+    Returns:
+        tuple | None: Scale and shift, each ``(C, 1, 1)``; None if either names no mean, or both name the same.
     """
     if not (hasattr(student, 'mean') and hasattr(teacher, 'mean')):
-        return lambda images: images
-    scale = student.std / teacher.std
-    shift = (student.mean - teacher.mean) / teacher.std
+        return None
     if torch.equal(student.mean, teacher.mean) and torch.equal(student.std, teacher.std):
-        return lambda images: images
-    return lambda images: images * scale.to(images) + shift.to(images)
+        return None
+    return student.std / teacher.std, (student.mean - teacher.mean) / teacher.std
