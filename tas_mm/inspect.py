@@ -10,9 +10,13 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.dataset import Compose
 from mmengine.model import BaseModel
+from mmengine.optim import OptimWrapper
+from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import DefaultScope
 from mmpretrain.registry import MODELS as CLASSIFIERS
 from mmpretrain.structures import DataSample
@@ -20,7 +24,9 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from .models.algorithms import TAS
-from .models.stages import StagedClassifier
+from .models.algorithms.tas import teacher_config
+from .models.stages import StagedClassifier, view_of
+from .models.stages.base import evaluating
 
 Rows = list[tuple[str, ...]]
 SOURCES = ('timm', 'mmpretrain')
@@ -41,8 +47,8 @@ def classifier_config(name: str, num_classes: int = 10, **options: Any) -> dict:
     """Config of a classifier without trained weights.
 
     Args:
-        name (str): ``'timm:resnet18'``, ``'mmpretrain:deit-tiny_4xb256_in1k'``, or the path of a config, of a
-            classifier or of a distillation, whose student is meant then.
+        name (str): ``'timm:resnet18'``, ``'mmpretrain:deit-tiny_4xb256_in1k'``, or the path of a config: of a
+            classifier, or of a distillation, whose student is meant then.
         num_classes (int): Defaults to 10.
         **options: More arguments of a timm model, such as ``img_size``.
 
@@ -116,37 +122,89 @@ def build_pair(
     return TAS(architecture=student, teacher=teacher, distiller=distiller)
 
 
-def synthetic_batch(algorithm: TAS, batch_size: int = 2) -> tuple[Tensor, list[DataSample]]:
-    """Noise images ``(B, C, H, W)``, as the student's preprocessor would give them, and labels."""
-    view = algorithm.distiller.student_view
-    device = next(algorithm.parameters()).device
-    images = torch.randn(batch_size, view.in_channels, *view.input_size, device=device)
+def synthetic_batch(
+    model: BaseModel, batch_size: int = 2, input_size: tuple[int, int] | None = None
+) -> tuple[Tensor, list[DataSample]]:
+    """Noise images ``(B, C, H, W)``, as the preprocessor would give them, and labels.
+
+    Args:
+        model (BaseModel): A distillation, or a classifier.
+        batch_size (int): Defaults to 2.
+        input_size (tuple, optional): Height and width. Defaults to what the model was laid out for.
+    """
+    view = _student_view(model)
+    device = next(model.parameters()).device
+    images = torch.randn(batch_size, view.in_channels, *(input_size or view.input_size), device=device)
     labels = [i % view.num_classes for i in range(batch_size)]
     return images, [DataSample().set_gt_label(label).to(device) for label in labels]
 
 
-def train_step(algorithm: TAS, batch: tuple[Tensor, list[DataSample]], lr: float = 1e-3) -> dict[str, float]:
-    """One forward pass, backward pass and SGD step.
+def _student_view(model: BaseModel) -> StagedClassifier:
+    """The view of what trains."""
+    view = getattr(getattr(model, 'distiller', None), 'student_view', None)
+    return view or view_of(getattr(model, 'architecture', model))
+
+
+def train_step(
+    model: BaseModel, batch: tuple[Tensor, list[DataSample]], optimizer: OptimWrapper | None = None
+) -> dict[str, float]:
+    """One forward pass, backward pass and optimizer step.
+
+    Args:
+        model (BaseModel): A distillation, or a classifier.
+        batch (tuple): Images and labels.
+        optimizer (OptimWrapper, optional): Defaults to plain SGD.
 
     Returns:
-        dict: The losses by name, their sum ``loss``, ``grad_norm``, and ``unused_parameters``, the number of parameters
-        that train but got no gradient (more than 0 stops DDP without ``find_unused_parameters``).
+        dict: The losses by name, their sum ``loss``, and ``grad_norm``.
 
     Raises:
         RuntimeError: If a loss or a gradient is not finite.
     """
-    algorithm.train()
-    optimizer = torch.optim.SGD([p for p in algorithm.parameters() if p.requires_grad], lr=lr)
-    loss, logs = algorithm.parse_losses(algorithm(*batch, mode='loss'))
-    loss.backward()
-    without = [name for name, p in algorithm.named_parameters() if p.requires_grad and p.grad is None]
-    gradients = [p.grad for p in algorithm.parameters() if p.grad is not None]
+    model.train()
+    optimizer = optimizer or OptimWrapper(torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1e-3))
+    with optimizer.optim_context(model):
+        loss, logs = model.parse_losses(model(*batch, mode='loss'))
+    optimizer.backward(loss)
+    without = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
     norm = nn.utils.get_total_norm(gradients)
     if not (torch.isfinite(loss) and torch.isfinite(norm)):
-        raise RuntimeError(f'loss={float(loss.detach())} and gradient norm={float(norm)} must be finite')
+        raise RuntimeError(f'loss={loss.item()} and gradient norm={float(norm)} must be finite')
     optimizer.step()
     optimizer.zero_grad()
-    return dict({k: float(v.detach()) for k, v in logs.items()}, grad_norm=float(norm), unused_parameters=len(without))
+    return dict({k: v.item() for k, v in logs.items()}, grad_norm=float(norm), unused_parameters=len(without))
+
+
+# ---- a config -------------------------------------------------------------------------------------------------------
+
+
+def build_model(config: Config) -> BaseModel:
+    """The model of a training config, with random weights: nothing is downloaded or read but other configs."""
+    model = _without_weights(config.model.to_dict())
+    model.pop('teacher_ckpt', None)
+    if isinstance(model.get('teacher'), str):
+        model['teacher'] = _without_weights(dict(teacher_config(model['teacher'])))
+    if 'data_preprocessor' in config:
+        model.setdefault('data_preprocessor', config.data_preprocessor.to_dict())
+    with DefaultScope.overwrite_default_scope(config.get('default_scope', 'mmpretrain')):
+        return MMENGINE_MODELS.build(model)
+
+
+def pipeline_size(config: Config) -> tuple[int, int] | None:
+    """Height and width of the images that the train pipeline gives; None if it leaves them as they are.
+
+    The pipeline is run on a blank image of 375x500 pixels.
+    """
+    dataset = config.train_dataloader.dataset
+    while 'dataset' in dataset:
+        dataset = dataset.dataset
+    transforms = [t for t in dataset.pipeline if not t['type'].startswith('Load')]
+    size = (375, 500)
+    blank = dict(img=np.zeros((*size, 3), np.uint8), img_shape=size, ori_shape=size, gt_label=0)
+    with DefaultScope.overwrite_default_scope(config.get('default_scope', 'mmpretrain')):
+        given = tuple(Compose(transforms)(blank)['inputs'].shape[-2:])
+    return None if given == size else given
 
 
 # ---- descriptions ---------------------------------------------------------------------------------------------------
@@ -194,14 +252,8 @@ def cost_rows(algorithm: TAS) -> Rows:
 
 def multiply_adds(module: nn.Module, *inputs: Any) -> int:
     """Multiply-adds of one forward pass in eval mode, convolutions and matrix products alone."""
-    modes = {m: m.training for m in module.modules()}
-    module.eval()
-    try:
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            module(*inputs)
-    finally:
-        for m, mode in modes.items():
-            m.training = mode
+    with evaluating(module), FlopCounterMode(display=False) as counter:
+        module(*inputs)
     return counter.get_total_flops() // 2
 
 

@@ -9,14 +9,13 @@ computing a loss, and sees the image normalised its own way.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from mmengine.registry import DefaultScope
@@ -28,6 +27,7 @@ from mmrazor.models.utils import add_prefix
 from mmrazor.registry import MODELS as RAZOR_MODELS
 from torch import Tensor, nn
 
+from tas_mm.config import read_config
 from tas_mm.registry import MODELS
 
 from ..stages import Knowledge
@@ -119,21 +119,39 @@ class TAS(SingleTeacherDistill):
         return self.teacher(self._renormalise(inputs), mode='tensor')
 
     @torch.no_grad()
-    def knowledge(self, inputs: Tensor) -> dict[str, Knowledge]:
-        """What each network knows of a batch: ``student``, ``teacher`` and, where there is one, ``assistant``.
+    def predict_roles(
+        self, inputs: Tensor, data_samples: list[BaseDataElement], roles: Sequence[str]
+    ) -> dict[str, list[BaseDataElement]]:
+        """Predictions of several networks for one batch, each network running once.
 
         Args:
             inputs (Tensor): Images as the student's preprocessor gives them, ``(B, C, H, W)``.
+            data_samples (list): Their labels.
+            roles (sequence): Of ``student``, ``teacher`` and ``assistant``.
+
+        Returns:
+            dict: For each role the samples with its predicted scores and label.
         """
         distiller = self.distiller
+        assistant = distiller.assistant if 'assistant' in roles else None
+        known: dict[str, Knowledge] = {}
         try:
-            with distiller.teacher_recorders:
-                self.run_teacher(inputs)
+            if 'teacher' in roles or (assistant and assistant.early_role == 'teacher'):
+                with distiller.teacher_recorders:
+                    self.run_teacher(inputs)
             with distiller.student_recorders:
-                self.student(inputs, mode='tensor')
-            return distiller.knowledge()
+                predicted = self.student(inputs, deepcopy(data_samples), mode='predict')
+            known = distiller.knowledge([role for role in roles if role != 'student'])
         finally:
             self._free_records()
+        predictions = {}
+        for role, (_, logits) in known.items():
+            scores = logits.softmax(dim=1)
+            predictions[role] = [
+                sample.clone().set_pred_score(score).set_pred_label(score.argmax())
+                for sample, score in zip(data_samples, scores)
+            ]
+        return {role: predicted if role == 'student' else predictions[role] for role in roles}
 
     def _check_batch(self, inputs: Tensor, data_samples: list[BaseDataElement] | None) -> None:
         """Refuse, on the first batch, images of another size than laid out for, and labels out of range."""
@@ -164,6 +182,11 @@ class TAS(SingleTeacherDistill):
                 recorder.reset_data_buffer()
 
     # ---- the teacher, out of sight but never left behind -----------------------------------------------------------
+
+    def train(self, mode: bool = True) -> TAS:
+        """Set the mode of everything but the teacher, which stays in eval mode."""
+        super().train(mode)
+        return self  # MMRazor's returns nothing
 
     def _apply(self, fn: Callable, recurse: bool = True) -> TAS:
         """Take the teacher along to another device or precision."""
@@ -199,16 +222,16 @@ def build_teacher(teacher: dict | str | BaseModel, checkpoint: str | None = None
     if isinstance(teacher, BaseModel):
         has_weights = ready = True
     else:
-        config = _teacher_config(teacher)
+        config = teacher_config(teacher)
         has_weights = bool(checkpoint) or _loads_weights(config)
         # TimmClassifier loads as it is built; its init_weights() would draw new weights over the loaded ones.
-        ready = 'TimmClassifier' in str(config['type']) and bool(
+        ready = 'TimmClassifier' in str(config.get('type')) and bool(
             config.get('pretrained') or config.get('checkpoint_path')
         )
         teacher = RAZOR_MODELS.build(config)
     if checkpoint:
         _load(teacher, checkpoint)
-    elif not ready:
+    elif not (ready or getattr(teacher, '_is_init', False)):
         teacher.init_weights()
     if not has_weights:
         print_log(
@@ -220,15 +243,11 @@ def build_teacher(teacher: dict | str | BaseModel, checkpoint: str | None = None
     return teacher
 
 
-def _teacher_config(teacher: dict | str) -> dict:
+def teacher_config(teacher: dict | str) -> dict:
+    """The model config of a teacher that may be named by the path of its config, with its preprocessor."""
     if not isinstance(teacher, str):
         return teacher
-    if '::' in teacher:
-        from mmengine.hub import get_config
-
-        config = get_config(teacher)
-    else:
-        config = Config.fromfile(teacher)
+    config = read_config(teacher)
     model = config.model
     if 'data_preprocessor' in config:
         model.setdefault('data_preprocessor', config.data_preprocessor)

@@ -11,9 +11,13 @@ from their recorded output.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from mmrazor.models.architectures.connectors.base_connector import BaseConnector
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from tas_mm.registry import MODELS
 
@@ -34,12 +38,34 @@ def projector_type(early: StagedClassifier, late: StagedClassifier) -> str:
     return 'tas_mm.L2GProjector' if early.family == 'cnn' else 'tas_mm.LinearProjector'
 
 
+@contextmanager
+def statistics_kept(model: nn.Module) -> Iterator[None]:
+    """Within it, the batch norms of a model in training use their batch's statistics but leave the running ones alone.
+
+    SyncBN counts as one; those in eval mode are not touched.
+    """
+    norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.training and m.track_running_stats]
+    for norm in norms:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True
+
+
 @MODELS.register_module()
 class HybridAssistant(BaseConnector):
     """Connector from the recorded output of the last early stage to the assistant's knowledge.
 
     It holds views of teacher and student, which are no modules: its parameters and its state dict are the projector's
     alone.
+
+    With a late part from the student (the teacher alone is a CNN) the student's last stages run twice a training step,
+    on two distributions of features. Batch norm layers in them normalise either with its own batch's statistics, but
+    only the student's own pass updates the running ones: the student is used without the assistant, and a mixture
+    would fit neither. (Activation checkpointing, ``with_cp``, runs modules again in the backward pass, where they do
+    update.) DropPath and dropout act in both passes, drawn anew.
 
     Args:
         early (str, optional): ``'student'`` or ``'teacher'``, the network of the early stages. Defaults to None: chosen
@@ -106,16 +132,6 @@ class HybridAssistant(BaseConnector):
         """Name of the recorder, on the early network's side, that the assistant starts from."""
         return f'stage{self.early_stages}'
 
-    @property
-    def parts(self) -> list[tuple[str, list[str]]]:
-        """What it is made of, in order: the role that owns a part, and its module names."""
-        late = [stage.source for stage in self.late.stages[self.start - 1 :]]
-        return [
-            (self.early_role, [stage.source for stage in self.early.stages[: self.early_stages]]),
-            ('projector', [type(self.projector).__name__]),
-            (self.late_role, [*late, self.late.classifier]),
-        ]
-
     def forward_train(self, feature: Any) -> Knowledge:
         """Run projector, late stages and head.
 
@@ -126,4 +142,6 @@ class HybridAssistant(BaseConnector):
             Knowledge: The assistant's pooled feature ``(B, C_late)`` and logits ``(B, num_classes)``.
         """
         x = self.projector(self.early.to_map(feature, self.early_stages))
-        return self.late.tail(self.late.from_map(x, self.start - 1), self.start)
+        # The teacher is in eval mode: nothing of it is updated.
+        with statistics_kept(self.late.model) if self.late_role == 'student' else nullcontext():
+            return self.late.tail(self.late.from_map(x, self.start - 1), self.start)

@@ -7,6 +7,8 @@ grid they were built for, so the late part gets the number of tokens that it was
 
 from __future__ import annotations
 
+import math
+
 import torch.nn.functional as F
 from mmcv.cnn import ConvModule, build_norm_layer
 from mmengine.model import BaseModule, ModuleList
@@ -27,6 +29,12 @@ def patch_of(in_grid: Grid, out_grid: Grid) -> Grid:
     return max(1, in_grid[0] // out_grid[0]), max(1, in_grid[1] // out_grid[1])
 
 
+def window_for(grid: Grid, limit: int) -> int:
+    """The window, from half the limit up to it, that needs the least padding on a grid; of equal ones the largest."""
+    sizes = range(min(limit, *grid), (min(limit, *grid) + 1) // 2 - 1, -1)
+    return min(sizes, key=lambda size: math.prod(math.ceil(side / size) * size for side in grid))
+
+
 def fit(x: Tensor, grid: Grid) -> Tensor:
     """Resize a map to a grid where it does not have it already (grids that do not divide, images of another size)."""
     return x if x.shape[-2:] == grid else F.interpolate(x, grid, mode='bilinear', align_corners=False)
@@ -43,7 +51,7 @@ class L2GProjector(BaseModule):
         out_grid (tuple): Height and width that the late part expects.
         num_blocks (int): Swin blocks, every second one shifted; 0 leaves out the attention (the paper's ablation A).
             Defaults to 1, the paper's.
-        window_size (int): Window of their attention, at most the grid. Defaults to 7.
+        window_size (int): Largest window of their attention; smaller where that saves padding. Defaults to 7.
         head_dim (int): Width of an attention head, at most. Defaults to 32, Swin's.
         ffn_ratio (float): Width of their MLP over ``out_channels``. Defaults to 4.
     """
@@ -68,7 +76,7 @@ class L2GProjector(BaseModule):
         while out_channels % heads:
             heads -= 1
         self.blocks = ModuleList(
-            SwinBlock(out_channels, heads, min(window_size, *out_grid), shift=i % 2 == 1, ffn_ratio=ffn_ratio)
+            SwinBlock(out_channels, heads, window_for(out_grid, window_size), shift=i % 2 == 1, ffn_ratio=ffn_ratio)
             for i in range(num_blocks)
         )
 

@@ -10,7 +10,7 @@ Source of the three paths and their losses: TAS, arXiv 2410.12342.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from inspect import signature
 from typing import Any
@@ -305,15 +305,17 @@ class TASDistiller(ConfigurableDistiller):
         output = self._connected[call]
         return output if connector_idx is None else output[connector_idx]
 
-    def knowledge(self) -> dict[str, Knowledge]:
-        """What the recorders hold of ``student`` and ``teacher``, and the ``assistant``'s, where there is one."""
-        known = {
-            role: Knowledge(self.get_record('feature', student, data_idx=0), self.get_record('logits', student))
-            for role, student in (('student', True), ('teacher', False))
-        }
-        if self.assistant is not None:
-            record = self.get_record(self.assistant.recorder, self.assistant.early_role == 'student')
-            known['assistant'] = self.assistant(record)
+    def knowledge(self, roles: Sequence[str]) -> dict[str, Knowledge]:
+        """What the recorders hold of the named roles; the assistant's is worked out from them."""
+        known = {}
+        for role in roles:
+            if role == ASSISTANT:
+                known[role] = self.assistant(
+                    self.get_record(self.assistant.recorder, self.assistant.early_role == 'student')
+                )
+            else:
+                side = role == 'student'
+                known[role] = Knowledge(self.get_record('feature', side, data_idx=0), self.get_record('logits', side))
         return known
 
 

@@ -25,6 +25,18 @@ from mmengine.utils.misc import apply_to
 from torch import Tensor, nn
 
 FAMILIES = ('cnn', 'attention', 'mlp')
+"""How a network mixes positions. Early and late part and the projector of a pair follow from it.
+
+- ``cnn``: from neighbours only, with weights that are the same everywhere: convolutions of any kernel size (VAN's and
+  HorNet's large ones too), and pooling as a token mixer (PoolFormer), which is local.
+- ``attention``: from everywhere, by content: attention in any form, over windows, channels (XCiT) or nearest neighbours
+  in feature space (the graphs of ViG).
+- ``mlp``: from everywhere, with fixed weights: linear layers over positions.
+
+Of a hybrid the late stages decide, since those are what it adds to an assistant: convolutions followed by attention
+(MobileViT, EfficientFormer, TinyViT, LeViT) make ``attention``.
+"""
+
 DEFAULT_SIZE = (224, 224)
 
 
@@ -83,7 +95,12 @@ class StagedClassifier(ABC):
         self.key = key
         self.classifier = self.find_classifier()
         self.input_size = tuple(input_size or self.declared_size() or DEFAULT_SIZE)
-        self.cut()  # refuse at once what cannot be cut
+        cut = self.cut()  # refuse at once what cannot be cut
+        if len(cut) != 4 or not all(cut):
+            raise ValueError(
+                f'{key}.{self.net_name}: this {type(self.net).__name__} comes out in {sum(map(bool, cut))} stages, but '
+                '4 are needed; give it more stages or blocks'
+            )
 
     # ---- what a subclass says -------------------------------------------------------------------------------------
 
@@ -113,6 +130,10 @@ class StagedClassifier(ABC):
         """Native output of stage 4 to what the backbone returns for it (final norm, pooling of tokens, ...)."""
         return native
 
+    def outputs(self, native: Any) -> tuple:
+        """Native output of stage 4 to all that the backbone returns, in the form that neck and head take."""
+        return (self.finish(native),)
+
     # ---- what every view offers -----------------------------------------------------------------------------------
 
     @property
@@ -141,7 +162,7 @@ class StagedClassifier(ABC):
         return dict(
             **stages,
             feature=dict(type='ModuleInputs', source=self.classifier),
-            logits=dict(type='ModuleOutputs', source=self.classifier),
+            logits=dict(type='ModuleOutputs', source=self.scorer),
             gt_labels=dict(type='ModuleInputs', source=self.loss_name),
         )
 
@@ -154,13 +175,35 @@ class StagedClassifier(ABC):
         """
         return self._measure([f'{self.net_name}.{modules[-1]}' for modules in self.cut()])
 
+    @property
+    def scorer(self) -> str:
+        """Dotted name of the module whose output is the logits.
+
+        That is the classifier, or the whole head where it averages the scores of a class and a distillation token.
+        """
+        return 'head' if any('dist' in name for name in self._linear_layers()) else self.classifier
+
     def classify(self, native: Any) -> Knowledge:
         """Native output of stage 4 to pooled feature and logits."""
-        out = (self.finish(native),)
-        if self.model.neck is not None:
-            out = self.model.neck(out)
-        feature = self.model.head.pre_logits(out)
-        return Knowledge(feature, self.model.get_submodule(self.classifier)(feature))
+        with self.watching() as known:
+            out = self.outputs(native)
+            self.model.head(out if self.model.neck is None else self.model.neck(out))
+        return Knowledge(**known)
+
+    @contextmanager
+    def watching(self) -> Iterator[dict[str, Tensor]]:
+        """Read feature and logits of what runs within it, from where the recorders read them."""
+        known: dict[str, Tensor] = {}
+        classifier, scorer = self.model.get_submodule(self.classifier), self.model.get_submodule(self.scorer)
+        hooks = (
+            classifier.register_forward_pre_hook(lambda module, inputs: known.update(feature=inputs[0].flatten(1))),
+            scorer.register_forward_hook(lambda module, inputs, output: known.update(logits=output)),
+        )
+        try:
+            yield known
+        finally:
+            for hook in hooks:
+                hook.remove()
 
     def tail(self, native: Any, start: int = 4) -> Knowledge:
         """Run stages ``start`` to 4, pooling and head.
@@ -177,10 +220,8 @@ class StagedClassifier(ABC):
         return self.classify(native)
 
     def find_classifier(self) -> str:
-        """Dotted name of the linear layer that gives the logits: the last one of the head."""
-        names = [
-            name for name, m in self.model.named_modules() if name.startswith('head.') and isinstance(m, nn.Linear)
-        ]
+        """Dotted name of the linear layer whose input is the feature: the head's last, that of a class token."""
+        names = [name for name in self._linear_layers() if 'dist' not in name]
         if not names:
             raise ValueError(
                 f'{self.key}.head: {type(getattr(self.model, "head", None)).__name__} has no linear layer to take the '
@@ -188,10 +229,14 @@ class StagedClassifier(ABC):
             )
         return names[-1]
 
+    def _linear_layers(self, within: str = 'head') -> list[str]:
+        """Dotted names of the linear layers in a part of the classifier."""
+        return [
+            name for name, m in self.model.named_modules() if name.startswith(f'{within}.') and isinstance(m, nn.Linear)
+        ]
+
     def _measure(self, sources: Sequence[str]) -> tuple[Stage, ...]:
         """Shapes of the stages' outputs, from one pass over a blank image in eval mode (so nothing is updated)."""
-        if len(sources) != 4:
-            raise ValueError(f'{type(self).__name__}.cut() must name 4 stages, not {len(sources)}')
         modules = [self.model.get_submodule(source) for source in sources]
         maps: dict[int, Tensor] = {}
 
@@ -204,6 +249,12 @@ class StagedClassifier(ABC):
         finally:
             for hook in hooks:
                 hook.remove()
+        unseen = [source for i, source in enumerate(sources) if i not in maps]
+        if unseen:
+            raise ValueError(
+                f'{self.key}: the forward pass of {type(self.net).__name__} goes round {unseen[0]}, whose output is '
+                'that of a stage; if an option such as with_cp=True makes it do so, leave that out'
+            )
         return tuple(Stage(source, maps[i].size(1), tuple(maps[i].shape[-2:])) for i, source in enumerate(sources))
 
     def images(self, batch: int, noise: bool = False) -> Tensor:
@@ -250,21 +301,15 @@ class StagedClassifier(ABC):
         def keep_native(module: nn.Module, inputs: tuple, output: Any) -> None:
             records['native'] = copy_tensors(output)  # a copy, since the modules that follow may write into it
 
-        def keep_feature(module: nn.Module, inputs: tuple) -> None:
-            records['feature'] = inputs[0].flatten(1)
-
-        hooks = [
-            self.model.get_submodule(source).register_forward_hook(keep_native),
-            self.model.get_submodule(self.classifier).register_forward_pre_hook(keep_feature),
-        ]
+        hook = self.model.get_submodule(source).register_forward_hook(keep_native)
         with evaluating(self.model):
             try:
-                logits = self.model(self.images(2, noise=True), mode='tensor')
+                with self.watching() as known:
+                    self.model(self.images(2, noise=True), mode='tensor')
             finally:
-                for hook in hooks:
-                    hook.remove()
+                hook.remove()
             tail = self.tail(records['native'], start)
-        whole = Knowledge(records['feature'], logits)
+        whole = Knowledge(**known)
         error = max(float((a - b).abs().max() / b.abs().max().clamp_min(1e-12)) for a, b in zip(tail, whole))
         if not error <= tolerance:
             role = 'teacher' if self.key == 'model.teacher' else 'student'

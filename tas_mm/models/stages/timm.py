@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from .base import Knowledge, Stage, StagedClassifier, stage_view
 from .native import Layout, class_tokens
 from .replay import Trace, tensors
-from .vit import cut_blocks
+from .tokens import cut_blocks
 
 STRIDES = (4, 8, 16, 32)
 
@@ -299,8 +299,8 @@ class TimmClassifierStages(TimmStages):
         return next(name for name, module in self.model.named_modules() if module is linear[-1])
 
     @property
-    def recorders(self) -> dict[str, dict]:
-        return dict(super().recorders, logits=dict(type='ModuleOutputs', source=self.net_name))
+    def scorer(self) -> str:
+        return self.net_name
 
     @property
     def num_classes(self) -> int:

@@ -1,0 +1,48 @@
+# Two commands on a fresh machine (Python 3.10+, pip, no GPU needed):
+#   make quickstart   installs into .venv, distils a transformer into a CNN on real digits, prints a table, draws curves
+#   make test         installs into .venv, lints and runs the tests
+
+# One torch and its torchvision, resolved together; set TORCH= to nothing to keep what is in .venv already.
+TORCH ?= torch==2.13.0 torchvision==0.28.0
+PYTHON ?= python3
+BIN := .venv/bin
+RUNS := work_dirs/quickstart
+# Small models run faster on one thread than on two.
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: install quickstart test lint format doctor clean
+
+install: .venv/installed
+
+.venv/installed: pyproject.toml setup.py
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --progress-bar on $(TORCH) -e .[mm,quickstart,test]
+	$(BIN)/python -m tas_mm.doctor
+	touch $@
+
+quickstart: install
+	rm -rf $(RUNS)
+	@echo '[1/3] teacher: a small vision transformer on 1,297 digits'
+	$(BIN)/python tools/train.py configs/quickstart/teacher.py --work-dir $(RUNS)/teacher
+	@echo '[2/3] student alone: a small CNN on 50 digits'
+	$(BIN)/python tools/train.py configs/quickstart/student.py --work-dir $(RUNS)/student
+	@echo '[3/3] the same student distilled by TAS: same 50 digits, same steps'
+	$(BIN)/python tools/train.py configs/quickstart/tas.py --work-dir $(RUNS)/tas
+	$(BIN)/python tools/compare_runs.py $(RUNS)/teacher $(RUNS)/student $(RUNS)/tas --out $(RUNS)/curves.png
+
+test: install lint
+	$(BIN)/python -m pytest -q --durations=10
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: install
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+doctor: install
+	$(BIN)/python -m tas_mm.doctor
+
+clean:
+	rm -rf .venv build dist *.egg-info tas_mm/.mim work_dirs

@@ -1,0 +1,14 @@
+"""ImageNet-1K, CNN student: OFA-KD's recipe (arXiv 2310.19444). Batch 512, on 8 GPUs 64 each."""
+
+optim_wrapper = dict(
+    optimizer=dict(type='SGD', lr=0.1, momentum=0.9, weight_decay=1e-4),
+    paramwise_cfg=dict(custom_keys=dict(log_scale=dict(decay_mult=0.0))),
+)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=1e-3, by_epoch=True, begin=0, end=3, convert_to_iter_based=True),
+    dict(type='MultiStepLR', by_epoch=True, milestones=[30, 60, 90], gamma=0.1),
+]
+train_cfg = dict(by_epoch=True, max_epochs=100, val_interval=1)
+val_cfg = dict(type='tas_mm.TASValLoop', assistant_interval=10)
+test_cfg = dict()
+auto_scale_lr = dict(base_batch_size=512)

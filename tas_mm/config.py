@@ -1,0 +1,23 @@
+"""Reading configs, from files and from installed packages."""
+
+from __future__ import annotations
+
+import os
+
+from mmengine.config import Config
+
+
+def read_config(name: str) -> Config:
+    """Read a config from a file or, as ``package::path``, from an installed package.
+
+    Args:
+        name (str): ``configs/tas/swin_to_r18.py``, ``tas_mm::tas/swin_to_r18.py``,
+            ``mmpretrain::resnet/resnet18_8xb32_in1k.py``.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+    """
+    path = Config._get_cfg_path(name, '')[0] if '::' in name else name
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f'config {name!r} does not exist (looked for {os.path.abspath(path)})')
+    return Config.fromfile(path)

@@ -1,0 +1,57 @@
+"""Handwritten digits that travel with scikit-learn: real data with no download, for the quickstart and the tests."""
+
+from __future__ import annotations
+
+import numpy as np
+from mmpretrain.datasets import BaseDataset
+
+from tas_mm.registry import DATASETS
+
+TRAIN_SIZE = 1297
+
+
+@DATASETS.register_module()
+class Digits(BaseDataset):
+    """The 1,797 digits of ``sklearn.datasets.load_digits`` (UCI, 10 classes), as 8x8 RGB images of 0 to 255.
+
+    The first 1,297 images, in the order of the file, are for training and the last 500 for testing.
+
+    Args:
+        split (str): ``'train'`` or ``'test'``.
+        num_labelled (int, optional): Keep only so many training images, drawn by ``seed``, the same number of each
+            class as far as it goes. Defaults to None: all.
+        seed (int): Seed of that draw. Defaults to 0.
+        pipeline (sequence): As in MMPretrain. Defaults to an empty tuple.
+
+    Raises:
+        ValueError: If ``split`` is neither, or ``num_labelled`` is not between 1 and 1,297.
+    """
+
+    METAINFO = {'classes': tuple('0123456789')}
+
+    def __init__(
+        self, split: str, num_labelled: int | None = None, seed: int = 0, pipeline=(), test_mode: bool = False, **kwargs
+    ) -> None:
+        if split not in ('train', 'test'):
+            raise ValueError(f'Digits: split={split!r}, but valid are "train" and "test"')
+        if num_labelled is not None and not 1 <= num_labelled <= TRAIN_SIZE:
+            raise ValueError(f'Digits: num_labelled={num_labelled}, but valid are 1 to {TRAIN_SIZE}')
+        self.split = split
+        self.num_labelled = num_labelled
+        self.seed = seed
+        super().__init__(ann_file='', pipeline=pipeline, test_mode=test_mode, **kwargs)
+
+    def load_data_list(self) -> list[dict]:
+        """Images ``(8, 8, 3)`` of uint8 and their labels."""
+        from sklearn.datasets import load_digits
+
+        digits = load_digits()
+        images = np.round(digits.images * (255 / 16)).astype(np.uint8)[..., None].repeat(3, axis=-1)
+        indices = np.arange(TRAIN_SIZE) if self.split == 'train' else np.arange(TRAIN_SIZE, len(images))
+        if self.num_labelled is not None:
+            indices = np.random.default_rng(self.seed).permutation(indices)
+            # Round by round one of each class: rank every image within its class, then take the lowest ranks.
+            labels = digits.target[indices]
+            rank = np.array([np.count_nonzero(labels[:i] == label) for i, label in enumerate(labels)])
+            indices = indices[np.argsort(rank, kind='stable')[: self.num_labelled]]
+        return [{'img': images[i], 'gt_label': int(digits.target[i])} for i in indices]

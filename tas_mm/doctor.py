@@ -1,0 +1,131 @@
+"""``python -m tas_mm.doctor``: one table of the stack, what was adapted, what is wrong and the remedy.
+
+Exit status 0 if tas_mm can run, 1 if not.
+"""
+
+from __future__ import annotations
+
+import importlib
+import platform
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+from . import compat
+
+
+@dataclass(frozen=True)
+class Dependency:
+    """One import name and the distributions that provide it, the maintained one first."""
+
+    module: str
+    distributions: dict[str, str]  # distribution -> family
+    remedy: str
+    required: bool = True
+
+
+EXTRA = "pip install 'tas_mm[mm]' (from a clone: pip install -e .[mm])"
+DEPENDENCIES = (
+    Dependency('torch', {'torch': ''}, 'install the torch build for your machine, see pytorch.org'),
+    Dependency('torchvision', {'torchvision': ''}, 'install the torchvision that belongs to your torch'),
+    Dependency('mmengine', {'onedl-mmengine': 'maintained fork', 'mmengine': 'upstream'}, EXTRA),
+    Dependency(
+        'mmcv', {'onedl-mmcv': 'maintained fork', 'mmcv': 'upstream', 'mmcv-lite': 'upstream, no operators'}, EXTRA
+    ),
+    Dependency('mmpretrain', {'onedl-mmpretrain': 'maintained fork', 'mmpretrain': 'upstream'}, EXTRA),
+    Dependency('mmrazor', {'mmrazor': 'upstream'}, EXTRA),
+    Dependency('joblib', {'joblib': ''}, 'pip install joblib (MMRazor imports it without declaring it)'),
+    Dependency('scipy', {'scipy': ''}, 'pip install scipy (MMRazor imports it without declaring it)'),
+    Dependency('timm', {'timm': ''}, 'pip install timm (for timm teachers and students)', required=False),
+    Dependency('sklearn', {'scikit-learn': ''}, 'pip install scikit-learn (for the quickstart)', required=False),
+    Dependency('matplotlib', {'matplotlib': ''}, 'pip install matplotlib (for pictures)', required=False),
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One row of the table."""
+
+    name: str
+    version: str
+    family: str
+    state: str
+    remedy: str
+    fatal: bool
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
+
+
+def examine(dependency: Dependency, load: Callable[[str], object] = importlib.import_module) -> Finding:
+    """Look at one dependency: is it there, does it import, is it there twice, was it adapted."""
+    found = {name: _version(name) for name in dependency.distributions if _version(name) is not None}
+    name = dependency.module
+    if not found:
+        state = 'missing' if dependency.required else 'missing (optional)'
+        return Finding(name, '-', '-', state, dependency.remedy, dependency.required)
+    shown = ' and '.join(f'{v}' for v in found.values())
+    family = ' and '.join(dependency.distributions[d] for d in found) or '-'
+    if len(found) > 1:
+        remedy = f'both {" and ".join(found)} provide it: uninstall both, then install one'
+        return Finding(name, shown, family, 'installed twice', remedy, True)
+    try:
+        load(name)
+    except BaseException as error:  # an assert or a SystemExit at import counts too
+        text = f'does not import: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ""}'
+        return Finding(name, shown, family, text, dependency.remedy, dependency.required)
+    adapted = [why for what, why in compat.ADAPTED.items() if what.split(' ')[0] == name]
+    return Finding(name, shown, family, 'adapted: ' + '; '.join(adapted) if adapted else 'ok', '', False)
+
+
+def own_components() -> Finding:
+    """Whether tas_mm itself started, every component registered."""
+    try:
+        importlib.import_module('tas_mm.models')
+        importlib.import_module('tas_mm.engine')
+        importlib.import_module('tas_mm.datasets')
+    except BaseException as error:
+        text = str(error).splitlines()[0] if str(error) else ''
+        return Finding('tas_mm', _own_version(), '-', f'{type(error).__name__}: {text}', 'mend the rows above', True)
+    return Finding('tas_mm', _own_version(), '-', 'ok', '', False)
+
+
+def _own_version() -> str:
+    from .version import __version__
+
+    return __version__
+
+
+def main() -> int:
+    """Print the table; 0 if tas_mm can run."""
+    findings = [examine(dependency) for dependency in DEPENDENCIES]
+    findings.append(own_components())
+    rows = [('package', 'version', 'family', 'state')]
+    rows += [(f.name, f.version, f.family, f.state) for f in findings]
+    widths = [max(len(row[i]) for row in rows) for i in range(3)]
+    sys.stdout.write(f'Python {platform.python_version()} on {platform.system()} {platform.machine()}{_device()}\n')
+    for row in rows:
+        sys.stdout.write('  '.join(cell.ljust(width) for cell, width in zip(row, widths)) + '  ' + row[3] + '\n')
+    for finding in findings:
+        if finding.remedy:
+            sys.stdout.write(f'-> {finding.name}: {finding.remedy}\n')
+    fatal = [finding.name for finding in findings if finding.fatal]
+    sys.stdout.write('tas_mm cannot run: ' + ', '.join(fatal) + '\n' if fatal else 'tas_mm can run.\n')
+    return 1 if fatal else 0
+
+
+def _device() -> str:
+    try:
+        import torch
+    except Exception:
+        return ''
+    return f', GPU: {torch.cuda.get_device_name()}' if torch.cuda.is_available() else ', no GPU'
+
+
+if __name__ == '__main__':
+    sys.exit(main())

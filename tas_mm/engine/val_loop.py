@@ -1,0 +1,99 @@
+"""Validation of student, assistant and teacher, each under its own key.
+
+The student's metrics keep their plain names (``accuracy/top1``), which ``save_best`` and everything else in the
+toolboxes look for; the others are ``assistant.accuracy/top1`` and ``teacher.accuracy/top1``. Each network runs once a
+batch, and the hooks are called once, in pairs, so that EMA swaps its weights in and out again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+
+import torch
+from mmengine.evaluator import Evaluator
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner, ValLoop, autocast
+from torch.utils.data import DataLoader
+
+from tas_mm.registry import LOOPS
+
+
+@LOOPS.register_module()
+class TASValLoop(ValLoop):
+    """Validate the student always, assistant and teacher by interval.
+
+    Args:
+        runner (Runner): The runner.
+        dataloader (DataLoader | dict): As in MMEngine.
+        evaluator (Evaluator | dict | list): As in MMEngine; each network gets a copy of its own.
+        fp16 (bool): Whether to validate in half precision. Defaults to False.
+        assistant_interval (int): Validate the assistant every so many validations; 0 never. Defaults to 1.
+        teacher_interval (int): Likewise the teacher; 0 only at the first validation, since it does not change.
+            Defaults to 0.
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        dataloader: DataLoader | dict,
+        evaluator: Evaluator | dict | list,
+        fp16: bool = False,
+        assistant_interval: int = 1,
+        teacher_interval: int = 0,
+    ) -> None:
+        super().__init__(runner, dataloader, evaluator, fp16)
+        self.assistant_interval = assistant_interval
+        self.teacher_interval = teacher_interval
+        self._validations = 0
+
+    def _due(self) -> list[str]:
+        """The roles besides the student to validate this time."""
+        distiller = self._algorithm.distiller
+        if not hasattr(distiller, 'knowledge'):  # a distiller of MMRazor's, which has no assistant and no views
+            return []
+        n = self._validations
+        roles = []
+        if distiller.assistant is not None and self.assistant_interval and n % self.assistant_interval == 0:
+            roles.append('assistant')
+        if n == 0 or (self.teacher_interval and n % self.teacher_interval == 0):
+            roles.append('teacher')
+        return roles
+
+    @property
+    def _algorithm(self) -> torch.nn.Module:
+        model = self.runner.model
+        return model.module if is_model_wrapper(model) else model
+
+    def run(self) -> dict:
+        """Launch validation and return the metrics of all networks that were due."""
+        self.runner.call_hook('before_val')
+        self.runner.call_hook('before_val_epoch')
+        self.runner.model.eval()
+        self.evaluators = {role: deepcopy(self.evaluator) for role in self._due()}
+        for idx, data_batch in enumerate(self.dataloader):
+            self.run_iter(idx, data_batch)
+        size = len(self.dataloader.dataset)
+        metrics = self.evaluator.evaluate(size)
+        for role, evaluator in self.evaluators.items():
+            metrics.update({f'{role}.{key}': value for key, value in evaluator.evaluate(size).items()})
+        self._validations += 1
+        self.runner.call_hook('after_val_epoch', metrics=metrics)
+        self.runner.call_hook('after_val')
+        return metrics
+
+    @torch.no_grad()
+    def run_iter(self, idx: int, data_batch: Sequence[dict]) -> None:
+        """Validate one batch."""
+        self.runner.call_hook('before_val_iter', batch_idx=idx, data_batch=data_batch)
+        algorithm = self._algorithm
+        with autocast(enabled=self.fp16):
+            if self.evaluators:
+                data = algorithm.data_preprocessor(data_batch, False)
+                outputs = algorithm.predict_roles(**data, roles=['student', *self.evaluators])
+            else:
+                outputs = {'student': algorithm.val_step(data_batch)}
+        for role, samples in outputs.items():
+            evaluator = self.evaluators.get(role, self.evaluator)
+            evaluator.process(data_samples=samples, data_batch=data_batch)
+        self.runner.call_hook('after_val_iter', batch_idx=idx, data_batch=data_batch, outputs=outputs['student'])

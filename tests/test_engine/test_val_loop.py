@@ -1,0 +1,81 @@
+"""The validation loop: intervals, keys, and hooks in pairs."""
+
+import pytest
+import torch
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from mmpretrain.evaluation import Accuracy  # noqa: F401  (registers the metric)
+
+from tests import networks
+from tests.networks import SIZE, samples
+
+
+class Data(torch.utils.data.Dataset):
+    """Eight random images."""
+
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, i):
+        torch.manual_seed(i)
+        return dict(inputs=torch.randn(3, SIZE, SIZE), data_samples=samples([i % 5])[0])
+
+
+class Calls(Hook):
+    """Counts the calls that EMA swaps weights at."""
+
+    def __init__(self):
+        self.counts = []
+
+    def before_val_epoch(self, runner):
+        self.counts.append('before')
+
+    def after_val_epoch(self, runner, metrics=None):
+        self.counts.append('after')
+        self.metrics = metrics
+
+
+def loop_of(tmp_path, algorithm, **intervals):
+    loader = dict(dataset=Data(), batch_size=4, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False))
+    runner = Runner(
+        model=algorithm,
+        work_dir=str(tmp_path),
+        val_dataloader=loader,
+        val_cfg=dict(type='tas_mm.TASValLoop', **intervals),
+        val_evaluator=dict(type='mmpretrain.Accuracy', topk=(1,)),
+        custom_hooks=(calls := [Calls()]),
+        default_hooks=dict(logger=None, checkpoint=None),
+        experiment_name=f'val{abs(hash(str(tmp_path)))}',
+        log_level='ERROR',
+    )
+    runner._val_loop = runner.build_val_loop(runner._val_loop)
+    return runner.val_loop, calls[0]
+
+
+ROLES = {'accuracy/top1', 'assistant.accuracy/top1', 'teacher.accuracy/top1'}
+
+
+@pytest.mark.parametrize(
+    ('intervals', 'expected'),
+    [
+        ({}, [ROLES, ROLES - {'teacher.accuracy/top1'}, ROLES - {'teacher.accuracy/top1'}]),
+        (dict(assistant_interval=2, teacher_interval=2), [ROLES, {'accuracy/top1'}, ROLES]),
+        (dict(assistant_interval=0), [ROLES - {'assistant.accuracy/top1'}, {'accuracy/top1'}, {'accuracy/top1'}]),
+    ],
+)
+def test_roles_by_interval_each_under_its_key(tmp_path, build_tas, intervals, expected):
+    loop, calls = loop_of(tmp_path, build_tas(networks.resnet(), networks.swin()), **intervals)
+    assert [set(loop.run()) for _ in range(3)] == expected
+    assert calls.counts == ['before', 'after'] * 3
+
+
+def test_the_students_metric_is_the_plain_loops(tmp_path, build_tas):
+    algorithm = build_tas(networks.resnet(), networks.swin())
+    loop, _ = loop_of(tmp_path, algorithm)
+    with_all, alone = loop.run(), loop.run()
+    assert with_all['accuracy/top1'] == alone['accuracy/top1']
+    correct = sum(
+        int(algorithm.run_teacher(item['inputs'][None]).argmax()) == int(item['data_samples'].gt_label)
+        for item in map(Data().__getitem__, range(8))
+    )
+    assert with_all['teacher.accuracy/top1'] == pytest.approx(100 * correct / 8)

@@ -1,0 +1,247 @@
+"""The distiller: short form, switches, MMRazor's explicit form, and errors that say where."""
+
+import pytest
+import torch
+
+from tas_mm.models import view_of
+from tests import networks
+from tests.networks import SIZE
+
+
+def distilled(build_tas, **kwargs):
+    return build_tas(networks.resnet(), networks.swin(), distiller=dict(type='tas_mm.TASDistiller', **kwargs)).distiller
+
+
+def losses_of(build_tas, **kwargs):
+    return set(distilled(build_tas, **kwargs).distill_losses)
+
+
+ALL = {f'loss_{path}_{loss}' for path in ('ts', 'ta', 'as') for loss in ('nce', 'kd')}
+
+
+def test_nothing_but_the_type_gives_the_paper(build_tas):
+    distiller = distilled(build_tas)
+    assert set(distiller.distill_losses) == ALL
+    assert set(distiller.connectors) == {'assistant'}
+    assert set(distiller.config['student_recorders']) == {'feature', 'logits', 'gt_labels', 'stage3'}
+    assert set(distiller.config['teacher_recorders']) == {'feature', 'logits'}
+    assert {type(loss).__name__ for loss in distiller.distill_losses.values()} == {'InfoNCELoss', 'OFALoss'}
+
+
+@pytest.mark.parametrize(
+    ('options', 'losses'),
+    [
+        (dict(paths={'ta': 0}), ALL - {'loss_ta_nce', 'loss_ta_kd'}),  # C
+        (dict(paths={'as': 0}), ALL - {'loss_as_nce', 'loss_as_kd'}),
+        (dict(paths={'ts': 0}), ALL - {'loss_ts_nce', 'loss_ts_kd'}),
+        (dict(feature_loss=None), {name for name in ALL if name.endswith('kd')}),  # F
+        (dict(logit_loss=None), {name for name in ALL if name.endswith('nce')}),  # G
+    ],
+)
+def test_ablations_of_paths_and_losses_are_switches(build_tas, options, losses):
+    assert losses_of(build_tas, **options) == losses
+
+
+@pytest.mark.parametrize(
+    ('assistant', 'blocks', 'start'),
+    [
+        (dict(late_stages=0, projector=dict(num_blocks=0)), 0, 5),  # A: neither L2G's attention nor the late stage
+        (dict(late_stages=0), 1, 5),  # B: no late stage
+        (dict(early_stages=2, late_stages=2), 1, 3),
+        (dict(early_stages=1, late_stages=3), 1, 2),
+    ],
+)
+def test_ablations_of_the_assistant_are_switches(build_tas, batch, assistant, blocks, start):
+    algorithm = build_tas(
+        networks.resnet(), networks.swin(), distiller=dict(type='tas_mm.TASDistiller', assistant=assistant)
+    )
+    built = algorithm.distiller.assistant
+    assert len(built.projector.blocks) == blocks
+    assert built.start == start
+    calls = []
+    algorithm.teacher.backbone.stages[3].register_forward_hook(lambda *args: calls.append(1))
+    losses = algorithm(*batch, mode='loss')
+    assert len(calls) == (1 if start == 5 else 2)
+    algorithm.parse_losses(losses)[0].backward()
+    assert all(p.grad is not None for p in algorithm.parameters() if p.requires_grad)
+
+
+def test_without_teacher_to_assistant_nothing_trains_the_projector_and_ddp_is_not_told_otherwise(build_tas, batch):
+    algorithm = build_tas(
+        networks.resnet(), networks.swin(), distiller=dict(type='tas_mm.TASDistiller', paths={'ta': 0})
+    )
+    assert not any(p.requires_grad for p in algorithm.distiller.assistant.parameters())
+    algorithm.parse_losses(algorithm(*batch, mode='loss'))[0].backward()
+    assert all(p.grad is not None for p in algorithm.parameters() if p.requires_grad)
+    kept = distilled(build_tas, paths={'ta': 0}, logit_loss=dict(type='tas_mm.OFALoss', detach_target=False))
+    assert all(p.requires_grad for p in kept.assistant.parameters())
+
+
+def test_without_the_assistants_paths_there_is_no_assistant(build_tas):
+    distiller = distilled(build_tas, paths={'ta': 0, 'as': 0})
+    assert distiller.assistant is None
+    assert 'stage3' not in distiller.config['student_recorders']
+
+
+def test_weights_of_paths_and_losses_multiply(build_tas):
+    distiller = distilled(build_tas, paths={'ta': 0.5}, feature_loss=dict(type='tas_mm.InfoNCELoss', loss_weight=3.0))
+    weights = {name: loss.loss_weight for name, loss in distiller.distill_losses.items()}
+    assert weights['loss_ta_nce'] == 1.5
+    assert weights['loss_ta_kd'] == 0.5
+    assert weights['loss_as_nce'] == 3.0
+
+
+@pytest.mark.parametrize('loss', ['KLDivergence', 'DISTLoss', 'DKDLoss'])
+def test_mmrazors_losses_fit_in_place_of_ofa(build_tas, batch, loss):
+    algorithm = build_tas(
+        networks.resnet(), networks.swin(), distiller=dict(type='tas_mm.TASDistiller', logit_loss=dict(type=loss))
+    )
+    losses = algorithm(*batch, mode='loss')
+    assert type(algorithm.distiller.distill_losses.loss_ts_kd).__name__ == loss
+    assert all(torch.isfinite(value) for value in losses.values())
+
+
+def test_explicit_mmrazor_form_equals_the_short_one(build_tas, batch):
+    """What the distiller worked out, given back to it as config, gives the same losses from the same weights."""
+    short = build_tas(networks.resnet(), networks.swin(drop_path_rate=0.0)).eval()
+    config = short.distiller.config
+    explicit = build_tas(
+        networks.resnet(),
+        networks.swin(drop_path_rate=0.0),
+        distiller=dict(type='tas_mm.TASDistiller', feature_loss=None, logit_loss=None, **config),
+    ).eval()
+    explicit.load_state_dict(short.state_dict())
+    explicit.teacher.load_state_dict(short.teacher.state_dict())
+    expected, losses = short(*batch, mode='loss'), explicit(*batch, mode='loss')
+    assert losses.keys() == expected.keys()
+    assert all(torch.equal(losses[name], expected[name]) for name in losses)
+
+
+def test_a_loss_of_ones_own_may_read_any_record(build_tas, batch):
+    """A feature loss on stage 4, beside a path of the paper's; only the recorders that are read are made."""
+    algorithm = build_tas(
+        networks.resnet(),
+        networks.swin(),
+        distiller=dict(
+            type='tas_mm.TASDistiller',
+            student_recorders=dict(stage4=dict(type='ModuleOutputs', source='backbone.layer4')),
+            teacher_recorders=dict(stage4=dict(type='ModuleOutputs', source='backbone.stages.3')),
+            distill_losses=dict(loss_l2=dict(type='L2Loss')),
+            loss_forward_mappings=dict(
+                loss_l2=dict(
+                    s_feature=dict(recorder='stage4', from_student=True),
+                    t_feature=dict(recorder='stage4', from_student=True),
+                )
+            ),
+        ),
+    )
+    losses = algorithm(*batch, mode='loss')
+    assert losses['distill.loss_l2'].item() == 0
+    assert algorithm.distiller.assistant is None
+
+
+def test_the_assistants_state_is_the_projector_alone(build_tas):
+    assistant = distilled(build_tas).assistant
+    assert assistant.state_dict().keys() == {f'projector.{key}' for key in assistant.projector.state_dict()}
+    assert {id(p) for p in assistant.parameters()} == {id(p) for p in assistant.projector.parameters()}
+
+
+def test_the_paper_sized_projector_has_the_papers_size(build):
+    """7.9 M parameters for Swin-T to ResNet-18: a 2x2 patch embedding of 256 to 768 and one Swin block of width 768."""
+    from tas_mm.models import L2GProjector
+
+    projector = L2GProjector(256, 768, (14, 14), (7, 7))
+    assert sum(p.numel() for p in projector.parameters()) == pytest.approx(7.9e6, rel=0.01)
+    assert projector(torch.randn(1, 256, 14, 14)).shape == (1, 768, 7, 7)
+
+
+@pytest.mark.parametrize('grids', [((7, 7), (14, 14)), ((9, 9), (4, 4)), ((8, 6), (4, 3)), ((4, 4), (4, 4))])
+@pytest.mark.parametrize('name', ['L2GProjector', 'ConvProjector', 'LinearProjector'])
+def test_projectors_give_the_grid_that_the_late_part_wants(name, grids):
+    import tas_mm.models
+
+    projector = getattr(tas_mm.models, name)(6, 12, *grids)
+    assert projector(torch.randn(2, 6, *grids[0])).shape == (2, 12, *grids[1])
+
+
+def test_the_assistant_is_made_of_both_networks_own_modules(build_tas, batch):
+    """Its logits, by hand: student's stages 1 to 3, projector, teacher's stage 4, norm, pool, head."""
+    algorithm = build_tas(networks.resnet(), networks.swin()).eval()
+    s, t, projector = algorithm.student.backbone, algorithm.teacher, algorithm.distiller.assistant.projector
+    with torch.no_grad():
+        x = s.maxpool(s.relu(s.norm1(s.conv1(batch[0]))))
+        x = projector(s.layer3(s.layer2(s.layer1(x))))
+        tokens, _ = t.backbone.stages[3](x.flatten(2).transpose(1, 2), (2, 2))
+        expected = t.head.fc(t.backbone.norm3(tokens).mean(1))
+        predicted = algorithm.predict_roles(*batch, roles=['assistant'])['assistant']
+    torch.testing.assert_close(torch.stack([p.pred_score for p in predicted]), expected.softmax(1))
+
+
+# ---- errors ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(paths={'tx': 1}), r"model.distiller.paths has 'tx', but valid are ts, ta, as"),
+        (dict(assistant=dict(early_stages=7)), r'model.distiller.assistant.early_stages=7, but valid are 1, 2, 3, 4'),
+        (dict(assistant=dict(late_stages=4)), r'assistant.late_stages=4, but valid are 0, 1, 2, 3'),
+        (dict(assistant=dict(early='pupil')), r"assistant.early='pupil', but valid are None, 'student', 'teacher'"),
+        (
+            dict(logit_loss=dict(type='tas_mm.OFALos')),
+            r"model.distiller.logit_loss.type='tas_mm.OFALos' is not registered; nearest: tas_mm.OFALoss",
+        ),
+        (dict(feature_loss=dict(type='InfoNCE')), r"model.distiller.feature_loss.type='InfoNCE' is not registered"),
+        (
+            dict(student_recorders=dict(stage3=dict(type='ModuleOutputs', source='backbone.layer9'))),
+            r"student_recorders.stage3.source='backbone.layer9' is no module of model.architecture; nearest: ",
+        ),
+        (
+            dict(
+                distill_losses=dict(loss_x=dict(type='L2Loss')),
+                loss_forward_mappings=dict(
+                    loss_x=dict(
+                        s_feature=dict(recorder='stage9', from_student=True),
+                        t_feature=dict(recorder='feature', from_student=False),
+                    )
+                ),
+            ),
+            r"loss_forward_mappings.loss_x.s_feature.recorder='stage9', but valid are .*student_recorders",
+        ),
+        (
+            dict(
+                loss_forward_mappings=dict(
+                    loss_y=dict(preds_S=dict(recorder='logits', from_student=True)),
+                )
+            ),
+            r'loss_forward_mappings.loss_y maps no loss; distill_losses has loss_ts_nce',
+        ),
+        (
+            dict(connectors=dict(assistant=dict(type='HybridAsistant'))),
+            r"model.distiller.connectors.assistant.type='HybridAsistant' is not registered",
+        ),
+        (dict(input_size=4), r'images of 4x4 do not fit SwinTransformer'),
+    ],
+)
+def test_bad_config_says_where_what_and_what_would_be_valid(build_tas, options, message):
+    with pytest.raises(ValueError, match=message):
+        distilled(build_tas, **options)
+
+
+def test_early_side_can_be_overridden(build_tas, batch):
+    algorithm = build_tas(
+        networks.resnet(),
+        networks.swin(),
+        distiller=dict(type='tas_mm.TASDistiller', assistant=dict(early='teacher')),
+    )
+    assistant = algorithm.distiller.assistant
+    assert assistant.early.model is algorithm.teacher
+    assert type(assistant.projector).__name__ == 'ConvProjector'
+    algorithm.parse_losses(algorithm(*batch, mode='loss'))[0].backward()
+
+
+def test_views_look_at_the_networks_that_train(build_tas):
+    algorithm = build_tas(networks.resnet(), networks.swin())
+    assert algorithm.distiller.student_view.model is algorithm.student
+    assert algorithm.distiller.teacher_view.model is algorithm.teacher
+    assert view_of(algorithm.student, (SIZE, SIZE)).stages == algorithm.distiller.student_view.stages

@@ -1,0 +1,146 @@
+"""Losses against hand computation and independent formulas."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from mmengine.registry import MODELS
+
+from tas_mm.models import InfoNCELoss, OFALoss
+
+
+def softmax(z):
+    e = np.exp(z - z.max(axis=1, keepdims=True))
+    return e / e.sum(axis=1, keepdims=True)
+
+
+def ofa_formula(z_S, z_T, labels, gamma, tau):
+    """The formula of the paper, written out over samples and classes in numpy float64."""
+    p_S, p_T = softmax(z_S / tau), softmax(z_T / tau)
+    total = 0.0
+    for b, label in enumerate(labels):
+        for c in range(z_S.shape[1]):
+            y = float(c == label)
+            total += -((p_T[b, c] + y) ** gamma - y) * math.log(p_S[b, c])
+    return total / len(labels)
+
+
+@pytest.mark.parametrize('gamma', [1.0, 1.3, 2.0])
+@pytest.mark.parametrize('tau', [1.0, 2.5])
+@pytest.mark.parametrize('soft', [False, True])
+def test_ofa_equals_the_formula(gamma, tau, soft):
+    rng = np.random.default_rng(0)
+    z_S, z_T, labels = rng.normal(size=(6, 7)) * 3, rng.normal(size=(6, 7)) * 3, rng.integers(0, 7, 6)
+    targets = torch.from_numpy(labels)
+    if soft:  # mixup: 70 % of the label and 30 % of another
+        targets = 0.7 * torch.eye(7)[targets] + 0.3 * torch.eye(7)[(targets + 1) % 7]
+    loss = OFALoss(gamma=gamma, tau=tau)(torch.from_numpy(z_S), torch.from_numpy(z_T), targets)
+    assert loss.dtype == torch.float64
+    assert loss.item() == pytest.approx(ofa_formula(z_S, z_T, labels, gamma, tau), rel=1e-12)
+
+
+def test_ofa_with_gamma_1_is_soft_cross_entropy():
+    z_S, z_T = torch.randn(4, 9), torch.randn(4, 9)
+    expected = torch.nn.functional.cross_entropy(z_S, z_T.softmax(1))
+    assert torch.allclose(OFALoss()(z_S, z_T, torch.arange(4)), expected)
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize('gamma', [1.0, 1.3, 2.0])
+def test_ofa_stays_finite_for_huge_logits_under_autocast(dtype, gamma):
+    z_S = torch.tensor([[1e4, -1e4, 0.0], [-1e4, 1e4, 1e4]], dtype=dtype, requires_grad=True)
+    z_T = torch.tensor([[-1e4, 1e4, 0.0], [1e4, -1e4, -1e4]], dtype=dtype)
+    with torch.autocast('cpu', dtype=dtype):
+        loss = OFALoss(gamma=gamma)(z_S, z_T, torch.tensor([0, 2]))
+    loss.backward()
+    assert loss.dtype == torch.float32
+    assert torch.isfinite(loss)
+    assert torch.isfinite(z_S.grad).all()
+
+
+def test_ofa_weighs_the_loss_and_gives_the_target_no_gradient():
+    z_S, z_T = torch.randn(3, 4, requires_grad=True), torch.randn(3, 4, requires_grad=True)
+    labels = torch.tensor([0, 1, 2])
+    assert torch.allclose(OFALoss(loss_weight=2.5)(z_S, z_T, labels), 2.5 * OFALoss()(z_S, z_T, labels))
+    OFALoss()(z_S, z_T, labels).backward()
+    assert z_T.grad is None
+    OFALoss(detach_target=False)(z_S, z_T, labels).backward()
+    assert z_T.grad is not None
+
+
+def test_ofa_refuses_what_makes_no_sense():
+    with pytest.raises(ValueError, match='gamma=0.5'):
+        OFALoss(gamma=0.5)
+    with pytest.raises(ValueError, match='tau=0'):
+        OFALoss(tau=0)
+    with pytest.raises(ValueError, match=r'\(2, 10\).*\(2, 100\).*num_classes'):
+        OFALoss()(torch.randn(2, 10), torch.randn(2, 100), torch.tensor([0, 1]))
+
+
+def test_info_nce_equals_a_case_by_hand():
+    """Three samples. Unit vectors, so the similarities can be read off; s = 2."""
+    a = torch.tensor([[3.0, 0.0], [0.0, 0.5], [1.0, 1.0]], dtype=torch.float64)
+    b = torch.tensor([[2.0, 0.0], [0.0, 4.0], [-1.0, 0.0]], dtype=torch.float64)
+    r = math.sqrt(0.5)
+    similarities = [[1, 0, -1], [0, 1, 0], [r, r, -r]]
+    rows = [math.log(sum(math.exp(2 * s) for s in row)) - 2 * row[i] for i, row in enumerate(similarities)]
+    loss = InfoNCELoss(temperature=0.5)(a, b)
+    assert loss.item() == pytest.approx(sum(rows) / 3, rel=1e-6)
+
+
+def test_info_nce_does_not_see_the_length_of_features():
+    a, b = torch.randn(5, 8), torch.randn(5, 8)
+    loss = InfoNCELoss()
+    assert torch.allclose(loss(a, b), loss(7 * a, 0.1 * b))
+
+
+def test_info_nce_temperature_starts_at_the_papers_value_learns_and_is_clamped():
+    loss = InfoNCELoss()
+    assert loss.log_scale.exp().item() == pytest.approx(1 / 0.07)
+    optimizer = torch.optim.SGD(loss.parameters(), lr=1.0)
+    features = torch.eye(4)
+    before = loss.log_scale.item()
+    loss(features, features).backward()  # all right already: the sharper the better
+    optimizer.step()
+    assert loss.log_scale.item() > before
+    with torch.no_grad():
+        loss.log_scale.fill_(10.0)
+    loss(features, features)
+    assert loss.log_scale.exp().item() == pytest.approx(100)
+    loss.zero_grad()
+    loss(torch.eye(4), torch.roll(torch.eye(4), 1, 0)).backward()  # all wrong: at the limit it can still go down
+    assert loss.log_scale.grad.item() > 0
+
+
+def test_info_nce_with_a_fixed_temperature_has_nothing_to_learn():
+    assert not any(p.requires_grad for p in InfoNCELoss(learnable=False).parameters())
+
+
+def test_info_nce_maps_the_learner_to_the_targets_width():
+    loss = InfoNCELoss(learner_dim=6, target_dim=9)
+    a, b = torch.randn(4, 6, requires_grad=True), torch.randn(4, 9, requires_grad=True)
+    loss(a, b).backward()
+    assert a.grad is not None
+    assert b.grad is None
+    assert loss.projection.weight.grad.abs().sum() > 0
+    with pytest.raises(ValueError, match='learner_dim=6, target_dim=9'):
+        InfoNCELoss()(a, b)
+
+
+def test_info_nce_is_exact_in_half_precision():
+    a, b = torch.randn(4, 8).half(), torch.randn(4, 8).half()
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        loss = InfoNCELoss()(a, b)
+    assert loss.dtype == torch.float32
+    assert torch.allclose(loss, InfoNCELoss()(a.float(), b.float()))
+
+
+@pytest.mark.parametrize(
+    ('name', 'cfg'),
+    [('InfoNCELoss', {}), ('OFALoss', dict(gamma=1.3)), ('L2GProjector', None), ('HybridAssistant', {})],
+)
+def test_components_are_registered_under_the_scope(name, cfg):
+    assert MODELS.get(f'tas_mm.{name}').__module__.startswith('tas_mm.')
+    if cfg is not None:
+        MODELS.build(dict(type=f'tas_mm.{name}', **cfg))

@@ -1,0 +1,204 @@
+"""Every MMPretrain backbone: what runs after the cut is what the network does, and it serves in every role."""
+
+import mmpretrain.models.backbones as backbones
+import pytest
+import torch
+from mmengine.registry import DefaultScope
+from mmpretrain.registry import MODELS
+from mmpretrain.structures import DataSample
+from mmrazor.models.task_modules import RecorderManager
+
+from tas_mm.models.algorithms import TAS
+from tas_mm.models.stages import FAMILIES, view_of
+from tests.specimens import NUM_CLASSES, SPECIMENS, TEACHERS_ONLY, Specimen, classifier
+
+REFUSED = dict(LeNet5='three convolutions', SparseResNet='pre-training', SparseConvNeXt='pre-training')
+ELSEWHERE = ('CSPNet', 'TIMMBackbone')  # an abstract base; tested with timm
+UNUSED = dict(DeiT3='.ln2.')  # DeiT3's layers have a norm that MMPretrain never calls
+ROLES = [(name, role) for name in SPECIMENS for role in ('student', 'teacher')[name in TEACHERS_ONLY :]]
+EXACT = dict(rtol=1e-5, atol=1e-6)
+
+
+def built(config):
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        return MODELS.build(config)
+
+
+def record(view):
+    """What a view's recorders see of two images, and what the network itself returns for them."""
+    with DefaultScope.overwrite_default_scope('mmrazor'):
+        manager = RecorderManager({name: cfg for name, cfg in view.recorders.items() if name != 'gt_labels'})
+    manager.initialize(view.model.eval())
+    with manager, torch.no_grad():
+        output = view.model(torch.randn(2, 3, *view.input_size), mode='tensor')
+    return {name: recorder.get_record_data() for name, recorder in manager.recorders.items()}, output
+
+
+def algorithm(student, teacher, size, **assistant):
+    distiller = dict(type='tas_mm.TASDistiller', input_size=size, assistant=assistant)
+    model = TAS(architecture=student, teacher=teacher, distiller=distiller)
+    model.train()
+    return model
+
+
+def losses_of(model, size):
+    """Losses of a batch of two."""
+    return model.loss(torch.randn(2, 3, size, size), [DataSample().set_gt_label(label) for label in (1, 2)])
+
+
+def test_every_backbone_has_a_specimen_or_a_reason():
+    known = {specimen.backbone['type'] for specimen in SPECIMENS.values()}
+    assert known.union(REFUSED, ELSEWHERE) == set(backbones.__all__)
+    assert not known.intersection(REFUSED)
+
+
+@pytest.mark.parametrize('name', SPECIMENS)
+def test_tail_equals_the_whole_network(name):
+    view = view_of(classifier(name), (SPECIMENS[name].size,) * 2)
+    seen, output = record(view)
+    feature, logits = seen['feature'][0], seen['logits']
+    if view.scorer == 'head':
+        torch.testing.assert_close(logits, output, rtol=0, atol=0)
+    assert view.family in FAMILIES
+    assert feature.shape == (2, view.feature_dim)
+    assert logits.shape == (2, view.num_classes) == (2, NUM_CLASSES)
+    assert logits.std() > 1e-3
+    for start in (2, 3, 4, 5):
+        assert view.check_tail(start) < 1e-5
+    with torch.no_grad():
+        tail = view.tail(seen['stage4'], 5)
+    torch.testing.assert_close(tail.feature, feature, **EXACT)
+    torch.testing.assert_close(tail.logits, logits, **EXACT)
+
+
+@pytest.mark.parametrize('name', SPECIMENS)
+def test_maps_have_the_measured_shape_and_survive_the_way_back(name):
+    view = view_of(classifier(name), (SPECIMENS[name].size,) * 2)
+    seen, _ = record(view)
+    for i, stage in enumerate(view.stages, 1):
+        x = view.to_map(seen[f'stage{i}'], i)
+        assert x.shape == (2, stage.channels, *stage.grid)
+        torch.testing.assert_close(view.to_map(view.from_map(x, i), i), x, **EXACT)
+
+
+@pytest.mark.parametrize('partner', ['ResNet', 'VisionTransformer'])
+@pytest.mark.parametrize('part', ['early', 'late'])
+@pytest.mark.parametrize(('name', 'role'), ROLES)
+def test_every_role(name, role, part, partner):
+    size = SPECIMENS[name].size
+    pair = {role: classifier(name), ('teacher' if role == 'student' else 'student'): classifier(partner, size)}
+    early = role if part == 'early' else next(other for other in pair if other != role)
+    model = algorithm(**pair, size=size, early=early)
+    losses = losses_of(model, size)
+    assert all(loss.isfinite() for loss in losses.values())
+    assert {key.split('_')[1] for key in losses if key.startswith('distill')} == {'ts', 'ta', 'as'}
+
+    # What the assistant learns goes to the student's part of it, on either side of the projector.
+    sum(loss for key, loss in losses.items() if 'loss_ta' in key).backward(retain_graph=True)
+    view = model.distiller.student_view
+    modules = view.cut()[2 if early == 'student' else 3]
+    shared = [p for module in modules for p in view.net.get_submodule(module).parameters()]
+    assert any(p.grad is not None and p.grad.any() for p in shared)
+    assert all(p.grad is not None for p in model.distiller.assistant.parameters())
+
+    sum(loss for key, loss in losses.items() if 'loss' in key).backward()
+    unused = UNUSED.get(name, 'none') if role == 'student' else 'none'
+    for key, parameter in model.named_parameters():
+        assert not parameter.requires_grad or (parameter.grad is None) == (unused in key), key
+    assert all(parameter.grad is None for parameter in model.teacher.parameters())
+
+
+@pytest.mark.parametrize(
+    ('name', 'size'),
+    [('ResNet', (64, 96)), ('PCPVT', (64, 96)), ('VAN', (96, 64)), ('Conformer', (64, 96)), ('HRNet', (96, 64))],
+)
+def test_images_that_are_not_square(name, size):
+    view = view_of(classifier(name), size)
+    seen, _ = record(view)
+    with torch.no_grad():
+        torch.testing.assert_close(view.tail(seen['stage3']).logits, seen['logits'], **EXACT)
+    assert all((stage.grid[0] > stage.grid[1]) == (size[0] > size[1]) for stage in view.stages)
+
+
+@pytest.mark.parametrize('name', REFUSED)
+def test_refused_with_the_reason(name):
+    options = {} if name == 'LeNet5' else dict(depth=50) if name == 'SparseResNet' else dict(arch='small')
+    model = built(Specimen(dict(type=name, **options), 84).config)
+    with pytest.raises(ValueError, match=rf'model.teacher.backbone: {name} .*{REFUSED[name]}.*four stages'):
+        view_of(model, key='model.teacher')
+
+
+@pytest.mark.parametrize(
+    ('name', 'change', 'message'),
+    [
+        ('RevVisionTransformer', dict(no_custom_backward=False), r'no_custom_backward=False .*set it to True'),
+        ('MViT', dict(out_scales=[2, 3]), r'out_scales=\[2, 3\], but \[3\]'),
+        ('HorNet', dict(with_cp=True), r'goes round backbone.stages.0, .*with_cp'),
+        ('ResNet', dict(num_stages=3, out_indices=(2,), strides=(1, 2, 2), dilations=(1, 1, 1)), '3 stages, but 4'),
+    ],
+)
+def test_what_cannot_be_cut_names_the_option(name, change, message):
+    specimen = SPECIMENS[name]
+    model = built(specimen._replace(backbone=dict(specimen.backbone, **change)).config)
+    with pytest.raises(ValueError, match=rf'model.teacher.*{message}'):
+        view_of(model, (specimen.size,) * 2, 'model.teacher').stages  # noqa: B018
+
+
+def test_classifier_of_vgg_in_its_backbone():
+    """It takes 7x7 pixels of 512 channels, whatever comes before."""
+    model = built(Specimen(dict(type='VGG', depth=11), 512, None, 'ClsHead').config)
+    model.backbone.num_classes = NUM_CLASSES
+    model.backbone.classifier = torch.nn.Sequential(torch.nn.Linear(512 * 49, 8), torch.nn.Linear(8, NUM_CLASSES))
+    view = view_of(model)
+    seen, output = record(view)
+    assert view.feature_dim == 8
+    torch.testing.assert_close(seen['logits'], output, rtol=0, atol=0)
+    with torch.no_grad():
+        torch.testing.assert_close(view.tail(seen['stage3']).logits, output, **EXACT)
+
+
+def test_distilled_deit_gives_the_mean_of_its_heads_and_the_class_token():
+    model = classifier('DistilledVisionTransformer').eval()
+    view = view_of(model)
+    seen, output = record(view)
+    head = model.head.layers
+    class_token, distillation_token = (model.backbone.ln1(seen['stage4'])[:, i] for i in (0, 1))
+    torch.testing.assert_close(seen['feature'][0], class_token)
+    torch.testing.assert_close(output, (head.head(class_token) + head.head_dist(distillation_token)) / 2)
+
+
+@pytest.mark.parametrize(('sync', 'momentum'), [(False, 0.1), (False, None), (True, 0.1)])
+def test_the_assistant_leaves_running_statistics_of_the_student_alone(sync, momentum):
+    """Late part from the student: the assistant's pass normalises with its batch but only the student's own updates."""
+
+    def student():
+        model = classifier('ResNet').train()
+        if sync:
+            model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        for norm in norms_of(model):
+            norm.momentum = momentum
+        model.backbone.layer4[1].eval()  # as norm_eval does
+        return model
+
+    def norms_of(model):
+        return [m for m in model.modules() if isinstance(m, (torch.nn.BatchNorm2d, torch.nn.SyncBatchNorm))]
+
+    images = torch.randn(4, 3, 64, 64)
+    distilled, alone = student(), student()
+    model = TAS(
+        architecture=distilled,
+        teacher=classifier('ResNet'),
+        distiller=dict(type='tas_mm.TASDistiller', input_size=64, assistant=dict(early='teacher')),
+    )
+    before = {key: value.clone() for key, value in distilled.named_buffers()}
+    model.loss(images, [DataSample().set_gt_label(0) for _ in images])  # student once, assistant once
+    alone(images)
+    for (key, value), wanted in zip(distilled.named_buffers(), alone.buffers()):
+        torch.testing.assert_close(value, wanted)
+        assert torch.equal(value, before[key]) == ('layer4.1' in key), key
+    assert all(norm.track_running_stats for norm in norms_of(distilled))
+
+    stage3 = torch.randn(4, 32, 4, 4)
+    trained = model.distiller.assistant(stage3).logits
+    distilled.eval()
+    assert not torch.allclose(model.distiller.assistant(stage3).logits, trained)  # it was the batch's own statistics

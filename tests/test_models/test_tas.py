@@ -1,0 +1,309 @@
+"""The algorithm: what trains, what is saved, who learns from whom, and that nothing runs twice."""
+
+import copy
+
+import pytest
+import torch
+from mmengine.optim import build_optim_wrapper
+
+from tas_mm.models.algorithms.tas import renormalisation
+from tests import networks
+from tests.networks import SIZE, samples
+
+PAIRS = {
+    'swin to resnet': (networks.resnet, networks.swin),
+    'vit to mobilenet': (networks.mobilenet, networks.vit),
+    'resnet to vit': (networks.vit, networks.resnet),
+    'mobilenet to swin': (networks.swin, networks.mobilenet),
+    'resnet to resnet': (networks.resnet_cifar, networks.resnet),
+    'swin to vit': (networks.vit, networks.swin),
+}
+
+
+def pair(build_tas, name='swin to resnet', **kwargs):
+    student, teacher = PAIRS[name]
+    distiller = dict(type='tas_mm.TASDistiller', input_size=SIZE, **kwargs)
+    return build_tas(student(), teacher(), distiller=distiller)
+
+
+@pytest.mark.parametrize('name', PAIRS)
+def test_every_kind_of_pair_trains_and_leaves_no_parameter_without_gradient(build_tas, batch, name):
+    """A parameter without a gradient would need find_unused_parameters=True under DDP."""
+    algorithm = pair(build_tas, name)
+    losses = algorithm(*batch, mode='loss')
+    paths = {f'distill.loss_{path}_{loss}' for path in ('ts', 'ta', 'as') for loss in ('nce', 'kd')}
+    assert set(losses) == paths | {'student.loss'}
+    total, _ = algorithm.parse_losses(losses)
+    total.backward()
+    assert [n for n, p in algorithm.named_parameters() if p.requires_grad and p.grad is None] == []
+    assert all(torch.isfinite(p.grad).all() for p in algorithm.parameters())
+
+
+@pytest.mark.parametrize(
+    ('name', 'early', 'projector'),
+    [
+        ('swin to resnet', 'student', 'L2GProjector'),
+        ('vit to mobilenet', 'student', 'L2GProjector'),
+        ('resnet to vit', 'teacher', 'L2GProjector'),
+        ('mobilenet to swin', 'teacher', 'L2GProjector'),
+        ('resnet to resnet', 'student', 'ConvProjector'),
+        ('swin to vit', 'student', 'LinearProjector'),
+    ],
+)
+def test_direction_and_projector_follow_the_paper(build_tas, name, early, projector):
+    assistant = pair(build_tas, name).distiller.assistant
+    assert assistant.early_role == early
+    assert type(assistant.projector).__name__ == projector
+
+
+@pytest.mark.parametrize('name', PAIRS)
+def test_every_kind_of_pair_trains_under_autocast(build_tas, batch, name):
+    algorithm = pair(build_tas, name)
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        losses = algorithm(*batch, mode='loss')
+    assert {value.dtype for value in losses.values()} == {torch.float32}
+    algorithm.parse_losses(losses)[0].backward()
+    assert all(torch.isfinite(p.grad).all() for p in algorithm.parameters())
+
+
+@pytest.mark.parametrize('name', ['swin to resnet', 'resnet to vit'])
+def test_teacher_is_bit_equal_before_and_after_training(build_tas, batch, name):
+    """With DropPath 0.2 and BatchNorm in it: weights, statistics and outputs."""
+    algorithm = pair(build_tas, name)
+    optimizer = build_optim_wrapper(algorithm, dict(optimizer=dict(type='SGD', lr=0.1, weight_decay=0.1)))
+    before, state = algorithm.run_teacher(batch[0]), copy.deepcopy(algorithm.teacher.state_dict())
+    for _ in range(3):
+        algorithm.train()
+        algorithm.train_step(dict(inputs=batch[0], data_samples=batch[1]), optimizer)
+    assert torch.equal(algorithm.run_teacher(batch[0]), before)
+    assert all(torch.equal(state[key], value) for key, value in algorithm.teacher.state_dict().items())
+    assert not any(module.training for module in algorithm.teacher.modules())
+
+
+def test_teacher_is_in_no_optimizer_no_checkpoint_and_no_module_tree(build_tas):
+    algorithm = pair(build_tas)
+    teacher = {id(p) for p in algorithm.teacher.parameters()}
+    optimizer = build_optim_wrapper(algorithm, dict(optimizer=dict(type='SGD', lr=0.1)))
+    assert not teacher & {id(p) for group in optimizer.param_groups for p in group['params']}
+    assert not teacher & {id(p) for p in algorithm.parameters()}
+    assert {key.split('.')[0] for key in algorithm.state_dict()} == {'architecture', 'distiller'}
+    size = sum(v.numel() for v in algorithm.architecture.state_dict().values())
+    rest = sum(v.numel() for k, v in algorithm.state_dict().items() if k.startswith('distiller'))
+    assert sum(v.numel() for v in algorithm.state_dict().values()) == size + rest
+
+
+def test_teacher_goes_along_to_another_precision_and_copies_share_its_weights(build_tas, batch):
+    algorithm = pair(build_tas)
+    copied = copy.deepcopy(algorithm)
+    assert copied.teacher is not algorithm.teacher
+    assert {p.data_ptr() for p in copied.teacher.parameters()} == {p.data_ptr() for p in algorithm.teacher.parameters()}
+    assert copied.distiller.assistant.late.model is copied.teacher
+    assert copied.distiller.assistant.early.model is copied.student
+    copied(*batch, mode='loss')['distill.loss_ta_nce'].backward()
+    assert all(p.grad is None for p in algorithm.parameters())
+    algorithm.double()
+    assert {p.dtype for p in algorithm.teacher.parameters()} == {torch.float64}
+    algorithm(batch[0].double(), batch[1], mode='loss')
+
+
+def test_teacher_computes_no_loss_and_builds_no_graph(build_tas, batch):
+    algorithm = pair(build_tas)
+    seen = []
+    algorithm.teacher.head.loss_module.register_forward_hook(lambda *args: seen.append('loss'))
+    algorithm.teacher.head.fc.register_forward_hook(lambda m, i, out: seen.append(out.requires_grad))
+    algorithm(*batch, mode='loss')
+    assert seen == [False, True]  # the teacher's own pass has no graph; the assistant's, through its head, has one
+
+
+def test_the_tail_runs_exactly_once_a_step_and_nothing_else_twice(build_tas, batch):
+    algorithm = pair(build_tas)
+    counts = dict(projector=0, late=0, early=0, stem=0)
+
+    def count(name):
+        return lambda *args: counts.__setitem__(name, counts[name] + 1)
+
+    algorithm.distiller.assistant.projector.register_forward_hook(count('projector'))
+    algorithm.teacher.backbone.stages[3].register_forward_hook(count('late'))
+    algorithm.student.backbone.layer3.register_forward_hook(count('early'))
+    algorithm.teacher.backbone.patch_embed.register_forward_hook(count('stem'))
+    algorithm(*batch, mode='loss')
+    assert counts == dict(projector=1, late=2, early=1, stem=1)  # late: the teacher's own pass and the assistant's
+
+
+def test_records_are_freed_after_the_step_even_when_it_fails(build_tas, batch):
+    algorithm = pair(build_tas)
+
+    def held():
+        managers = (algorithm.distiller.student_recorders, algorithm.distiller.teacher_recorders)
+        return [record for m in managers for r in m.recorders.values() for record in r.data_buffer]
+
+    algorithm(*batch, mode='loss')
+    assert held() == []
+    algorithm.distiller.distill_losses.loss_as_kd.forward = lambda **kwargs: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        algorithm(*batch, mode='loss')
+    assert held() == []
+
+
+def gradients_of(algorithm, batch, path):
+    """Names of parameters, the teacher's too, that one path alone gives a gradient."""
+    losses = algorithm(*batch, mode='loss')
+    sum(value for name, value in losses.items() if f'loss_{path}_' in name).backward()
+    assert all(p.grad is None for p in algorithm.teacher.parameters())
+    return {name for name, p in algorithm.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
+
+
+def test_teacher_to_assistant_alone_reaches_projector_and_early_stages_only(build_tas, batch):
+    trained = gradients_of(pair(build_tas), batch, 'ta')
+    projector = 'distiller.connectors.assistant.projector.'
+    for expected in (projector, 'architecture.backbone.layer1', 'architecture.backbone.layer3'):
+        assert any(name.startswith(expected) for name in trained)
+    allowed = (projector, 'architecture.backbone.', 'distiller.distill_losses.loss_ta_nce')
+    assert all(name.startswith(allowed) for name in trained)
+    assert not any('layer4' in name for name in trained)
+
+
+def test_with_the_teacher_early_teacher_to_assistant_trains_projector_and_the_students_last_stage(build_tas, batch):
+    trained = gradients_of(pair(build_tas, 'resnet to vit'), batch, 'ta')
+    assert any(name.startswith('architecture.backbone.layers.5') for name in trained)
+    assert any(name.startswith('architecture.head') for name in trained)
+    assert not any(name.startswith('architecture.backbone.layers.4') for name in trained)
+
+
+def test_assistant_to_student_reaches_nothing_of_the_assistant(build_tas, batch):
+    algorithm = pair(build_tas)
+    trained = gradients_of(algorithm, batch, 'as')
+    assert not any('projector' in name for name in trained)
+    # All that trains is the student, by its own logits, and the loss's own parameters.
+    assert all(name.startswith(('architecture.', 'distiller.distill_losses.loss_as_')) for name in trained)
+
+
+def test_each_network_sees_the_image_normalised_its_way(build_tas):
+    """A pixel of 120 with the student's mean 100, std 50 is 0.4; with the teacher's mean 60, std 30 it is 2."""
+    student = dict(networks.resnet(), data_preprocessor=dict(mean=[100.0] * 3, std=[50.0] * 3))
+    teacher = dict(networks.swin(), data_preprocessor=dict(mean=[60.0] * 3, std=[30.0] * 3))
+    algorithm = build_tas(student, teacher)
+    seen = {}
+    algorithm.student.backbone.conv1.register_forward_hook(lambda m, i, o: seen.update(student=i[0]))
+    algorithm.teacher.backbone.patch_embed.projection.register_forward_hook(lambda m, i, o: seen.update(teacher=i[0]))
+    data = dict(inputs=torch.full((2, 3, SIZE, SIZE), 120), data_samples=samples([0, 1]))
+    algorithm(**algorithm.data_preprocessor(data, True), mode='loss')
+    torch.testing.assert_close(seen['student'], torch.full((2, 3, SIZE, SIZE), 0.4))
+    torch.testing.assert_close(seen['teacher'], torch.full((2, 3, SIZE, SIZE), 2.0))
+
+
+def test_images_stay_untouched_where_both_normalise_alike(build):
+    model = build(dict(networks.resnet(), data_preprocessor=dict(mean=[1.0] * 3, std=[2.0] * 3)))
+    images = torch.randn(1, 3, 4, 4)
+    assert renormalisation(model.data_preprocessor, copy.deepcopy(model.data_preprocessor))(images) is images
+
+
+def test_batch_augmentations_of_the_students_config_come_along(build_tas):
+    """Mixup in the student's train_cfg, the preprocessor at the top of the config, as MMPretrain writes it."""
+    student = dict(networks.resnet(), train_cfg=dict(augments=dict(type='Mixup', alpha=0.8)))
+    algorithm = build_tas(
+        student, networks.swin(), data_preprocessor=dict(mean=[0.0] * 3, std=[1.0] * 3, num_classes=5)
+    )
+    data = algorithm.data_preprocessor(
+        dict(inputs=torch.rand(4, 3, SIZE, SIZE), data_samples=samples([0, 1, 2, 3])), True
+    )
+    assert 'gt_score' in data['data_samples'][0]
+    losses = algorithm(**data, mode='loss')
+    assert all(torch.isfinite(value) for value in losses.values())
+
+
+def test_one_batch_is_predicted_by_all_networks_each_running_once(build_tas, batch):
+    algorithm = pair(build_tas).eval()
+    predictions = algorithm.predict_roles(*batch, roles=['student', 'assistant', 'teacher'])
+    assert {role: len(samples) for role, samples in predictions.items()} == dict(student=4, assistant=4, teacher=4)
+    plain = algorithm(*batch, mode='predict')
+    assert all(torch.equal(a.pred_score, b.pred_score) for a, b in zip(predictions['student'], plain))
+    scores = torch.stack([sample.pred_score for sample in predictions['teacher']])
+    torch.testing.assert_close(scores, algorithm.run_teacher(batch[0]).softmax(1))
+    assert predictions['assistant'][2].gt_label.item() == 2
+
+
+def test_a_plain_mmrazor_distiller_works_in_it(build_tas, batch):
+    distiller = dict(
+        type='ConfigurableDistiller',
+        student_recorders=dict(fc=dict(type='ModuleOutputs', source='head.fc')),
+        teacher_recorders=dict(fc=dict(type='ModuleOutputs', source='head.fc')),
+        distill_losses=dict(loss_kl=dict(type='KLDivergence')),
+        loss_forward_mappings=dict(
+            loss_kl=dict(
+                preds_S=dict(from_student=True, recorder='fc'), preds_T=dict(from_student=False, recorder='fc')
+            )
+        ),
+    )
+    losses = build_tas(networks.resnet(), networks.swin(), distiller=distiller)(*batch, mode='loss')
+    assert set(losses) == {'student.loss', 'distill.loss_kl'}
+
+
+# ---- teachers and their weights --------------------------------------------------------------------------------------
+
+
+def test_a_teacher_without_weights_is_announced_loudly(build_tas, logged):
+    build_tas(networks.resnet(), networks.swin())
+    assert 'THE TEACHER HAS NO TRAINED WEIGHTS' in logged.text
+
+
+def test_weights_are_loaded_and_a_missing_file_is_an_error(build, build_tas, tmp_path, logged):
+    teacher = build(networks.swin())
+    path = str(tmp_path / 'teacher.pth')
+    torch.save(dict(state_dict=teacher.state_dict()), path)
+    algorithm = build_tas(networks.resnet(), networks.swin(), teacher_ckpt=path)
+    assert all(torch.equal(teacher.state_dict()[k], v) for k, v in algorithm.teacher.state_dict().items())
+    assert 'NO TRAINED WEIGHTS' not in logged.text
+    with pytest.raises(FileNotFoundError, match=r"model.teacher_ckpt='.*nowhere.pth' does not exist"):
+        build_tas(networks.resnet(), networks.swin(), teacher_ckpt=str(tmp_path / 'nowhere.pth'))
+
+
+def test_weights_that_do_not_fit_are_an_error(build, build_tas, tmp_path):
+    path = str(tmp_path / 'wrong.pth')
+    torch.save(build(networks.resnet()).state_dict(), path)
+    with pytest.raises(ValueError, match=r'model.teacher_ckpt=.*does not fit model.teacher.*parameters are not in the'):
+        build_tas(networks.resnet(), networks.swin(), teacher_ckpt=path)
+    other = networks.swin()
+    other['head']['num_classes'] = 7
+    torch.save(build(other).state_dict(), path)
+    with pytest.raises(ValueError, match=r'(?s)does not fit model.teacher.*head.fc.weight.*class counts'):
+        build_tas(networks.resnet(), networks.swin(), teacher_ckpt=path)
+
+
+def test_a_teacher_may_be_named_by_the_path_of_its_config(build_tas):
+    student = networks.resnet_cifar()
+    student['head']['num_classes'] = 10
+    algorithm = build_tas(student, 'tas_mm::quickstart/teacher.py')
+    assert type(algorithm.teacher.backbone).__name__ == 'VisionTransformer'
+    assert algorithm.teacher.data_preprocessor.mean.flatten().tolist() == [78.0] * 3
+
+
+# ---- bad input -------------------------------------------------------------------------------------------------------
+
+
+def test_wrong_class_count(build_tas):
+    teacher = networks.swin()
+    teacher['head']['num_classes'] = 1000
+    with pytest.raises(ValueError, match=r'model.teacher has num_classes=1000 and model.architecture num_classes=5'):
+        build_tas(networks.resnet(), teacher)
+
+
+def test_networks_for_different_image_sizes(build_tas):
+    teacher = networks.swin()
+    teacher['backbone']['img_size'] = 224
+    with pytest.raises(
+        ValueError, match=r'model.architecture.backbone: \(64, 64\), model.teacher.backbone: \(224, 224\)'
+    ):
+        build_tas(networks.vit(), teacher)
+
+
+def test_batch_of_another_size_than_laid_out_for(build_tas):
+    algorithm = pair(build_tas)
+    with pytest.raises(ValueError, match=r'images of \(96, 96\).*laid out for \(64, 64\).*model.distiller.input_size'):
+        algorithm(torch.randn(2, 3, 96, 96), samples([0, 1]), mode='loss')
+
+
+def test_labels_out_of_range(build_tas, batch):
+    algorithm = pair(build_tas)
+    with pytest.raises(ValueError, match=r'labels from 0 to 7.*num_classes=5 allows 0 to 4'):
+        algorithm(batch[0], samples([0, 1, 2, 7]), mode='loss')

@@ -1,0 +1,81 @@
+"""What a user gets by installing and importing the package."""
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+
+ROOT = Path(__file__).parents[1]
+
+
+def python(code: str) -> str:
+    """Run code in a fresh interpreter, outside the repository."""
+    result = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], cwd='/', capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    return result.stdout.splitlines()[-1]
+
+
+def test_importing_it_is_all_a_user_must_do():
+    code = "import tas_mm; from mmengine.registry import MODELS; print(MODELS.build(dict(type='tas_mm.OFALoss')).gamma)"
+    assert python(code) == '1.0'
+
+
+def test_a_type_with_the_scope_imports_it_by_itself():
+    code = "from mmengine.registry import MODELS\nprint(type(MODELS.build(dict(type='tas_mm.InfoNCELoss'))).__module__)"
+    assert python(code) == 'tas_mm.models.losses.info_nce'
+
+
+def test_shipped_configs_are_bases_once_it_is_imported(tmp_path):
+    (tmp_path / 'mine.py').write_text("_base_ = 'tas_mm::tas/swin_to_r18.py'\ntrain_cfg = dict(max_epochs=7)\n")
+    config = Config.fromfile(tmp_path / 'mine.py')
+    assert config.model.type == 'tas_mm.TAS'
+    assert config.train_cfg.max_epochs == 7
+
+
+def test_mixing_into_a_config_of_ones_own_takes_three_lines(tmp_path):
+    (tmp_path / 'mine.py').write_text(
+        "_base_ = 'mmpretrain::resnet/resnet18_8xb32_in1k.py'\n"
+        "model = dict(_delete_=True, type='tas_mm.TAS', architecture=_base_.model,\n"
+        "             teacher='mmpretrain::swin_transformer/swin-tiny_16xb64_in1k.py')\n"
+    )
+    config = Config.fromfile(tmp_path / 'mine.py')
+    assert config.model.architecture.backbone.depth == 18
+    assert config.train_dataloader.dataset.type == 'ImageNet'
+
+
+@pytest.fixture(scope='module')
+def wheel(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('wheel')
+    command = [sys.executable, '-m', 'pip', 'wheel', '--quiet', '--no-deps', '--wheel-dir', str(folder), str(ROOT)]
+    subprocess.run(command, check=True)
+    return zipfile.ZipFile(next(folder.glob('*.whl')))
+
+
+def test_the_wheel_carries_configs_and_tools(wheel):
+    names = wheel.namelist()
+    for name in (
+        'model-index.yml',
+        'configs/tas/swin_to_r18.py',
+        'configs/_base_/default_runtime.py',
+        'tools/train.py',
+    ):
+        assert f'tas_mm/.mim/{name}' in names
+    assert not any('__pycache__' in name or name.startswith('tests') for name in names)
+
+
+def test_installing_it_pulls_in_nothing(wheel):
+    metadata = next(name for name in wheel.namelist() if name.endswith('METADATA'))
+    requires = [line for line in wheel.read(metadata).decode().splitlines() if line.startswith('Requires-Dist')]
+    assert requires
+    assert all('extra ==' in line for line in requires)
+
+
+def test_a_type_with_the_scope_works_inside_another_scope():
+    from mmengine.registry import MODELS, DefaultScope
+
+    for scope in ('mmpretrain', 'mmrazor', 'mmengine'):
+        with DefaultScope.overwrite_default_scope(scope):
+            assert MODELS.build(dict(type='tas_mm.OFALoss', gamma=1.2)).gamma == 1.2

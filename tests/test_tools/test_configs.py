@@ -1,0 +1,91 @@
+"""Every shipped config builds at its real input size and runs a step; the tools say what is wrong with others."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = [str(p.relative_to(ROOT)) for p in sorted(ROOT.glob('configs/*/*.py')) if '_base_' not in p.parts]
+
+
+def tool(name: str, *args: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, '-W', 'ignore', f'tools/{name}', *args]
+    env = dict(os.environ, OMP_NUM_THREADS='1')
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=env)
+
+
+@pytest.mark.parametrize('config', CONFIGS)
+def test_config_builds_and_runs_a_step(config):
+    result = tool('check_config.py', config)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert 'one step' in result.stdout
+    assert re.search(r'unused_parameters +0\.0000', result.stdout)
+
+
+def test_check_config_describes_the_pair():
+    out = tool('check_config.py', 'configs/quickstart/tas.py', '--explicit').stdout
+    for words in (
+        r'teacher: VisionTransformer \(attention\), images of 32x32',
+        r'student: ResNet_CIFAR \(cnn\)',
+        r'3 +backbone\.layer3 +64 +8x8',
+        r'projector +L2GProjector, 64 @ 8x8 to 64 @ 8x8',
+        r'student +0\.70 M +0\.70 M +35\.\d\d M',
+        r'student +gt_labels +ModuleInputs +head\.loss_module',
+        r'distill\.loss_as_kd +OFALoss +1',
+        r"connectors=dict\(assistant=dict\(type='tas_mm\.HybridAssistant'\)\)",
+    ):
+        assert re.search(words, out), f'{words} not in\n{out}'
+
+
+def test_check_config_fails_with_the_key_and_goes_on(tmp_path):
+    bad = tmp_path / 'bad.py'
+    bad.write_text(f"_base_ = '{ROOT}/configs/quickstart/tas.py'\nmodel = dict(distiller=dict(paths={{'x': 1}}))\n")
+    result = tool('check_config.py', str(bad), 'nowhere.py', 'configs/quickstart/tas.py')
+    assert result.returncode == 1
+    assert "FAILED: ValueError: model.distiller.paths has 'x', but valid are ts, ta, as" in result.stdout
+    assert "FAILED: FileNotFoundError: config 'nowhere.py' does not exist" in result.stdout
+    assert '\nok\n' in result.stdout
+    assert f'2 of 3 configs fail: {bad}, nowhere.py' in result.stdout
+
+
+def test_image_size_of_the_pipeline_is_compared_with_the_networks(tmp_path):
+    bad = tmp_path / 'bad.py'
+    bad.write_text(
+        f"_base_ = '{ROOT}/configs/quickstart/tas.py'\n"
+        "pipeline = [dict(type='Resize', scale=48), dict(type='PackInputs')]\n"
+        'train_dataloader = dict(dataset=dict(dataset=dict(pipeline=pipeline)))\n'
+    )
+    result = tool('check_config.py', str(bad))
+    assert result.returncode == 1
+    assert (
+        'images of (48, 48), but the assistant was laid out for (32, 32): set model.distiller.input_size'
+        in result.stdout
+    )
+
+
+def test_benchmark_step_ends_with_the_ratio():
+    config = 'configs/quickstart/tas.py'
+    result = tool('benchmark_step.py', config, config, '--batch-size', '4', '--rounds', '2')
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.strip().splitlines()
+    assert re.fullmatch(r'ratio A/B: \d+\.\d\d \(\d+\.\d\d to \d+\.\d\d\)', lines[-1])
+    assert re.search(r'A: configs/quickstart/tas.py: \d+\.\d\d images per second, \d+ MiB', result.stdout)
+
+
+@pytest.mark.parametrize('name', ['train.py', 'test.py'])
+def test_tools_know_the_options_that_mm_users_know(name):
+    text = tool(name, '--help').stdout
+    options = ['--work-dir', '--amp', '--cfg-options', '--launcher']
+    options += ['--resume', '--auto-scale-lr'] if name == 'train.py' else ['--out']
+    assert all(option in text for option in options)
+
+
+@pytest.mark.parametrize('script', ['dist_train.sh', 'dist_test.sh', 'slurm_train.sh'])
+def test_scripts_are_executable_and_say_how_to_use_them(script):
+    result = subprocess.run([ROOT / 'tools' / script], capture_output=True, text=True)
+    assert result.returncode != 0
+    assert 'usage:' in result.stderr

@@ -1,0 +1,38 @@
+"""Compare finished runs: a table of last-epoch accuracies and times, and a picture of the curves.
+
+python tools/compare_runs.py work_dirs/quickstart/teacher work_dirs/quickstart/student work_dirs/quickstart/tas
+"""
+
+import argparse
+
+from rich.console import Console
+from rich.table import Table
+
+from tas_mm.visualization.curves import METRIC, ROLES, draw_accuracy, read_run
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('work_dirs', nargs='+', help='work folders of the runs')
+    parser.add_argument('--metric', default=METRIC, help=f'metric to compare (default: {METRIC})')
+    parser.add_argument('--out', default='curves.png', help='picture to write (default: curves.png)')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    runs = [read_run(work_dir) for work_dir in args.work_dirs]
+    table = Table('run', 'network', f'{args.metric}, last epoch (%)', 'seconds', title='Results')
+    for run in runs:
+        for role in ROLES:
+            value = run.last(role + args.metric)
+            if value is not None:
+                network = role.rstrip('.') or 'the one trained'
+                table.add_row(run.name, network, f'{value:.2f}', '' if role else f'{run.seconds:.0f}')
+    Console().print(table)
+    draw_accuracy(runs, args.out, args.metric)
+    print(f'Curves: {args.out}')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Test with several processes on one or more nodes:
+#   tools/dist_test.sh CONFIG CHECKPOINT GPUS [options of test.py]
+# Several nodes: set NNODES, NODE_RANK, MASTER_ADDR on each.
+set -euo pipefail
+USAGE='usage: tools/dist_test.sh CONFIG CHECKPOINT GPUS [options]'
+CONFIG=${1:?$USAGE}
+CHECKPOINT=${2:?$USAGE}
+GPUS=${3:?$USAGE}
+exec "${PYTHON:-python}" -m torch.distributed.run \
+    --nnodes="${NNODES:-1}" --node_rank="${NODE_RANK:-0}" \
+    --master_addr="${MASTER_ADDR:-127.0.0.1}" --master_port="${PORT:-29500}" \
+    --nproc_per_node="$GPUS" \
+    "$(dirname "$0")/test.py" "$CONFIG" "$CHECKPOINT" --launcher pytorch "${@:4}"

@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Train with several processes on one or more nodes:
+#   tools/dist_train.sh CONFIG GPUS [options of train.py]
+# Several nodes: set NNODES, NODE_RANK, MASTER_ADDR on each. Without a GPU the processes use gloo on the CPU.
+set -euo pipefail
+CONFIG=${1:?usage: tools/dist_train.sh CONFIG GPUS [options]}
+GPUS=${2:?usage: tools/dist_train.sh CONFIG GPUS [options]}
+exec "${PYTHON:-python}" -m torch.distributed.run \
+    --nnodes="${NNODES:-1}" --node_rank="${NODE_RANK:-0}" \
+    --master_addr="${MASTER_ADDR:-127.0.0.1}" --master_port="${PORT:-29500}" \
+    --nproc_per_node="$GPUS" \
+    "$(dirname "$0")/train.py" "$CONFIG" --launcher pytorch "${@:3}"

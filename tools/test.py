@@ -1,0 +1,61 @@
+"""Test the student of a distillation run, or any MMPretrain config.
+
+    python tools/test.py configs/tas/swin_to_r18.py work_dirs/swin_to_r18/epoch_100.pth
+
+Of a distillation run only the student is built and loaded, as the plain MMPretrain model that it is: the teacher and
+its weights are not needed.
+"""
+
+import argparse
+
+from mmengine.config import Config
+from mmengine.dist import master_only
+from mmengine.fileio import dump
+from mmengine.runner import Runner
+from mmengine.runner.checkpoint import CheckpointLoader
+
+import tas_mm  # noqa: F401  (adapts the stack and registers the components)
+from tas_mm.engine.launch import add_common_options, load_config
+
+PREFIX = 'architecture.'
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_common_options(parser)
+    parser.add_argument('checkpoint', help='checkpoint of the run')
+    parser.add_argument('--out', help='file for the metrics (.json, .yaml or .pkl)')
+    return parser.parse_args()
+
+
+def student_of(cfg: Config) -> Config:
+    """The config of the student alone."""
+    if 'architecture' in cfg.model:
+        cfg.model = cfg.model.architecture
+    return cfg
+
+
+def student_weights(checkpoint: str) -> dict:
+    """The student's part of a checkpoint, or all of it where there is no other."""
+    loaded = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu', logger='current')
+    state = loaded.get('state_dict', loaded)
+    student = {key[len(PREFIX) :]: value for key, value in state.items() if key.startswith(PREFIX)}
+    return student or state
+
+
+def main() -> None:
+    args = parse_args()
+    cfg = student_of(load_config(args))
+    cfg.load_from, cfg.resume = None, False
+    if args.amp:
+        cfg.test_cfg.fp16 = True
+    runner = Runner.from_cfg(cfg)
+    model = runner.model.module if runner.distributed else runner.model
+    model.load_state_dict(student_weights(args.checkpoint))
+    metrics = runner.test()
+    if args.out:
+        master_only(dump)(metrics, args.out)
+
+
+if __name__ == '__main__':
+    main()

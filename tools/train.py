@@ -1,0 +1,46 @@
+"""Train: a distillation run, or any MMPretrain config (a student alone, a teacher).
+
+One process:   python tools/train.py configs/tas/swin_to_r18.py
+Eight GPUs:    tools/dist_train.sh configs/tas/swin_to_r18.py 8
+Slurm:         GPUS=16 tools/slurm_train.sh PARTITION JOB configs/tas/swin_to_r18.py
+"""
+
+import argparse
+
+from mmengine.runner import Runner
+
+import tas_mm  # noqa: F401  (adapts the stack and registers the components)
+from tas_mm.engine.launch import add_common_options, load_config
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_common_options(parser)
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        help='go on from this checkpoint; without a name from the latest in the work folder',
+    )
+    parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate with the batch size')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    cfg = load_config(args)
+    if args.amp:
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    if args.auto_scale_lr:
+        if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+            raise SystemExit(f'--auto-scale-lr: {args.config} has no auto_scale_lr=dict(base_batch_size=...)')
+        cfg.auto_scale_lr.enable = True
+    if args.resume is not None:
+        cfg.resume = True
+        cfg.load_from = None if args.resume == 'auto' else args.resume
+    Runner.from_cfg(cfg).train()
+
+
+if __name__ == '__main__':
+    main()
