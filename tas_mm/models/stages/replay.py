@@ -144,12 +144,11 @@ class Trace:
         for call in self.calls:
             outermost = call.parent is None or call.parent in around
             if call is not end and outermost and call.sees_image and call.done < end.done and call not in around:
-                output = apply_to(call.output, lambda x: isinstance(x, Blank), lambda x: x.fill(batch, like))
-                answers.setdefault(call.module, deque()).append(output)
+                answers.setdefault(call.module, deque()).append(call.output)
         answers.setdefault(source, deque()).append(native)
         own = {module: module.__dict__.get('forward') for module in answers}
         for module, outputs in answers.items():
-            module.forward = _answer(module.forward, outputs)
+            module.forward = _answer(module.forward, outputs, batch, like)
         try:
             yield
         finally:
@@ -165,10 +164,13 @@ def _halves(x: Tensor) -> tuple[Tensor, Tensor]:
     return x[: len(x) // 2], x[len(x) // 2 :]
 
 
-def _answer(forward: Callable, outputs: deque) -> Callable:
+def _answer(forward: Callable, outputs: deque, batch: int, like: Tensor) -> Callable:
     """Give the outputs one after the other, and run the real forward when they are used up (modules used again)."""
 
     def answer(*args: Any, **kwargs: Any) -> Any:
-        return outputs.popleft() if outputs else forward(*args, **kwargs)
+        if not outputs:
+            return forward(*args, **kwargs)
+        # Filled only now, so that the zeros of one module at a time are in memory.
+        return apply_to(outputs.popleft(), lambda x: isinstance(x, Blank), lambda x: x.fill(batch, like))
 
     return answer
