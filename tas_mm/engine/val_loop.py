@@ -70,6 +70,7 @@ class TASValLoop(ValLoop):
         self.runner.call_hook('before_val')
         self.runner.call_hook('before_val_epoch')
         self.runner.model.eval()
+        self._forget_old_metrics()
         self.evaluators = {role: deepcopy(self.evaluator) for role in self._due()}
         for idx, data_batch in enumerate(self.dataloader):
             self.run_iter(idx, data_batch)
@@ -81,6 +82,12 @@ class TASValLoop(ValLoop):
         self.runner.call_hook('after_val_epoch', metrics=metrics)
         self.runner.call_hook('after_val')
         return metrics
+
+    def _forget_old_metrics(self) -> None:
+        """What the hub keeps of earlier validations would be logged again as if it had been measured now."""
+        scalars = self.runner.message_hub.log_scalars
+        for key in [key for key in scalars if key.startswith(('val/assistant.', 'val/teacher.'))]:
+            del scalars[key]
 
     @torch.no_grad()
     def run_iter(self, idx: int, data_batch: Sequence[dict]) -> None:
