@@ -49,12 +49,10 @@ class TASValLoop(ValLoop):
 
     def _due(self) -> list[str]:
         """The roles besides the student to validate this time."""
-        distiller = self._algorithm.distiller
-        if not hasattr(distiller, 'knowledge'):  # a distiller of MMRazor's, which has no assistant and no views
-            return []
+        assistant = getattr(self._algorithm.distiller, 'assistant', None)  # a distiller of MMRazor's has none
         n = self._validations
         roles = []
-        if distiller.assistant is not None and self.assistant_interval and n % self.assistant_interval == 0:
+        if assistant is not None and self.assistant_interval and n % self.assistant_interval == 0:
             roles.append('assistant')
         if n == 0 or (self.teacher_interval and n % self.teacher_interval == 0):
             roles.append('teacher')

@@ -30,8 +30,6 @@ from torch import Tensor, nn
 from tas_mm.config import read_config
 from tas_mm.registry import MODELS
 
-from ..stages import Knowledge
-
 
 @MODELS.register_module()
 class TAS(SingleTeacherDistill):
@@ -137,25 +135,25 @@ class TAS(SingleTeacherDistill):
             dict: For each role the samples with its predicted scores and label.
         """
         distiller = self.distiller
-        assistant = distiller.assistant if 'assistant' in roles else None
-        known: dict[str, Knowledge] = {}
+        logits: dict[str, Tensor] = {}
         try:
-            if 'teacher' in roles or (assistant and assistant.early_role == 'teacher'):
+            if 'teacher' in roles or ('assistant' in roles and distiller.assistant.early_role == 'teacher'):
                 with distiller.teacher_recorders:
-                    self.run_teacher(inputs)
+                    logits['teacher'] = self.run_teacher(inputs)
             with distiller.student_recorders:
                 predicted = self.student(inputs, deepcopy(data_samples), mode='predict')
-            known = distiller.knowledge([role for role in roles if role != 'student'])
+            if 'assistant' in roles:
+                logits['assistant'] = distiller.run_assistant().logits
         finally:
             self._free_records()
-        predictions = {}
-        for role, (_, logits) in known.items():
-            scores = logits.softmax(dim=1)
+        predictions = {'student': predicted}
+        for role, z in logits.items():
+            scores = z.softmax(dim=1)
             predictions[role] = [
                 sample.clone().set_pred_score(score).set_pred_label(score.argmax())
                 for sample, score in zip(data_samples, scores)
             ]
-        return {role: predicted if role == 'student' else predictions[role] for role in roles}
+        return {role: predictions[role] for role in roles}
 
     def _check_batch(self, inputs: Tensor, data_samples: list[BaseDataElement] | None) -> None:
         """Refuse, on the first batch, images of another size than laid out for, and labels out of range."""
