@@ -1,0 +1,28 @@
+"""Finding the configs of an editable install of tas_mm, for ``_base_ = 'tas_mm::...'``.
+
+Upstream MMEngine 0.10.7 looks for a package beside its metadata, where an editable install has none. The maintained
+fork asks the import system.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+
+HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+USERS = ('mmengine.config.config', 'mmengine.hub.hub', 'mmengine.utils.package_utils')
+
+
+def adapt(adapted: dict[str, str]) -> None:
+    """Tell MMEngine where tas_mm lies if it does not find out by itself."""
+    from mmengine.utils import get_installed_path, is_installed
+
+    if not is_installed('tas_mm') or os.path.isdir(get_installed_path('tas_mm')):
+        return
+
+    def get_path(package: str) -> str:
+        return HERE if package == 'tas_mm' else get_installed_path(package)
+
+    for name in USERS:
+        importlib.import_module(name).get_installed_path = get_path
+    adapted['mmengine (configs)'] = 'does not find packages installed in editable mode; told where tas_mm lies'
