@@ -224,6 +224,8 @@ def build_teacher(teacher: dict | str | BaseModel, checkpoint: str | None = None
     else:
         config = teacher_config(teacher)
         has_weights = bool(checkpoint) or _loads_weights(config)
+        if checkpoint:  # which takes the place of other weights: those need not be fetched
+            config = {key: value for key, value in config.items() if key != 'pretrained'}
         teacher = RAZOR_MODELS.build(config)
     if checkpoint:
         _load(teacher, checkpoint)
