@@ -25,10 +25,10 @@ quickstart: install
 	@echo '[1/3] teacher: a small vision transformer on 1,297 digits'
 	$(BIN)/python tools/train.py configs/quickstart/teacher.py --work-dir $(RUNS)/teacher
 	@echo '[2/3] student alone: a small CNN on 50 digits'
-	$(BIN)/python tools/train.py configs/quickstart/student.py --work-dir $(RUNS)/student
+	$(BIN)/python tools/train.py configs/quickstart/student.py --work-dir $(RUNS)/student_alone
 	@echo '[3/3] the same student distilled by TAS: same 50 digits, same steps'
 	$(BIN)/python tools/train.py configs/quickstart/tas.py --work-dir $(RUNS)/tas
-	$(BIN)/python tools/compare_runs.py $(RUNS)/teacher $(RUNS)/student $(RUNS)/tas --out $(RUNS)/curves.png
+	$(BIN)/python tools/compare_runs.py $(RUNS)/teacher $(RUNS)/student_alone $(RUNS)/tas --out $(RUNS)/curves.png
 
 test: install lint
 	$(BIN)/python -m pytest -q --durations=10

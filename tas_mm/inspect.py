@@ -26,6 +26,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from .models.algorithms import TAS
 from .models.algorithms.tas import teacher_config
 from .models.stages import StagedClassifier, view_of
+from .models.stages.base import evaluating
 
 Rows = list[tuple[str, ...]]
 SOURCES = ('timm', 'mmpretrain')
@@ -81,9 +82,7 @@ def classifier_config(name: str, num_classes: int = 10, **options: Any) -> dict:
 def build_classifier(name: str, num_classes: int = 10, **options: Any) -> BaseModel:
     """Build a classifier by name, with random weights; see :func:`classifier_config`."""
     with DefaultScope.overwrite_default_scope('mmpretrain'):
-        model = CLASSIFIERS.build(classifier_config(name, num_classes, **options))
-    model._is_init = True  # random weights will do, and no config may fetch others
-    return model
+        return CLASSIFIERS.build(classifier_config(name, num_classes, **options))
 
 
 def _unknown(name: str, source: str, model: str) -> str:
@@ -120,7 +119,6 @@ def build_pair(
 ) -> TAS:
     """The paper's distillation for two built classifiers."""
     distiller = dict(type='tas_mm.TASDistiller', input_size=input_size, assistant=assistant)
-    teacher._is_init = True
     return TAS(architecture=student, teacher=teacher, distiller=distiller)
 
 
@@ -172,7 +170,7 @@ def train_step(
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
     norm = nn.utils.get_total_norm(gradients)
     if not (torch.isfinite(loss) and torch.isfinite(norm)):
-        raise RuntimeError(f'loss={float(loss)} and gradient norm={float(norm)} must be finite')
+        raise RuntimeError(f'loss={loss.item()} and gradient norm={float(norm)} must be finite')
     optimizer.step()
     optimizer.zero_grad()
     return dict({k: v.item() for k, v in logs.items()}, grad_norm=float(norm), unused_parameters=len(without))
@@ -255,14 +253,8 @@ def cost_rows(algorithm: TAS) -> Rows:
 
 def multiply_adds(module: nn.Module, *inputs: Any) -> int:
     """Multiply-adds of one forward pass in eval mode, convolutions and matrix products alone."""
-    modes = {m: m.training for m in module.modules()}
-    module.eval()
-    try:
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            module(*inputs)
-    finally:
-        for m, mode in modes.items():
-            m.training = mode
+    with evaluating(module), FlopCounterMode(display=False) as counter:
+        module(*inputs)
     return counter.get_total_flops() // 2
 
 

@@ -1,6 +1,6 @@
 """Compare finished runs: a table of last-epoch accuracies and times, and a picture of the curves.
 
-python tools/compare_runs.py work_dirs/quickstart/teacher work_dirs/quickstart/student work_dirs/quickstart/tas
+python tools/compare_runs.py work_dirs/student_alone work_dirs/student_tas
 """
 
 import argparse
@@ -24,10 +24,11 @@ def main() -> None:
     runs = [read_run(work_dir) for work_dir in args.work_dirs]
     table = Table('run', 'network', f'{args.metric}, last epoch (%)', 'seconds', title='Results')
     for run in runs:
+        distilled = any(run.last(role + args.metric) is not None for role in ROLES if role)
         for role in ROLES:
             value = run.last(role + args.metric)
             if value is not None:
-                network = role.rstrip('.') or 'the one trained'
+                network = role.rstrip('.') or ('student' if distilled else 'trained alone')
                 table.add_row(run.name, network, f'{value:.2f}', '' if role else f'{run.seconds:.0f}')
     Console().print(table)
     draw_accuracy(runs, args.out, args.metric)

@@ -9,8 +9,9 @@ distilled from and to a small partner of the other kind, ResNet-18 or a narrow V
 
 *Late* also needs a tail that gives feature and logits of the whole network within 1e-5 relative.
 
-Each architecture runs in a process of its own. Results are appended to ``coverage.jsonl`` at once, so that an interrupted
-sweep goes on where it stopped; the table is written from that file.
+Each architecture runs in a process of its own. Results are appended to ``coverage.jsonl`` at once, so that an
+interrupted sweep goes on where it stopped; the table is written from that file. What does not work in all four roles is
+tried again every time; to try everything again, delete the file.
 """
 
 from __future__ import annotations
@@ -163,18 +164,17 @@ def isolated(name: str, timeout: float) -> dict[str, Any]:
 
 
 def sweep(out: Path, timeout: float, only: list[str] | None = None) -> None:
-    """Check what is not in ``coverage.jsonl`` yet, or ``only`` some families again, and write ``coverage.md``."""
+    """Check what ``coverage.jsonl`` has no full success for, or ``only`` some families, and write ``coverage.md``."""
     out.mkdir(parents=True, exist_ok=True)
     raw = out / 'coverage.jsonl'
     done = _read(raw)
     print('looking for the smallest classifier of every family', flush=True)
     families = {('timm', family): names[0] for family, names in timm_families().items()}
     families.update({('mmpretrain', family): names[0] for family, names in mmpretrain_families().items()})
-    wanted = [
-        key
-        for key in families
-        if (key not in done if only is None else any(word.lower() in key[1].lower() for word in only))
-    ]
+    if only is None:
+        wanted = [key for key in families if len(done.get(key, {}).get('roles', ())) < len(ROLES)]
+    else:
+        wanted = [key for key in families if any(word.lower() in key[1].lower() for word in only)]
     began = time.time()
     for i, key in enumerate(wanted):
         begun = time.time()

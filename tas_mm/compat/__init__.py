@@ -12,7 +12,7 @@ ADAPTED: dict[str, str] = {}
 
 def adapt() -> None:
     """Make the stack importable. Raises what the original raises where no adapter can help."""
-    from . import checkpoint, names, razor, vision
+    from . import checkpoint, classifiers, razor, vision
 
-    for adapter in (vision, razor, checkpoint, names):
+    for adapter in (vision, razor, checkpoint, classifiers):
         adapter.adapt(ADAPTED)

@@ -49,12 +49,10 @@ class TASValLoop(ValLoop):
 
     def _due(self) -> list[str]:
         """The roles besides the student to validate this time."""
-        distiller = self._algorithm.distiller
-        if not hasattr(distiller, 'knowledge'):  # a distiller of MMRazor's, which has no assistant and no views
-            return []
+        assistant = getattr(self._algorithm.distiller, 'assistant', None)  # a distiller of MMRazor's has none
         n = self._validations
         roles = []
-        if distiller.assistant is not None and self.assistant_interval and n % self.assistant_interval == 0:
+        if assistant is not None and self.assistant_interval and n % self.assistant_interval == 0:
             roles.append('assistant')
         if n == 0 or (self.teacher_interval and n % self.teacher_interval == 0):
             roles.append('teacher')
@@ -70,6 +68,7 @@ class TASValLoop(ValLoop):
         self.runner.call_hook('before_val')
         self.runner.call_hook('before_val_epoch')
         self.runner.model.eval()
+        self._forget_old_metrics()
         self.evaluators = {role: deepcopy(self.evaluator) for role in self._due()}
         for idx, data_batch in enumerate(self.dataloader):
             self.run_iter(idx, data_batch)
@@ -81,6 +80,12 @@ class TASValLoop(ValLoop):
         self.runner.call_hook('after_val_epoch', metrics=metrics)
         self.runner.call_hook('after_val')
         return metrics
+
+    def _forget_old_metrics(self) -> None:
+        """What the hub keeps of earlier validations would be logged again as if it had been measured now."""
+        scalars = self.runner.message_hub.log_scalars
+        for key in [key for key in scalars if key.startswith(('val/assistant.', 'val/teacher.'))]:
+            del scalars[key]
 
     @torch.no_grad()
     def run_iter(self, idx: int, data_batch: Sequence[dict]) -> None:

@@ -56,6 +56,8 @@ def test_every_network_is_validated_under_its_own_key(distilled, teacher):
     log = next(distilled.glob('*/*.log')).read_text()
     assert {'accuracy/top1', 'assistant.accuracy/top1'} <= values.keys()
     assert metrics(teacher.parent)['accuracy/top1'] == metrics_at_first(distilled)['teacher.accuracy/top1']
+    assert log.count('teacher.accuracy/top1') == 1  # measured once, and not repeated as if it were new
+    assert log.count('assistant.accuracy/top1') == 3
     assert 'distill.loss_as_nce' in log
     assert 'eta' in log
     assert 'NO TRAINED WEIGHTS' not in log

@@ -10,7 +10,7 @@ from mmengine.runner.checkpoint import get_state_dict
 from mmpretrain.registry import MODELS as CLASSIFIERS
 
 from tas_mm import compat
-from tas_mm.compat import names, razor, vision
+from tas_mm.compat import classifiers, razor, vision
 
 
 def test_nothing_is_adapted_where_the_original_works():
@@ -19,7 +19,7 @@ def test_nothing_is_adapted_where_the_original_works():
     register_fake = torch.library.register_fake
     vision.adapt(adapted)
     razor._import_past_version_cap(adapted)
-    names.adapt(adapted)
+    classifiers.adapt(adapted)
     assert adapted == {}
     assert torch.library.register_fake is register_fake
 
@@ -88,3 +88,14 @@ def test_weights_of_a_timm_student_are_found_again():
         assert 'student.conv1.0.weight' in state, 'the names that timm knows'
         loaded.load_state_dict(state)
         assert torch.equal(loaded['student'].model.fc.weight, saved['student'].model.fc.weight)
+
+
+def test_a_timm_classifier_keeps_the_trained_weights_it_is_built_with(tmp_path):
+    """The runner initialises every model before it trains it."""
+    config = dict(type='TimmClassifier', model_name='test_vit', num_classes=2)
+    trained = CLASSIFIERS.build(dict(config))
+    path = tmp_path / 'weights.pth'
+    torch.save(trained.model.state_dict(), path)
+    model = CLASSIFIERS.build(dict(config, checkpoint_path=str(path)))
+    model.init_weights()
+    assert all(torch.equal(value, model.state_dict()[name]) for name, value in trained.state_dict().items())

@@ -79,3 +79,26 @@ def test_the_students_metric_is_the_plain_loops(tmp_path, build_tas):
         for item in map(Data().__getitem__, range(8))
     )
     assert with_all['teacher.accuracy/top1'] == pytest.approx(100 * correct / 8)
+
+
+@pytest.mark.parametrize(
+    'distiller',
+    [
+        dict(type='tas_mm.TASDistiller', paths={'ta': 0, 'as': 0}, feature_loss=None),
+        dict(
+            type='ConfigurableDistiller',
+            student_recorders=dict(fc=dict(type='ModuleOutputs', source='head.fc')),
+            teacher_recorders=dict(fc=dict(type='ModuleOutputs', source='head.fc')),
+        ),
+    ],
+)
+def test_without_an_assistant_student_and_teacher_are_validated(tmp_path, build_tas, distiller):
+    loop, _ = loop_of(tmp_path, build_tas(networks.resnet(), networks.swin(), distiller=distiller))
+    assert set(loop.run()) == {'accuracy/top1', 'teacher.accuracy/top1'}
+
+
+@pytest.mark.parametrize('name', ['feature_loss', 'logit_loss'])
+def test_with_one_kind_of_loss_all_are_validated(tmp_path, build_tas, name):
+    distiller = {'type': 'tas_mm.TASDistiller', name: None}
+    loop, _ = loop_of(tmp_path, build_tas(networks.vit(), networks.resnet(), distiller=distiller))
+    assert set(loop.run()) == ROLES

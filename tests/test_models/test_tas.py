@@ -196,8 +196,7 @@ def test_each_network_sees_the_image_normalised_its_way(build_tas):
 
 def test_images_stay_untouched_where_both_normalise_alike(build):
     model = build(dict(networks.resnet(), data_preprocessor=dict(mean=[1.0] * 3, std=[2.0] * 3)))
-    images = torch.randn(1, 3, 4, 4)
-    assert renormalisation(model.data_preprocessor, copy.deepcopy(model.data_preprocessor))(images) is images
+    assert renormalisation(model.data_preprocessor, copy.deepcopy(model.data_preprocessor)) is None
 
 
 def test_batch_augmentations_of_the_students_config_come_along(build_tas):

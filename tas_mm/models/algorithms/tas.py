@@ -30,8 +30,6 @@ from torch import Tensor, nn
 from tas_mm.config import read_config
 from tas_mm.registry import MODELS
 
-from ..stages import Knowledge
-
 
 @MODELS.register_module()
 class TAS(SingleTeacherDistill):
@@ -67,7 +65,7 @@ class TAS(SingleTeacherDistill):
             if isinstance(architecture, dict):
                 if isinstance(data_preprocessor, dict):
                     # The student builds it, so that its batch augmentations (mixup, cutmix) come along.
-                    architecture = dict(data_preprocessor=data_preprocessor, **architecture)
+                    architecture = {'data_preprocessor': data_preprocessor, **architecture}
                     data_preprocessor = None
                 architecture = RAZOR_MODELS.build(architecture)
             teacher = build_teacher(teacher, teacher_ckpt)
@@ -82,7 +80,9 @@ class TAS(SingleTeacherDistill):
         # From here on the teacher is a plain attribute, which no walk over sub-modules finds.
         del self._modules['teacher']
         self.__dict__['teacher'] = teacher.eval().requires_grad_(False)
-        self._renormalise = renormalisation(self.data_preprocessor, teacher.data_preprocessor)
+        scale, shift = renormalisation(self.data_preprocessor, teacher.data_preprocessor) or (None, None)
+        self.register_buffer('_scale', scale, persistent=False)
+        self.register_buffer('_shift', shift, persistent=False)
         self._batch_checked = False
 
     # ---- a training step -------------------------------------------------------------------------------------------
@@ -116,7 +116,9 @@ class TAS(SingleTeacherDistill):
     @torch.no_grad()
     def run_teacher(self, inputs: Tensor) -> Tensor:
         """The teacher's logits ``(B, num_classes)`` for images as the student sees them."""
-        return self.teacher(self._renormalise(inputs), mode='tensor')
+        if self._scale is not None:
+            inputs = inputs * self._scale + self._shift
+        return self.teacher(inputs, mode='tensor')
 
     @torch.no_grad()
     def predict_roles(
@@ -133,25 +135,25 @@ class TAS(SingleTeacherDistill):
             dict: For each role the samples with its predicted scores and label.
         """
         distiller = self.distiller
-        assistant = distiller.assistant if 'assistant' in roles else None
-        known: dict[str, Knowledge] = {}
+        logits: dict[str, Tensor] = {}
         try:
-            if 'teacher' in roles or (assistant and assistant.early_role == 'teacher'):
+            if 'teacher' in roles or ('assistant' in roles and distiller.assistant.early_role == 'teacher'):
                 with distiller.teacher_recorders:
-                    self.run_teacher(inputs)
+                    logits['teacher'] = self.run_teacher(inputs)
             with distiller.student_recorders:
                 predicted = self.student(inputs, deepcopy(data_samples), mode='predict')
-            known = distiller.knowledge([role for role in roles if role != 'student'])
+            if 'assistant' in roles:
+                logits['assistant'] = distiller.run_assistant().logits
         finally:
             self._free_records()
-        predictions = {}
-        for role, (_, logits) in known.items():
-            scores = logits.softmax(dim=1)
+        predictions = {'student': predicted}
+        for role, z in logits.items():
+            scores = z.softmax(dim=1)
             predictions[role] = [
                 sample.clone().set_pred_score(score).set_pred_label(score.argmax())
                 for sample, score in zip(data_samples, scores)
             ]
-        return {role: predicted if role == 'student' else predictions[role] for role in roles}
+        return {role: predictions[role] for role in roles}
 
     def _check_batch(self, inputs: Tensor, data_samples: list[BaseDataElement] | None) -> None:
         """Refuse, on the first batch, images of another size than laid out for, and labels out of range."""
@@ -220,16 +222,17 @@ def build_teacher(teacher: dict | str | BaseModel, checkpoint: str | None = None
             "teacher's weights"
         )
     if isinstance(teacher, BaseModel):
-        has_weights = True
+        has_weights = ready = True
     else:
         config = teacher_config(teacher)
         has_weights = bool(checkpoint) or _loads_weights(config)
         if checkpoint:  # which takes the place of other weights: those need not be fetched
             config = {key: value for key, value in config.items() if key != 'pretrained'}
         teacher = RAZOR_MODELS.build(config)
+        ready = getattr(teacher, '_is_init', False)
     if checkpoint:
         _load(teacher, checkpoint)
-    elif not getattr(teacher, '_is_init', False):
+    elif not ready:
         teacher.init_weights()
     if not has_weights:
         print_log(
@@ -256,7 +259,7 @@ def teacher_config(teacher: dict | str) -> dict:
 def _loads_weights(config: Any) -> bool:
     """Whether a config loads weights by itself: ``pretrained=...`` or an ``init_cfg`` of type ``Pretrained``."""
     if isinstance(config, dict):
-        if config.get('pretrained') or config.get('type') == 'Pretrained':
+        if config.get('pretrained') or config.get('checkpoint_path') or config.get('type') == 'Pretrained':
             return True
         return any(_loads_weights(value) for value in config.values())
     return isinstance(config, (list, tuple)) and any(_loads_weights(value) for value in config)
@@ -282,20 +285,21 @@ def _load(teacher: BaseModel, checkpoint: str) -> None:
         )
 
 
-def renormalisation(student: nn.Module, teacher: nn.Module) -> Callable[[Tensor], Tensor]:
-    """A function from images normalised for the student to the same images normalised for the teacher.
+def renormalisation(student: nn.Module, teacher: nn.Module) -> tuple[Tensor, Tensor] | None:
+    """Scale and shift from images normalised for the student to the same images normalised for the teacher.
 
-    Mean and std are in the units of the pixels (0 to 255 in MMPretrain). Where either network names none, or both name
-    the same, the images stay as they are. The order of the colours is taken to be the same.
+    Mean and std are in the units of the pixels (0 to 255 in MMPretrain). The order of the colours is taken to be the
+    same.
 
     Args:
         student (nn.Module): Its data preprocessor, with buffers ``mean`` and ``std`` of shape ``(C, 1, 1)`` if any.
         teacher (nn.Module): Likewise.
+
+    Returns:
+        tuple | None: Scale and shift, each ``(C, 1, 1)``; None if either names no mean, or both name the same.
     """
     if not (hasattr(student, 'mean') and hasattr(teacher, 'mean')):
-        return lambda images: images
-    scale = student.std / teacher.std
-    shift = (student.mean - teacher.mean) / teacher.std
+        return None
     if torch.equal(student.mean, teacher.mean) and torch.equal(student.std, teacher.std):
-        return lambda images: images
-    return lambda images: images * scale.to(images) + shift.to(images)
+        return None
+    return student.std / teacher.std, (student.mean - teacher.mean) / teacher.std

@@ -132,16 +132,6 @@ class HybridAssistant(BaseConnector):
         """Name of the recorder, on the early network's side, that the assistant starts from."""
         return f'stage{self.early_stages}'
 
-    @property
-    def parts(self) -> list[tuple[str, list[str]]]:
-        """What it is made of, in order: the role that owns a part, and its module names."""
-        late = [stage.source for stage in self.late.stages[self.start - 1 :]]
-        return [
-            (self.early_role, [stage.source for stage in self.early.stages[: self.early_stages]]),
-            ('projector', [type(self.projector).__name__]),
-            (self.late_role, [*late, self.late.classifier]),
-        ]
-
     def forward_train(self, feature: Any) -> Knowledge:
         """Run projector, late stages and head.
 

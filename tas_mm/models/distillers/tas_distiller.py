@@ -10,7 +10,7 @@ Source of the three paths and their losses: TAS, arXiv 2410.12342.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from difflib import get_close_matches
 from inspect import signature
 from typing import Any
@@ -85,6 +85,7 @@ class TASDistiller(ConfigurableDistiller):
         self.logit_loss = logit_loss
         self.assistant_cfg = dict(dict(type='tas_mm.HybridAssistant'), **(assistant or {}))
         self.input_size = (input_size, input_size) if isinstance(input_size, int) else input_size
+        self._connected: dict[tuple, Any] = {}  # outputs of connectors, within a step
         self.given = dict(
             student_recorders=student_recorders,
             teacher_recorders=teacher_recorders,
@@ -137,8 +138,18 @@ class TASDistiller(ConfigurableDistiller):
 
     @property
     def assistant(self) -> HybridAssistant | None:
-        """The assistant, or None where no path needs one."""
-        return next((c for c in self.connectors.values() if isinstance(c, HybridAssistant)), None)
+        """The assistant, or None where no loss reads one."""
+        record = self._assistant_record
+        return None if record is None else self.connectors[record['connector']]
+
+    @property
+    def _assistant_record(self) -> Mapping | None:
+        """One of the mappings' records that read the assistant."""
+        records = (record for mapping in self.loss_forward_mappings.values() for record in mapping.values())
+        return next((record for record in records if self._reads_assistant(record)), None)
+
+    def _reads_assistant(self, record: Mapping) -> bool:
+        return 'connector' in record and isinstance(self.connectors[record['connector']], HybridAssistant)
 
     def _agree_on_size(self) -> None:
         """Look at both networks at the size that either declares; two different ones are refused."""
@@ -162,7 +173,7 @@ class TASDistiller(ConfigurableDistiller):
         student, teacher = self._views
         assistant = RAZOR_MODELS.build(self.assistant_cfg)
         early_is_student = (assistant.early_role or early_role(student, teacher)) == 'student'
-        early, late = (student, teacher) if early_is_student else (teacher, student)
+        late = teacher if early_is_student else student
         from_assistant = dict(recorder=assistant.recorder, from_student=early_is_student, connector=ASSISTANT)
         where = {  # role -> where its feature and logits come from
             'student': (
@@ -200,10 +211,6 @@ class TASDistiller(ConfigurableDistiller):
             distill_losses=losses,
             loss_forward_mappings=mappings,
         )
-        if connectors:  # the assistant's own accuracy is asked for at validation, whatever the losses read
-            worked_out['student_recorders' if early_is_student else 'teacher_recorders'].update(
-                {assistant.recorder: early.recorders[assistant.recorder]}
-            )
         return {name: self.given[name] or worked_out[name] for name in worked_out}
 
     @staticmethod
@@ -270,8 +277,7 @@ class TASDistiller(ConfigurableDistiller):
             loss = self.distill_losses[name]
             keeps = not getattr(loss, 'detach_target', getattr(loss, 'teacher_detach', True))
             for i, record in enumerate(mapping.values()):
-                reads = 'connector' in record and self.connectors[record['connector']] is self.assistant
-                if reads and (i == 0 or keeps):
+                if self._reads_assistant(record) and (i == 0 or keeps):
                     return True
         return False
 
@@ -279,7 +285,6 @@ class TASDistiller(ConfigurableDistiller):
 
     def compute_distill_losses(self) -> LossResults:
         """All distillation losses of the step. Each connector runs once, however many losses read it."""
-        self._connected: dict[tuple, Any] = {}
         try:
             return super().compute_distill_losses()
         finally:
@@ -305,18 +310,12 @@ class TASDistiller(ConfigurableDistiller):
         output = self._connected[call]
         return output if connector_idx is None else output[connector_idx]
 
-    def knowledge(self, roles: Sequence[str]) -> dict[str, Knowledge]:
-        """What the recorders hold of the named roles; the assistant's is worked out from them."""
-        known = {}
-        for role in roles:
-            if role == ASSISTANT:
-                known[role] = self.assistant(
-                    self.get_record(self.assistant.recorder, self.assistant.early_role == 'student')
-                )
-            else:
-                side = role == 'student'
-                known[role] = Knowledge(self.get_record('feature', side, data_idx=0), self.get_record('logits', side))
-        return known
+    def run_assistant(self) -> Knowledge:
+        """The assistant's knowledge of what the recorders hold; for validation."""
+        try:
+            return self.get_record(**dict(self._assistant_record, connector_idx=None))
+        finally:
+            self._connected = {}
 
 
 def _unknown(name: str) -> str:

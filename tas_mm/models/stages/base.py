@@ -264,15 +264,15 @@ class StagedClassifier(ABC):
             images.normal_(generator=torch.Generator().manual_seed(0))
         return images.to(next(self.model.parameters()))
 
-    def look(self, batch: int = 1) -> None:
-        """Pass blank images through the network, in eval mode, so that nothing is updated; for hooks to look at.
+    def look(self, batch: int = 1, noise: bool = False) -> None:
+        """Pass blank or noisy images through the network, in eval mode, for hooks to look at; nothing is updated.
 
         Raises:
             ValueError: If images of ``input_size`` do not fit the network.
         """
         try:
             with evaluating(self.model):
-                self.model(self.images(batch), mode='tensor')
+                self.model(self.images(batch, noise), mode='tensor')
         except Exception as error:
             raise ValueError(
                 f'{self.key}: images of {self.input_size[0]}x{self.input_size[1]} do not fit '
@@ -312,11 +312,12 @@ class StagedClassifier(ABC):
         whole = Knowledge(**known)
         error = max(float((a - b).abs().max() / b.abs().max().clamp_min(1e-12)) for a, b in zip(tail, whole))
         if not error <= tolerance:
+            role = 'teacher' if self.key == 'model.teacher' else 'student'
             raise ValueError(
                 f'{self.key}: {type(self.net).__name__} cannot be a late part from stage {start} on: run from the '
                 f'output of {source}, its stages give another result than the whole network (relative error '
-                f'{error:.2g}), so they read more than that output. Use it as the early part, with '
-                "model.distiller.assistant.early='teacher' or 'student'"
+                f'{error:.2g}), so they read more than that output. Make it the early part, with '
+                f'model.distiller.assistant.early={role!r}'
             )
         return error
 

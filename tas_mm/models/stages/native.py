@@ -96,7 +96,7 @@ class Layout:
             if grid:
                 return Part('cells', shape[0] * shape[1], grid, pixels=shape[0])
         elif len(shape) == 2:
-            if shape[0] == max(prefix, 1):
+            if shape[0] <= max(prefix, 2):  # a class and a distillation token, if the network does not say
                 return Part('prefix', shape[1], (1, 1), shape[0])
             for count in (prefix, 0, 1, 2):
                 grid = self._grid(shape[0] - count)

@@ -31,8 +31,11 @@ class Blank:
     ratio: int
     shape: tuple[int, ...]  # without the first dimension
     dtype: torch.dtype
+    values: Tensor | None = None  # of one image, where they are indices or a mask and the same for all
 
     def fill(self, batch: int, like: Tensor) -> Tensor:
+        if self.values is not None:
+            return self.values.to(like.device).repeat(batch, *(1 for _ in self.shape))
         dtype = like.dtype if self.dtype.is_floating_point else self.dtype
         return torch.zeros(self.ratio * batch, *self.shape, dtype=dtype, device=like.device)
 
@@ -68,13 +71,13 @@ class Trace:
 
     Args:
         net (nn.Module): The network.
-        run (callable): Runs it, once.
-        batch (int): Number of images in that run; 2 or more, so that tensors without a batch dimension can be told.
+        run (callable): Runs it, once, on two images that differ. So it can be told what has no batch dimension, and
+            what is the same for every image, such as rotary embeddings: that is always computed, never answered.
     """
 
-    def __init__(self, net: nn.Module, run: Callable[[], Any], batch: int) -> None:
-        self.net = net
-        self.batch = batch
+    BATCH = 2
+
+    def __init__(self, net: nn.Module, run: Callable[[], Any]) -> None:
         self.calls: list[Call] = []
         self._open: list[Call] = []
         self._time = 0
@@ -89,7 +92,7 @@ class Trace:
                 hook.remove()
 
     def _batched(self, found: list[Tensor]) -> bool:
-        return all(t.dim() > 0 and t.size(0) % self.batch == 0 for t in found)
+        return all(t.dim() > 0 and t.size(0) % self.BATCH == 0 for t in found)
 
     def _begin(self, module: nn.Module, args: tuple, kwargs: dict) -> None:
         sees_image = any(self._batched([t]) for t in tensors([args, kwargs]))
@@ -101,14 +104,15 @@ class Trace:
         call = self._open.pop()
         call.done = self._tick()
         found = tensors(output)
-        if not found or not self._batched(found):
+        if not found or not self._batched(found) or all(torch.equal(*_halves(t)) for t in found):
             call.sees_image = False
         if call.sees_image:
-            call.output = apply_to(
-                output,
-                lambda leaf: isinstance(leaf, Tensor),
-                lambda t: Blank(t.size(0) // self.batch, tuple(t.shape[1:]), t.dtype),
-            )
+            call.output = apply_to(output, lambda leaf: isinstance(leaf, Tensor), self._blank)
+
+    def _blank(self, x: Tensor) -> Blank:
+        first, second = _halves(x)
+        keep = not x.is_floating_point() and torch.equal(first, second)
+        return Blank(len(first), tuple(x.shape[1:]), x.dtype, first.clone() if keep else None)
 
     def _tick(self) -> int:
         self._time += 1
@@ -140,12 +144,11 @@ class Trace:
         for call in self.calls:
             outermost = call.parent is None or call.parent in around
             if call is not end and outermost and call.sees_image and call.done < end.done and call not in around:
-                output = apply_to(call.output, lambda x: isinstance(x, Blank), lambda x: x.fill(batch, like))
-                answers.setdefault(call.module, deque()).append(output)
+                answers.setdefault(call.module, deque()).append(call.output)
         answers.setdefault(source, deque()).append(native)
         own = {module: module.__dict__.get('forward') for module in answers}
         for module, outputs in answers.items():
-            module.forward = _answer(module.forward, outputs)
+            module.forward = _answer(module.forward, outputs, batch, like)
         try:
             yield
         finally:
@@ -156,10 +159,18 @@ class Trace:
                     module.forward = forward
 
 
-def _answer(forward: Callable, outputs: deque) -> Callable:
+def _halves(x: Tensor) -> tuple[Tensor, Tensor]:
+    """What a tensor has of the first image, and of the second."""
+    return x[: len(x) // 2], x[len(x) // 2 :]
+
+
+def _answer(forward: Callable, outputs: deque, batch: int, like: Tensor) -> Callable:
     """Give the outputs one after the other, and run the real forward when they are used up (modules used again)."""
 
     def answer(*args: Any, **kwargs: Any) -> Any:
-        return outputs.popleft() if outputs else forward(*args, **kwargs)
+        if not outputs:
+            return forward(*args, **kwargs)
+        # Filled only now, so that the zeros of one module at a time are in memory.
+        return apply_to(outputs.popleft(), lambda x: isinstance(x, Blank), lambda x: x.fill(batch, like))
 
     return answer

@@ -49,8 +49,6 @@ FAMILY = {
 class TimmStages(StagedClassifier):
     """A timm network, alone (``TimmClassifier``) or as a backbone (``TIMMBackbone``)."""
 
-    TRACED = 2  # images; two, so that what has a batch dimension can be told
-
     # ---- the cut ---------------------------------------------------------------------------------------------------
 
     def cut(self) -> list[list[str]]:
@@ -68,9 +66,8 @@ class TimmStages(StagedClassifier):
         ends = ENDS.get(type(self.net).__name__, lambda net: [])(self.net)
         if ends:
             return [self._last(end) for end in ends]
-        infos = list(getattr(self.net, 'feature_info', None) or [])
         names: dict[str, int] = {}
-        for info in infos:
+        for info in getattr(self.net, 'feature_info', None) or []:
             try:
                 names[self._whole(self._existing(info['module']))] = info['reduction']
             except AttributeError:
@@ -91,16 +88,15 @@ class TimmStages(StagedClassifier):
         return [self._last(name) for name in names]
 
     def _existing(self, name: str) -> str:
-        """A name in ``feature_info``, or, where that is out of date, the same number in the list of stages."""
-        if not name:
-            raise AttributeError(name)
-        for root in ('', 'stages', 'blocks', 'layers'):
-            candidate = f'{root}.{name.split(".", 1)[1]}' if root and '.' in name else name
-            try:
-                self.net.get_submodule(candidate)
+        """A name in ``feature_info``, or, where that is out of date, the same in the encoder or the list of stages."""
+        number = name.partition('.')[2]
+        for candidate in (name, f'encoder.{name}', f'stages.{number}', f'blocks.{number}'):
+            if name and (name == candidate or number):
+                try:
+                    self.net.get_submodule(candidate)
+                except AttributeError:
+                    continue
                 return candidate
-            except AttributeError:
-                continue
         raise AttributeError(name)
 
     def _whole(self, name: str) -> str:
@@ -184,7 +180,7 @@ class TimmStages(StagedClassifier):
 
     @cached_property
     def _trace(self) -> Trace:
-        return Trace(self.net, lambda: self.look(self.TRACED), self.TRACED)
+        return Trace(self.net, lambda: self.look(Trace.BATCH, noise=True))
 
     @cached_property
     def _layouts(self) -> list[Layout]:
