@@ -199,9 +199,23 @@ def test_images_stay_untouched_where_both_normalise_alike(build):
     assert renormalisation(model.data_preprocessor, copy.deepcopy(model.data_preprocessor)) is None
 
 
-def test_batch_augmentations_of_the_students_config_come_along(build_tas):
+@pytest.mark.parametrize(
+    'student',
+    [
+        networks.resnet(),
+        dict(
+            type='TimmClassifier',
+            _scope_='mmpretrain',
+            model_name='resnet10t',
+            num_classes=5,
+            loss=dict(type='LabelSmoothLoss', label_smooth_val=0.1),
+        ),
+    ],
+    ids=['mmpretrain', 'timm'],
+)
+def test_batch_augmentations_of_the_students_config_come_along(build_tas, student):
     """Mixup in the student's train_cfg, the preprocessor at the top of the config, as MMPretrain writes it."""
-    student = dict(networks.resnet(), train_cfg=dict(augments=dict(type='Mixup', alpha=0.8)))
+    student = dict(student, train_cfg=dict(augments=dict(type='Mixup', alpha=0.8)))
     algorithm = build_tas(
         student, networks.swin(), data_preprocessor=dict(mean=[0.0] * 3, std=[1.0] * 3, num_classes=5)
     )
