@@ -10,7 +10,7 @@ RUNS := work_dirs/quickstart
 # Small models run faster on one thread than on two.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: install quickstart test lint format doctor clean
+.PHONY: install quickstart test test-all lint format doctor clean
 
 install: .venv/installed
 
@@ -32,6 +32,10 @@ quickstart: install
 
 test: install lint
 	$(BIN)/python -m pytest -q --durations=10
+
+# Builds every config that is shipped, not just one of each kind.
+test-all: install lint
+	$(BIN)/python -m pytest -q --durations=10 -m ''
 
 lint: install
 	$(BIN)/ruff check .

@@ -231,6 +231,7 @@ def assistant_rows(algorithm: TAS) -> Rows:
     ]
 
 
+@torch.no_grad()  # class tokens that a map is given have a graph, which the counter stumbles over
 def cost_rows(algorithm: TAS) -> Rows:
     """Parameters, how many of them train, and multiply-adds of one image's forward pass, part by part."""
     distiller = algorithm.distiller

@@ -4,22 +4,9 @@ Make the teacher first:   tools/dist_train.sh configs/teachers/swin-tiny_cifar10
 Then:                     tools/dist_train.sh configs/tas/swin_to_r18_cifar100.py 8
 """
 
-_base_ = [
-    'mmpretrain::_base_/models/resnet18.py',
-    '../_base_/datasets/cifar100_bs128_224.py',
-    '../_base_/schedules/cifar100_cnn.py',
-    '../_base_/default_runtime.py',
-]
-
-student = _base_.model
-student.head.num_classes = 100
-student.head.loss = dict(type='LabelSmoothLoss', label_smooth_val=0.1, mode='original')
+_base_ = '../_base_/students/r18_cifar100.py'
 
 model = dict(
-    _delete_=True,
-    type='tas_mm.TAS',
-    architecture=student,
     teacher='tas_mm::teachers/swin-tiny_cifar100.py',
     teacher_ckpt='work_dirs/swin-tiny_cifar100/epoch_30.pth',
-    distiller=dict(type='tas_mm.TASDistiller'),
 )

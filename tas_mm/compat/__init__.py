@@ -12,7 +12,7 @@ ADAPTED: dict[str, str] = {}
 
 def adapt() -> None:
     """Make the stack importable. Raises what the original raises where no adapter can help."""
-    from . import checkpoint, configs, razor, vision
+    from . import checkpoint, classifiers, configs, razor, vision
 
-    for adapter in (vision, razor, checkpoint, configs):
+    for adapter in (vision, razor, checkpoint, classifiers, configs):
         adapter.adapt(ADAPTED)

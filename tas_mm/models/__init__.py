@@ -1,6 +1,7 @@
-"""Algorithm, distiller, connectors, losses and stage views."""
+"""Algorithm, distiller, connectors, losses, stage views and backbones."""
 
 from .algorithms import TAS
+from .backbones import SwinTransformer
 from .connectors import ConvProjector, HybridAssistant, L2GProjector, LinearProjector
 from .distillers import TASDistiller
 from .losses import InfoNCELoss, OFALoss
@@ -16,6 +17,7 @@ __all__ = [
     'LinearProjector',
     'OFALoss',
     'StagedClassifier',
+    'SwinTransformer',
     'TASDistiller',
     'stage_view',
     'view_of',

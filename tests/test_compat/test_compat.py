@@ -4,18 +4,22 @@ import sys
 
 import pytest
 import torch
+from mmengine.model import ModuleDict
 from mmengine.registry import MODELS
+from mmengine.runner.checkpoint import get_state_dict
+from mmpretrain.registry import MODELS as CLASSIFIERS
 
 from tas_mm import compat
-from tas_mm.compat import razor, vision
+from tas_mm.compat import classifiers, razor, vision
 
 
 def test_nothing_is_adapted_where_the_original_works():
-    """Both are imported by now: running the adapters again finds them working and leaves them alone."""
+    """All are adapted by now: running the adapters again finds them working and leaves them alone."""
     adapted = {}
     register_fake = torch.library.register_fake
     vision.adapt(adapted)
     razor._import_past_version_cap(adapted)
+    classifiers.adapt(adapted)
     assert adapted == {}
     assert torch.library.register_fake is register_fake
 
@@ -74,3 +78,24 @@ def test_runner_checkpoints_load_with_weights_only(tmp_path):
     loaded = load_checkpoint(torch.nn.Linear(2, 3), path)
     assert torch.equal(loaded['state_dict']['weight'], model.weight)
     assert loaded['message_hub']['log_scalars']['loss'].current() == 1.5
+
+
+def test_weights_of_a_timm_student_are_found_again():
+    """MMPretrain's renaming works for the outermost module alone; MMEngine would only warn of the missing weights."""
+    student = dict(type='TimmClassifier', model_name='resnet10t', num_classes=2)
+    saved, loaded = (ModuleDict(dict(student=CLASSIFIERS.build(dict(student)))) for _ in range(2))
+    for state in (saved.state_dict(), get_state_dict(saved)):
+        assert 'student.conv1.0.weight' in state, 'the names that timm knows'
+        loaded.load_state_dict(state)
+        assert torch.equal(loaded['student'].model.fc.weight, saved['student'].model.fc.weight)
+
+
+def test_a_timm_classifier_keeps_the_trained_weights_it_is_built_with(tmp_path):
+    """The runner initialises every model before it trains it."""
+    config = dict(type='TimmClassifier', model_name='test_vit', num_classes=2)
+    trained = CLASSIFIERS.build(dict(config))
+    path = tmp_path / 'weights.pth'
+    torch.save(trained.model.state_dict(), path)
+    model = CLASSIFIERS.build(dict(config, checkpoint_path=str(path)))
+    model.init_weights()
+    assert all(torch.equal(value, model.state_dict()[name]) for name, value in trained.state_dict().items())

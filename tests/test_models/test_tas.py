@@ -1,12 +1,14 @@
 """The algorithm: what trains, what is saved, who learns from whom, and that nothing runs twice."""
 
 import copy
+from unittest.mock import Mock
 
 import pytest
+import timm
 import torch
 from mmengine.optim import build_optim_wrapper
 
-from tas_mm.models.algorithms.tas import renormalisation
+from tas_mm.models.algorithms.tas import build_teacher, renormalisation
 from tests import networks
 from tests.networks import SIZE, samples
 
@@ -197,9 +199,23 @@ def test_images_stay_untouched_where_both_normalise_alike(build):
     assert renormalisation(model.data_preprocessor, copy.deepcopy(model.data_preprocessor)) is None
 
 
-def test_batch_augmentations_of_the_students_config_come_along(build_tas):
+@pytest.mark.parametrize(
+    'student',
+    [
+        networks.resnet(),
+        dict(
+            type='TimmClassifier',
+            _scope_='mmpretrain',
+            model_name='resnet10t',
+            num_classes=5,
+            loss=dict(type='LabelSmoothLoss', label_smooth_val=0.1),
+        ),
+    ],
+    ids=['mmpretrain', 'timm'],
+)
+def test_batch_augmentations_of_the_students_config_come_along(build_tas, student):
     """Mixup in the student's train_cfg, the preprocessor at the top of the config, as MMPretrain writes it."""
-    student = dict(networks.resnet(), train_cfg=dict(augments=dict(type='Mixup', alpha=0.8)))
+    student = dict(student, train_cfg=dict(augments=dict(type='Mixup', alpha=0.8)))
     algorithm = build_tas(
         student, networks.swin(), data_preprocessor=dict(mean=[0.0] * 3, std=[1.0] * 3, num_classes=5)
     )
@@ -255,6 +271,19 @@ def test_weights_are_loaded_and_a_missing_file_is_an_error(build, build_tas, tmp
     assert 'NO TRAINED WEIGHTS' not in logged.text
     with pytest.raises(FileNotFoundError, match=r"model.teacher_ckpt='.*nowhere.pth' does not exist"):
         build_tas(networks.resnet(), networks.swin(), teacher_ckpt=str(tmp_path / 'nowhere.pth'))
+
+
+def test_with_weights_of_its_own_a_teacher_fetches_no_others(build, tmp_path, monkeypatch):
+    """What CIFAR-100's ViT-S is: timm's ImageNet weights to start its fine-tuning from, later a checkpoint."""
+    config = dict(type='TimmClassifier', _scope_='mmpretrain', model_name='resnet10t', num_classes=2)
+    path = str(tmp_path / 'teacher.pth')
+    trained = build(config)
+    torch.save(trained.state_dict(), path)
+    create = Mock(wraps=timm.models.create_model)
+    monkeypatch.setattr('timm.models.create_model', create)
+    teacher = build_teacher(dict(config, pretrained=True), path)
+    assert not create.call_args.kwargs.get('pretrained')
+    assert torch.equal(teacher.model.fc.weight, trained.model.fc.weight)
 
 
 def test_weights_that_do_not_fit_are_an_error(build, build_tas, tmp_path):

@@ -226,14 +226,13 @@ def build_teacher(teacher: dict | str | BaseModel, checkpoint: str | None = None
     else:
         config = teacher_config(teacher)
         has_weights = bool(checkpoint) or _loads_weights(config)
-        # TimmClassifier loads as it is built; its init_weights() would draw new weights over the loaded ones.
-        ready = 'TimmClassifier' in str(config.get('type')) and bool(
-            config.get('pretrained') or config.get('checkpoint_path')
-        )
+        if checkpoint:  # which takes the place of other weights: those need not be fetched
+            config = {key: value for key, value in config.items() if key != 'pretrained'}
         teacher = RAZOR_MODELS.build(config)
+        ready = getattr(teacher, '_is_init', False)
     if checkpoint:
         _load(teacher, checkpoint)
-    elif not (ready or getattr(teacher, '_is_init', False)):
+    elif not ready:
         teacher.init_weights()
     if not has_weights:
         print_log(

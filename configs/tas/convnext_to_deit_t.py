@@ -1,0 +1,8 @@
+"""ConvNeXt-T to DeiT-T on ImageNet-1K (TAS, arXiv 2410.12342: 75.26 top-1).
+
+tools/dist_train.sh configs/tas/convnext_to_deit_t.py 8
+"""
+
+_base_ = '../_base_/students/deit_t.py'
+
+model = dict(teacher=dict(cfg_path='mmpretrain::convnext/convnext-tiny_32xb128_in1k.py', pretrained=True))

@@ -1,0 +1,12 @@
+"""ConvNeXt-T to DeiT-T on CIFAR-100 at 224 px (TAS, arXiv 2410.12342: 79.57 top-1).
+
+Make the teacher first:   tools/dist_train.sh configs/teachers/convnext-tiny_cifar100.py 8
+Then:                     tools/dist_train.sh configs/tas/convnext_to_deit_t_cifar100.py 8
+"""
+
+_base_ = '../_base_/students/deit_t_cifar100.py'
+
+model = dict(
+    teacher='tas_mm::teachers/convnext-tiny_cifar100.py',
+    teacher_ckpt='work_dirs/convnext-tiny_cifar100/epoch_30.pth',
+)

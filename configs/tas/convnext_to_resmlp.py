@@ -1,0 +1,8 @@
+"""ConvNeXt-T to ResMLP-S12 on ImageNet-1K (a pair of TAS, arXiv 2410.12342).
+
+tools/dist_train.sh configs/tas/convnext_to_resmlp.py 8
+"""
+
+_base_ = '../_base_/students/resmlp.py'
+
+model = dict(teacher=dict(cfg_path='mmpretrain::convnext/convnext-tiny_32xb128_in1k.py', pretrained=True))

@@ -1,0 +1,8 @@
+"""ConvNeXt-T to Swin-N on ImageNet-1K (a pair of TAS, arXiv 2410.12342).
+
+tools/dist_train.sh configs/tas/convnext_to_swin_n.py 8
+"""
+
+_base_ = '../_base_/students/swin_n.py'
+
+model = dict(teacher=dict(cfg_path='mmpretrain::convnext/convnext-tiny_32xb128_in1k.py', pretrained=True))

@@ -1,0 +1,8 @@
+"""DeiT-S to DeiT-T on ImageNet-1K (of one family: the assistant is student, then teacher).
+
+tools/dist_train.sh configs/tas/deit_s_to_deit_t.py 8
+"""
+
+_base_ = '../_base_/students/deit_t.py'
+
+model = dict(teacher=dict(cfg_path='mmpretrain::deit/deit-small_4xb256_in1k.py', pretrained=True))

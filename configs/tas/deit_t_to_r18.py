@@ -1,0 +1,8 @@
+"""DeiT-T to ResNet-18 on ImageNet-1K (a pair of TAS, arXiv 2410.12342).
+
+tools/dist_train.sh configs/tas/deit_t_to_r18.py 8
+"""
+
+_base_ = '../_base_/students/r18.py'
+
+model = dict(teacher=dict(cfg_path='mmpretrain::deit/deit-tiny_4xb256_in1k.py', pretrained=True))

@@ -1,0 +1,8 @@
+"""Mixer-B/16 to DeiT-T on ImageNet-1K (a pair of TAS, arXiv 2410.12342).
+
+tools/dist_train.sh configs/tas/mixer_to_deit_t.py 8
+"""
+
+_base_ = '../_base_/students/deit_t.py'
+
+model = dict(teacher=dict(cfg_path='mmpretrain::mlp_mixer/mlp-mixer-base-p16_64xb64_in1k.py', pretrained=True))

@@ -1,0 +1,12 @@
+"""Mixer-B/16 to DeiT-T on CIFAR-100 at 224 px (a pair of TAS, arXiv 2410.12342).
+
+Make the teacher first:   tools/dist_train.sh configs/teachers/mixer-base_cifar100.py 8
+Then:                     tools/dist_train.sh configs/tas/mixer_to_deit_t_cifar100.py 8
+"""
+
+_base_ = '../_base_/students/deit_t_cifar100.py'
+
+model = dict(
+    teacher='tas_mm::teachers/mixer-base_cifar100.py',
+    teacher_ckpt='work_dirs/mixer-base_cifar100/epoch_30.pth',
+)

@@ -1,0 +1,8 @@
+"""Mixer-B/16 to MobileNetV2 on ImageNet-1K (a pair of TAS, arXiv 2410.12342).
+
+tools/dist_train.sh configs/tas/mixer_to_mobilenetv2.py 8
+"""
+
+_base_ = '../_base_/students/mobilenetv2.py'
+
+model = dict(teacher=dict(cfg_path='mmpretrain::mlp_mixer/mlp-mixer-base-p16_64xb64_in1k.py', pretrained=True))

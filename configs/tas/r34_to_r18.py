@@ -1,0 +1,8 @@
+"""ResNet-34 to ResNet-18 on ImageNet-1K (of one family: the assistant is student, then teacher).
+
+tools/dist_train.sh configs/tas/r34_to_r18.py 8
+"""
+
+_base_ = '../_base_/students/r18.py'
+
+model = dict(teacher=dict(cfg_path='mmpretrain::resnet/resnet34_8xb32_in1k.py', pretrained=True))

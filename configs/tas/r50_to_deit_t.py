@@ -1,0 +1,8 @@
+"""ResNet-50 to DeiT-T on ImageNet-1K (a pair of TAS, arXiv 2410.12342).
+
+tools/dist_train.sh configs/tas/r50_to_deit_t.py 8
+"""
+
+_base_ = '../_base_/students/deit_t.py'
+
+model = dict(teacher=dict(cfg_path='mmpretrain::resnet/resnet50_8xb32_in1k.py', pretrained=True))

@@ -1,0 +1,8 @@
+"""ResNet-50 to Swin-N on ImageNet-1K (TAS, arXiv 2410.12342: 77.79 top-1).
+
+tools/dist_train.sh configs/tas/r50_to_swin_n.py 8
+"""
+
+_base_ = '../_base_/students/swin_n.py'
+
+model = dict(teacher=dict(cfg_path='mmpretrain::resnet/resnet50_8xb32_in1k.py', pretrained=True))

@@ -1,0 +1,12 @@
+"""Swin-T to ResMLP-S12 on CIFAR-100 at 224 px (a pair of TAS, arXiv 2410.12342).
+
+Make the teacher first:   tools/dist_train.sh configs/teachers/swin-tiny_cifar100.py 8
+Then:                     tools/dist_train.sh configs/tas/swin_to_resmlp_cifar100.py 8
+"""
+
+_base_ = '../_base_/students/resmlp_cifar100.py'
+
+model = dict(
+    teacher='tas_mm::teachers/swin-tiny_cifar100.py',
+    teacher_ckpt='work_dirs/swin-tiny_cifar100/epoch_30.pth',
+)

@@ -1,0 +1,12 @@
+"""ViT-S to ResNet-18 on CIFAR-100 at 224 px (TAS, arXiv 2410.12342: 81.93 top-1).
+
+Make the teacher first:   tools/dist_train.sh configs/teachers/vit-small_cifar100.py 8
+Then:                     tools/dist_train.sh configs/tas/vit_s_to_r18_cifar100.py 8
+"""
+
+_base_ = '../_base_/students/r18_cifar100.py'
+
+model = dict(
+    teacher='tas_mm::teachers/vit-small_cifar100.py',
+    teacher_ckpt='work_dirs/vit-small_cifar100/epoch_30.pth',
+)

@@ -1,0 +1,5 @@
+"""What neither MMPretrain nor timm has."""
+
+from .swin import SwinTransformer
+
+__all__ = ['SwinTransformer']

@@ -1,0 +1,19 @@
+"""The two small Swin Transformers that distillation papers take as students.
+
+Swin-P (pico) and Swin-N (nano): OFA-KD, arXiv 2310.19444; TAS, arXiv 2410.12342.
+"""
+
+from mmpretrain.models.backbones import SwinTransformer as MMPretrainSwinTransformer
+
+from tas_mm.registry import MODELS
+
+
+@MODELS.register_module()
+class SwinTransformer(MMPretrainSwinTransformer):
+    """MMPretrain's, with ``arch='pico'`` and ``arch='nano'`` besides its own."""
+
+    arch_zoo = {
+        **MMPretrainSwinTransformer.arch_zoo,
+        **dict.fromkeys(['p', 'pico'], dict(embed_dims=48, depths=[2, 2, 2, 2], num_heads=[2, 4, 8, 16])),
+        **dict.fromkeys(['n', 'nano'], dict(embed_dims=64, depths=[2, 2, 2, 2], num_heads=[2, 4, 8, 16])),
+    }

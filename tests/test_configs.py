@@ -1,0 +1,124 @@
+"""What the configs of pairs say, read without building anything: the paper's pairs, their recipes, their teachers."""
+
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+import yaml
+from mmengine.config import Config
+from mmengine.hub import get_config
+
+import tas_mm  # noqa: F401  (makes tas_mm:: a base)
+from tas_mm.config import read_config
+
+ROOT = Path(__file__).parents[1]
+PAIRS = {path.stem: path for path in sorted(ROOT.glob('configs/tas/*.py'))}
+CNNS = ('ResNet', 'MobileNetV2')
+STUDENTS = {  # as a config's name has them -> depth, width, arch or name of the network
+    'r18': 18,
+    'mobilenetv2': 1.0,
+    'deit_t': 'deit-tiny',
+    'swin_t': 'tiny',
+    'swin_p': 'pico',
+    'swin_n': 'nano',
+    'resmlp': 'resmlp_12_224',
+}
+
+
+@pytest.fixture(scope='module', params=PAIRS)
+def pair(request):
+    """Name and config."""
+    return request.param, Config.fromfile(PAIRS[request.param])
+
+
+get_config = cache(get_config)  # it reads all metafiles, every time
+
+
+def classes(model):
+    return model.get('num_classes') or model.head.num_classes
+
+
+def pairs(teachers: str, students: str) -> set[str]:
+    return {f'{teacher}_to_{student}' for teacher in teachers.split() for student in students.split()}
+
+
+def test_every_pair_of_the_paper_is_there():
+    on_cifar = pairs('swin vit_s mixer', 'r18 mobilenetv2') | pairs('convnext mixer', 'deit_t swin_p')
+    on_cifar |= pairs('convnext swin', 'resmlp')
+    on_imagenet = pairs('deit_t swin mixer', 'r18 mobilenetv2') | pairs('r50 convnext mixer', 'deit_t swin_n')
+    on_imagenet |= pairs('r50 convnext swin', 'resmlp')
+    of_one_family = {'r34_to_r18', 'r50_to_r18', 'swin_s_to_swin_t', 'deit_s_to_deit_t'}
+    assert (len(on_cifar), len(on_imagenet)) == (12, 15)
+    on_cifar = {f'{name}_cifar100' for name in on_cifar}
+    assert set(PAIRS) == on_cifar | on_imagenet | of_one_family | {'swin_to_r18_explicit'}
+
+
+def test_the_recipe_goes_by_the_students_kind(pair):
+    name, cfg = pair
+    student = cfg.model.architecture
+    cifar = name.endswith('cifar100')
+    backbone = student.get('backbone', student)
+    wanted = STUDENTS[re.sub('.*_to_|_cifar100|_explicit', '', name)]
+    assert wanted in (backbone.get(key) for key in ('depth', 'widen_factor', 'arch', 'model_name'))
+    assert classes(student) == cfg.data_preprocessor.num_classes == (100 if cifar else 1000)
+    loss = student.get('loss') or student.head.loss
+    assert (loss.type, loss.label_smooth_val) == ('LabelSmoothLoss', 0.1)
+
+    cnn = backbone.type in CNNS
+    mixed = [augment.type for augment in student.get('train_cfg', {}).get('augments', [])]
+    drawn = [transform.type for transform in cfg.train_dataloader.dataset.pipeline]
+    assert mixed == ([] if cnn else ['Mixup', 'CutMix'])
+    assert ('RandAugment' in drawn, 'RandomErasing' in drawn) == (not cnn, not cnn)
+    optimizer, warm_up = cfg.optim_wrapper.optimizer, cfg.param_scheduler[0].end
+    recipe = (optimizer.type, optimizer.lr, optimizer.weight_decay, cfg.train_cfg.max_epochs, warm_up)
+    if cnn:
+        assert recipe == (('SGD', 0.05, 2e-3, 300, 3) if cifar else ('SGD', 0.1, 1e-4, 100, 3))
+    else:
+        assert recipe == ('AdamW', 5e-4, 0.05, 300, 20)
+        assert cfg.optim_wrapper.clip_grad.max_norm == 5
+        assert cfg.param_scheduler[1].eta_min == (1e-5 if cifar else 1e-6)
+    assert cfg.train_dataloader.batch_size * 8 == cfg.auto_scale_lr.base_batch_size
+
+
+def test_the_teacher_has_weights(pair):
+    """In MMPretrain's metafiles for ImageNet; for CIFAR-100 they are what its fine-tuning leaves."""
+    name, cfg = pair
+    teacher = cfg.model.teacher
+    if not name.endswith('cifar100'):
+        assert teacher.pretrained
+        assert get_config(teacher.cfg_path, pretrained=True).model_path.endswith('.pth')
+        return
+    tuned = read_config(teacher)
+    folder = Path(teacher.partition('::')[2]).stem
+    assert cfg.model.teacher_ckpt == f'work_dirs/{folder}/epoch_{tuned.train_cfg.max_epochs}.pth'
+    assert classes(tuned.model) == 100
+    assert tuned.data_preprocessor == cfg.data_preprocessor
+    assert tuned.model.get('pretrained') or tuned.model.backbone.init_cfg.type == 'Pretrained'
+    assert f'tools/dist_train.sh configs/{teacher.partition("::")[2]} 8' in PAIRS[name].read_text()
+
+
+def test_it_fits_on_a_screen_and_says_how_to_launch_it(pair):
+    text = PAIRS[pair[0]].read_text()
+    assert text.count('\n') <= 30 or pair[0].endswith('explicit')
+    assert f'tools/dist_train.sh configs/tas/{pair[0]}.py 8' in text or pair[0].endswith('explicit')
+
+
+def test_metafile_and_folder_agree():
+    index = yaml.safe_load((ROOT / 'model-index.yml').read_text())
+    assert 'configs/tas/metafile.yml' in index['Import']
+    meta = yaml.safe_load((ROOT / 'configs/tas/metafile.yml').read_text())
+    collections = {collection['Name'] for collection in meta['Collections']}
+    entries = {Path(entry['Config']).stem: entry for entry in meta['Models']}
+    assert len(entries) == len(meta['Models'])
+    assert set(entries) == set(PAIRS)
+    for name, entry in entries.items():
+        assert entry['Config'] == f'configs/tas/{name}.py'
+        assert entry['Name'] == f'tas_{name}'
+        assert entry['In Collection'] in collections
+        (result,) = entry['Results']
+        assert result['Dataset'] == ('CIFAR-100' if name.endswith('cifar100') else 'ImageNet-1k')
+        quoted = re.search(r': (\d\d\.\d\d) top-1\)', PAIRS[name].read_text())
+        assert result['Metrics'] == ({'Top 1 Accuracy': float(quoted[1])} if quoted else {})
+        names = f'"""{entry["Metadata"]["Teacher"]} to {entry["Metadata"]["Student"]} on '
+        assert PAIRS[name].read_text().startswith(names) or name.endswith('explicit')
