@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from .models.algorithms import TAS
-from .models.algorithms.tas import teacher_config
+from .models.algorithms.teacher import teacher_config
 from .models.stages import StagedClassifier, view_of
 from .models.stages.base import evaluating
 
@@ -96,7 +96,7 @@ def _without_weights(config: Any) -> Any:
         return {
             key: _without_weights(value)
             for key, value in config.items()
-            if not (key == 'pretrained' or (key == 'init_cfg' and 'Pretrained' in str(value)))
+            if not (key in ('pretrained', 'checkpoint_path') or (key == 'init_cfg' and 'Pretrained' in str(value)))
         }
     return [_without_weights(value) for value in config] if isinstance(config, list) else config
 
@@ -125,7 +125,7 @@ def build_pair(
 def synthetic_batch(
     model: BaseModel, batch_size: int = 2, input_size: tuple[int, int] | None = None
 ) -> tuple[Tensor, list[DataSample]]:
-    """Noise images ``(B, C, H, W)``, as the preprocessor would give them, and labels.
+    """Noise images ``(B, C, H, W)`` and labels, passed through the preprocessor: normalised, mixed if it mixes.
 
     Args:
         model (BaseModel): A distillation, or a classifier.
@@ -134,9 +134,12 @@ def synthetic_batch(
     """
     view = _student_view(model)
     device = next(model.parameters()).device
-    images = torch.randn(batch_size, view.in_channels, *(input_size or view.input_size), device=device)
-    labels = [i % view.num_classes for i in range(batch_size)]
-    return images, [DataSample().set_gt_label(label).to(device) for label in labels]
+    size = (batch_size, view.in_channels, *(input_size or view.input_size))
+    preprocessor = model.data_preprocessor
+    images = torch.randint(0, 256, size) if hasattr(preprocessor, 'mean') else torch.randn(size)
+    samples = [DataSample().set_gt_label(i % view.num_classes) for i in range(batch_size)]
+    data = preprocessor(dict(inputs=images.to(device), data_samples=samples), training=True)
+    return data['inputs'], [sample.to(device) for sample in data['data_samples']]
 
 
 def _student_view(model: BaseModel) -> StagedClassifier:
@@ -146,7 +149,10 @@ def _student_view(model: BaseModel) -> StagedClassifier:
 
 
 def train_step(
-    model: BaseModel, batch: tuple[Tensor, list[DataSample]], optimizer: OptimWrapper | None = None
+    model: BaseModel,
+    batch: tuple[Tensor, list[DataSample]],
+    optimizer: OptimWrapper | None = None,
+    strict: bool = False,
 ) -> dict[str, float]:
     """One forward pass, backward pass and optimizer step.
 
@@ -154,12 +160,13 @@ def train_step(
         model (BaseModel): A distillation, or a classifier.
         batch (tuple): Images and labels.
         optimizer (OptimWrapper, optional): Defaults to plain SGD.
+        strict (bool): Whether every parameter that trains must get a gradient, as DDP demands. Defaults to False.
 
     Returns:
-        dict: The losses by name, their sum ``loss``, and ``grad_norm``.
+        dict: The losses by name, their sum ``loss``, ``grad_norm``, and the number of ``unused_parameters``.
 
     Raises:
-        RuntimeError: If a loss or a gradient is not finite.
+        RuntimeError: If a loss or a gradient is not finite, or, if ``strict``, a parameter gets none.
     """
     model.train()
     optimizer = optimizer or OptimWrapper(torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1e-3))
@@ -167,6 +174,11 @@ def train_step(
         loss, logs = model.parse_losses(model(*batch, mode='loss'))
     optimizer.backward(loss)
     without = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
+    if strict and without:
+        raise RuntimeError(
+            f'{len(without)} parameters that train get no gradient, such as {without[0]}; DDP would need '
+            'find_unused_parameters=True'
+        )
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
     norm = nn.utils.get_total_norm(gradients)
     if not (torch.isfinite(loss) and torch.isfinite(norm)):

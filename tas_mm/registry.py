@@ -1,17 +1,61 @@
 """tas_mm's registries: children of MMEngine's, with scope ``tas_mm``.
 
 MMEngine imports this module by itself when it meets ``type='tas_mm.X'``, from whatever scope, so a config needs no
-``custom_imports``. Stage views have their own, simpler registry in ``tas_mm.models.stages``: they are looked up by the
-class of a backbone, not by a name in a config.
+``custom_imports``. What comes from a base of another package (``_base_ = 'tas_mm::...'``) gets that package's scope, so
+there are registries of every kind, and names that tas_mm has not are looked up in MMPretrain.
+
+Stage views have their own, simpler registry in ``tas_mm.models.stages``: they are looked up by the class of a backbone,
+not by a name in a config.
 """
 
-from mmengine.registry import DATASETS as MMENGINE_DATASETS
-from mmengine.registry import HOOKS as MMENGINE_HOOKS
-from mmengine.registry import LOOPS as MMENGINE_LOOPS
-from mmengine.registry import MODELS as MMENGINE_MODELS
+from __future__ import annotations
+
+from difflib import get_close_matches
+
+import mmpretrain.registry as mmpretrain_registry
 from mmengine.registry import Registry
 
-MODELS = Registry('model', parent=MMENGINE_MODELS, scope='tas_mm', locations=['tas_mm.models'])
-DATASETS = Registry('dataset', parent=MMENGINE_DATASETS, scope='tas_mm', locations=['tas_mm.datasets'])
-HOOKS = Registry('hook', parent=MMENGINE_HOOKS, scope='tas_mm', locations=['tas_mm.engine'])
-LOOPS = Registry('loop', parent=MMENGINE_LOOPS, scope='tas_mm', locations=['tas_mm.engine'])
+
+class PluginRegistry(Registry):
+    """A registry that hands names it has not to MMPretrain's of the same kind.
+
+    Args:
+        kind (str): Name of MMPretrain's registry, such as ``'MODELS'``.
+        locations (list, optional): Modules of tas_mm that fill it. Defaults to None.
+    """
+
+    def __init__(self, kind: str, locations: list[str] | None = None) -> None:
+        self.peer: Registry = getattr(mmpretrain_registry, kind)
+        super().__init__(self.peer.name, parent=self.peer.parent, scope='tas_mm', locations=locations or [])
+
+    def get(self, key: str) -> type | None:
+        """The class of a name: tas_mm's, else MMPretrain's, else MMEngine's."""
+        scope, name = self.split_scope_key(key)
+        if scope is None:
+            self.import_from_location()
+            return self.module_dict.get(name) or self.peer.get(name)
+        return super().get(key)
+
+
+MODELS = PluginRegistry('MODELS', ['tas_mm.models'])
+DATASETS = PluginRegistry('DATASETS', ['tas_mm.datasets'])
+HOOKS = PluginRegistry('HOOKS', ['tas_mm.engine'])
+LOOPS = PluginRegistry('LOOPS', ['tas_mm.engine'])
+OTHERS = [
+    PluginRegistry(kind)
+    for kind, registry in vars(mmpretrain_registry).items()
+    if isinstance(registry, Registry)
+    and registry.scope == 'mmpretrain'
+    and registry.parent is not None
+    and kind not in ('MODELS', 'DATASETS', 'HOOKS', 'LOOPS')
+]
+"""Registries to which tas_mm adds nothing."""
+
+
+def not_registered(name: str) -> str:
+    """For error messages: that a name is not registered, and the nearest that are, here or in MMRazor."""
+    from mmrazor.registry import MODELS as RAZOR_MODELS
+
+    known = {key: key for key in RAZOR_MODELS.module_dict} | {key: f'tas_mm.{key}' for key in MODELS.module_dict}
+    near = get_close_matches(str(name).split('.')[-1], known, n=3, cutoff=0.5)
+    return f'{name!r} is not registered; nearest: {", ".join(known[key] for key in near) or "none"}'

@@ -35,6 +35,24 @@ def test_shipped_configs_are_bases_once_it_is_imported(tmp_path):
     assert config.train_cfg.max_epochs == 7
 
 
+@pytest.mark.parametrize('name', ['quickstart/tas.py', 'quickstart/student.py', 'tas/swin_to_resmlp_cifar100.py'])
+def test_a_shipped_config_works_as_a_base(tmp_path, name):
+    """MMEngine gives what comes from a base of another package the scope of that package; all must be found in it."""
+    from mmengine.evaluator import Evaluator
+    from mmengine.registry import DATASETS, DefaultScope
+
+    from tas_mm import inspect
+
+    (tmp_path / 'mine.py').write_text(f"_base_ = 'tas_mm::{name}'\n")
+    config = Config.fromfile(tmp_path / 'mine.py')
+    model = inspect.build_model(config)
+    inspect.train_step(model, inspect.synthetic_batch(model, input_size=inspect.pipeline_size(config)), strict=True)
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        Evaluator(config.val_evaluator)
+        if 'quickstart' in name:
+            assert DATASETS.build(config.val_dataloader.dataset)[0]['inputs'].shape == (3, 32, 32)
+
+
 def test_mixing_into_a_config_of_ones_own_takes_three_lines(tmp_path):
     (tmp_path / 'mine.py').write_text(
         "_base_ = 'mmpretrain::resnet/resnet18_8xb32_in1k.py'\n"

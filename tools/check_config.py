@@ -67,7 +67,7 @@ def check(name: str, batch_size: int, explicit: bool) -> None:
             sys.stdout.write(
                 Config(dict(distiller=dict(type='tas_mm.TASDistiller', **model.distiller.config))).pretty_text
             )
-    losses = inspect.train_step(model, inspect.synthetic_batch(model, batch_size, size), optimizer)
+    losses = inspect.train_step(model, inspect.synthetic_batch(model, batch_size, size), optimizer, strict=True)
     rows = loss_rows(model, losses) if distilling else [(k, '', '', f'{v:.4f}') for k, v in losses.items()]
     sys.stdout.write(f'one step\n{inspect.table(("loss", "type", "weight", "value"), rows)}\n')
 

@@ -31,7 +31,10 @@ def parse_args() -> argparse.Namespace:
 def student_of(cfg: Config) -> Config:
     """The config of the student alone."""
     if 'architecture' in cfg.model:
+        preprocessor = cfg.model.get('data_preprocessor')
         cfg.model = cfg.model.architecture
+        if preprocessor is not None:
+            cfg.model.setdefault('data_preprocessor', preprocessor)
     return cfg
 
 
@@ -48,7 +51,7 @@ def main() -> None:
     cfg = student_of(load_config(args))
     cfg.load_from, cfg.resume = None, False
     if args.amp:
-        cfg.test_cfg.fp16 = True
+        cfg.test_cfg = dict(cfg.get('test_cfg') or {}, fp16=True)
     runner = Runner.from_cfg(cfg)
     model = runner.model.module if runner.distributed else runner.model
     model.load_state_dict(student_weights(args.checkpoint))

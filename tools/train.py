@@ -33,7 +33,7 @@ def main() -> None:
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
     if args.auto_scale_lr:
-        if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+        if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
             raise SystemExit(f'--auto-scale-lr: {args.config} has no auto_scale_lr=dict(base_batch_size=...)')
         cfg.auto_scale_lr.enable = True
     if args.resume is not None:

@@ -34,6 +34,8 @@ def load_config(args: Namespace) -> Config:
     """Read the config that the options name and apply the common ones."""
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = read_config(args.config)
+    if args.cfg_options is not None:
+        cfg.merge_from_dict(args.cfg_options)
     cfg.launcher = args.launcher
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
@@ -52,6 +54,4 @@ def load_config(args: Namespace) -> Config:
             loader.setdefault('collate_fn', dict(type='default_collate'))
             loader.setdefault('pin_memory', True)
             loader.setdefault('persistent_workers', loader.get('num_workers', 0) > 0)
-    if args.cfg_options is not None:
-        cfg.merge_from_dict(args.cfg_options)
     return cfg

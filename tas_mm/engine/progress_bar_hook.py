@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import sys
 
@@ -45,6 +46,7 @@ class ProgressBarHook(Hook):
             console=console,
         )
         self.progress.start()
+        atexit.register(self.progress.stop)  # a run that fails or is interrupted must give the terminal back
         self.task = self.progress.add_task(self.title, total=runner.max_iters, completed=runner.iter)
         self._stream_logs_to(sys.stdout)
 

@@ -28,7 +28,7 @@ class TASValLoop(ValLoop):
         dataloader (DataLoader | dict): As in MMEngine.
         evaluator (Evaluator | dict | list): As in MMEngine; each network gets a copy of its own.
         fp16 (bool): Whether to validate in half precision. Defaults to False.
-        assistant_interval (int): Validate the assistant every so many validations; 0 never. Defaults to 1.
+        assistant_interval (int): Validate the assistant at every so-manieth validation; 0 never. Defaults to 1.
         teacher_interval (int): Likewise the teacher; 0 only at the first validation, since it does not change.
             Defaults to 0.
     """
@@ -49,12 +49,15 @@ class TASValLoop(ValLoop):
 
     def _due(self) -> list[str]:
         """The roles besides the student to validate this time."""
-        assistant = getattr(self._algorithm.distiller, 'assistant', None)  # a distiller of MMRazor's has none
-        n = self._validations
+        distiller = getattr(self._algorithm, 'distiller', None)
+        if distiller is None:  # a student trained alone, under the same recipe
+            return []
+        assistant = getattr(distiller, 'assistant', None)  # a distiller of MMRazor's has none
+        n = self._validations + 1
         roles = []
         if assistant is not None and self.assistant_interval and n % self.assistant_interval == 0:
             roles.append('assistant')
-        if n == 0 or (self.teacher_interval and n % self.teacher_interval == 0):
+        if n == 1 or (self.teacher_interval and n % self.teacher_interval == 0):
             roles.append('teacher')
         return roles
 

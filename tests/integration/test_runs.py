@@ -83,6 +83,17 @@ def test_testing_gives_the_accuracy_of_the_log_without_the_teacher(distilled, tm
     assert json.loads(out.read_text())['accuracy/top1'] == metrics(distilled)['accuracy/top1']
 
 
+def test_a_preprocessor_inside_the_model_counts_in_testing_too(distilled, tmp_path):
+    """The model as the README's Python users write it: its accuracy must not depend on where the mean stands."""
+    config, out = tmp_path / 'inside.py', tmp_path / 'metrics.json'
+    config.write_text(
+        f"_base_ = '{ROOT}/configs/quickstart/tas.py'\n"
+        'model = dict(data_preprocessor=_base_.data_preprocessor)\ndata_preprocessor = None\n'
+    )
+    run('tools/test.py', str(config), str(distilled / 'epoch_3.pth'), '--out', str(out), '--work-dir', str(tmp_path))
+    assert json.loads(out.read_text())['accuracy/top1'] == metrics(distilled)['accuracy/top1']
+
+
 def test_a_killed_run_goes_on_from_its_last_checkpoint(teacher, tmp_path):
     command = ['tools/train.py', 'configs/quickstart/tas.py', '--work-dir', str(tmp_path)]
     process = subprocess.Popen(

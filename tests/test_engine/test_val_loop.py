@@ -52,15 +52,17 @@ def loop_of(tmp_path, algorithm, **intervals):
     return runner.val_loop, calls[0]
 
 
-ROLES = {'accuracy/top1', 'assistant.accuracy/top1', 'teacher.accuracy/top1'}
+ASSISTANT, TEACHER = {'assistant.accuracy/top1'}, {'teacher.accuracy/top1'}
+ROLES = {'accuracy/top1'} | ASSISTANT | TEACHER
 
 
 @pytest.mark.parametrize(
     ('intervals', 'expected'),
     [
-        ({}, [ROLES, ROLES - {'teacher.accuracy/top1'}, ROLES - {'teacher.accuracy/top1'}]),
-        (dict(assistant_interval=2, teacher_interval=2), [ROLES, {'accuracy/top1'}, ROLES]),
-        (dict(assistant_interval=0), [ROLES - {'assistant.accuracy/top1'}, {'accuracy/top1'}, {'accuracy/top1'}]),
+        ({}, [ROLES, ROLES - TEACHER, ROLES - TEACHER]),
+        (dict(assistant_interval=2), [ROLES - ASSISTANT, ROLES - TEACHER, {'accuracy/top1'}]),
+        (dict(assistant_interval=3, teacher_interval=3), [ROLES - ASSISTANT, {'accuracy/top1'}, ROLES]),
+        (dict(assistant_interval=0), [ROLES - ASSISTANT, {'accuracy/top1'}, {'accuracy/top1'}]),
     ],
 )
 def test_roles_by_interval_each_under_its_key(tmp_path, build_tas, intervals, expected):
@@ -102,3 +104,8 @@ def test_with_one_kind_of_loss_all_are_validated(tmp_path, build_tas, name):
     distiller = {'type': 'tas_mm.TASDistiller', name: None}
     loop, _ = loop_of(tmp_path, build_tas(networks.vit(), networks.resnet(), distiller=distiller))
     assert set(loop.run()) == ROLES
+
+
+def test_a_student_alone_is_validated_under_the_same_recipe(tmp_path, build):
+    loop, _ = loop_of(tmp_path, build(networks.resnet()))
+    assert set(loop.run()) == {'accuracy/top1'}

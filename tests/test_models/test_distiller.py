@@ -221,6 +221,45 @@ def test_the_assistant_is_made_of_both_networks_own_modules(build_tas, batch):
             r"model.distiller.connectors.assistant.type='HybridAsistant' is not registered",
         ),
         (dict(input_size=4), r'images of 4x4 do not fit SwinTransformer'),
+        (dict(input_size='64'), r"model.distiller.input_size='64', but it is a number of pixels"),
+        (dict(paths={'ts': '1'}), r"model.distiller.paths.ts='1', but a weight is a number"),
+        (dict(logit_loss=dict(type='OFALos')), r"logit_loss.type='OFALos' is not registered; nearest: tas_mm.OFALoss"),
+        (dict(logit_loss=dict(gamma=0.5)), r'model.distiller.distill_losses.loss_ts_kd: .*gamma=0.5'),
+        (dict(feature_loss=dict(temperature=0)), r'model.distiller.distill_losses.loss_ts_nce: .*temperature=0'),
+        (
+            dict(assistant=dict(projector=dict(type='tas_mm.L2GProjectr'))),
+            r"assistant.projector.type='tas_mm.L2GProjectr' is not registered; nearest: tas_mm.L2GProjector",
+        ),
+        (dict(assistant=dict(projector=dict(num_blocks=-1))), r'num_blocks=-1'),
+        (
+            dict(distill_losses=dict(loss_x=dict(type='L2Loss')), loss_forward_mappings={}),
+            r'loss_forward_mappings.loss_ts_nce maps no loss; distill_losses has loss_x',
+        ),
+        (
+            dict(
+                distill_losses=dict(loss_x=dict(type='tas_mm.OFALoss'), loss_y=dict(type='L2Loss')),
+                loss_forward_mappings=dict(
+                    loss_x=dict(
+                        preds_S=dict(recorder='logits', from_student=True),
+                        preds_T=dict(recorder='logits', from_student=False),
+                        gt_labels=dict(recorder='gt_labels', from_student=True, data_idx=1),
+                    )
+                ),
+            ),
+            r'distill_losses.loss_y has no entry in loss_forward_mappings',
+        ),
+        (
+            dict(
+                distill_losses=dict(loss_x=dict(type='tas_mm.OFALoss')),
+                loss_forward_mappings=dict(
+                    loss_x=dict(
+                        preds_S=dict(recorder='logits', from_student=True),
+                        preds_T=dict(recorder='logits', from_student=False),
+                    )
+                ),
+            ),
+            r"loss_forward_mappings.loss_x lacks 'gt_labels', which OFALoss needs; it has preds_S, preds_T",
+        ),
     ],
 )
 def test_bad_config_says_where_what_and_what_would_be_valid(build_tas, options, message):
@@ -245,3 +284,30 @@ def test_views_look_at_the_networks_that_train(build_tas):
     assert algorithm.distiller.student_view.model is algorithm.student
     assert algorithm.distiller.teacher_view.model is algorithm.teacher
     assert view_of(algorithm.student, (SIZE, SIZE)).stages == algorithm.distiller.student_view.stages
+
+
+def test_an_assistant_given_as_connector_has_the_word_on_its_options(build_tas, batch):
+    connectors = dict(assistant=dict(type='tas_mm.HybridAssistant', early_stages=2, late_stages=2))
+    algorithm = build_tas(
+        networks.resnet(), networks.swin(), distiller=dict(type='tas_mm.TASDistiller', connectors=connectors)
+    )
+    assert 'stage2' in algorithm.distiller.config['student_recorders']
+    algorithm(*batch, mode='loss')
+
+
+@pytest.mark.parametrize('loss', ['tas_mm.OFALoss', 'DKDLoss', 'KLDivergence'])
+def test_mixed_labels_reach_every_loss_as_it_wants_them(build_tas, batch, loss):
+    student = dict(networks.resnet(), train_cfg=dict(augments=dict(type='Mixup', alpha=0.8)))
+    distiller = dict(type='tas_mm.TASDistiller', logit_loss=dict(type=loss))
+    preprocessor = dict(mean=[0.0] * 3, std=[1.0] * 3, num_classes=5)
+    algorithm = build_tas(student, networks.swin(), distiller=distiller, data_preprocessor=preprocessor)
+    data = algorithm.data_preprocessor(dict(inputs=batch[0], data_samples=batch[1]), True)
+    assert 'gt_score' in data['data_samples'][0]
+    assert all(torch.isfinite(value) for value in algorithm(**data, mode='loss').values())
+
+
+def test_grey_student_and_colour_teacher_are_refused(build_tas):
+    student = networks.resnet()
+    student['backbone']['in_channels'] = 1
+    with pytest.raises(ValueError, match='model.teacher takes images of 3 channels and model.architecture of 1'):
+        build_tas(student, networks.swin())

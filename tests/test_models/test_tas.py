@@ -8,7 +8,7 @@ import timm
 import torch
 from mmengine.optim import build_optim_wrapper
 
-from tas_mm.models.algorithms.tas import build_teacher, renormalisation
+from tas_mm.models.algorithms.teacher import build_teacher, renormalisation
 from tests import networks
 from tests.networks import SIZE, samples
 
@@ -196,7 +196,49 @@ def test_each_network_sees_the_image_normalised_its_way(build_tas):
 
 def test_images_stay_untouched_where_both_normalise_alike(build):
     model = build(dict(networks.resnet(), data_preprocessor=dict(mean=[1.0] * 3, std=[2.0] * 3)))
-    assert renormalisation(model.data_preprocessor, copy.deepcopy(model.data_preprocessor)) is None
+    assert renormalisation(model.data_preprocessor, copy.deepcopy(model)) is None
+
+
+def test_a_timm_teacher_without_a_preprocessor_gets_what_its_tag_says(build_tas):
+    """vit_tiny's tag says mean and std 0.5; the student normalises as ImageNet does."""
+    mean, std = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
+    student = dict(networks.resnet(), data_preprocessor=dict(mean=mean, std=std))
+    teacher = dict(type='mmpretrain.TimmClassifier', model_name='vit_tiny_patch16_224', num_classes=5, img_size=SIZE)
+    algorithm = build_tas(student, teacher)
+    seen = {}
+    algorithm.teacher.model.patch_embed.proj.register_forward_hook(lambda m, i, o: seen.update(x=i[0]))
+    data = dict(inputs=torch.full((1, 3, SIZE, SIZE), 255), data_samples=samples([0]))
+    algorithm.run_teacher(algorithm.data_preprocessor(data)['inputs'])
+    torch.testing.assert_close(seen['x'], torch.ones(1, 3, SIZE, SIZE))
+
+
+def test_a_student_that_does_not_normalise_leaves_it_to_the_teacher(build_tas):
+    teacher = dict(networks.swin(), data_preprocessor=dict(mean=[60.0] * 3, std=[30.0] * 3))
+    algorithm = build_tas(networks.resnet(), teacher)
+    seen = {}
+    algorithm.teacher.backbone.patch_embed.projection.register_forward_hook(lambda m, i, o: seen.update(x=i[0]))
+    algorithm.run_teacher(torch.full((1, 3, SIZE, SIZE), 120.0))
+    torch.testing.assert_close(seen['x'], torch.full((1, 3, SIZE, SIZE), 2.0))
+
+
+def test_a_stopped_distillation_trains_the_student_alone_and_leaves_no_parameter_without_gradient(build_tas, batch):
+    """MMRazor's StopDistillHook sets the flag."""
+    algorithm = pair(build_tas)
+    runs = []
+    algorithm.teacher.register_forward_hook(lambda *args: runs.append(1))
+    algorithm.distillation_stopped = True
+    losses = algorithm(*batch, mode='loss')
+    assert set(losses) == {'student.loss', 'distill.loss_stopped'}
+    assert losses['distill.loss_stopped'].item() == 0
+    assert not runs
+    algorithm.parse_losses(losses)[0].backward()
+    assert all(p.grad is not None for p in algorithm.parameters() if p.requires_grad)
+
+
+def test_pure_bfloat16_works(build_tas, batch):
+    algorithm = pair(build_tas, 'resnet to vit').bfloat16()  # MMPretrain's Swin cannot
+    losses = algorithm(batch[0].bfloat16(), batch[1], mode='loss')
+    assert all(torch.isfinite(value) for value in losses.values())
 
 
 @pytest.mark.parametrize(
@@ -289,13 +331,47 @@ def test_with_weights_of_its_own_a_teacher_fetches_no_others(build, tmp_path, mo
 def test_weights_that_do_not_fit_are_an_error(build, build_tas, tmp_path):
     path = str(tmp_path / 'wrong.pth')
     torch.save(build(networks.resnet()).state_dict(), path)
-    with pytest.raises(ValueError, match=r'model.teacher_ckpt=.*does not fit model.teacher.*parameters are not in the'):
+    with pytest.raises(
+        ValueError, match=r'model.teacher_ckpt=.*does not fit model.teacher.*parameters and statistics are not in'
+    ):
         build_tas(networks.resnet(), networks.swin(), teacher_ckpt=path)
     other = networks.swin()
     other['head']['num_classes'] = 7
     torch.save(build(other).state_dict(), path)
     with pytest.raises(ValueError, match=r'(?s)does not fit model.teacher.*head.fc.weight.*class counts'):
         build_tas(networks.resnet(), networks.swin(), teacher_ckpt=path)
+
+
+def test_statistics_that_are_missing_are_an_error_and_other_buffers_are_not(build, build_tas, tmp_path):
+    """Without its running statistics a frozen network in eval mode would give nonsense in silence."""
+    path = str(tmp_path / 'teacher.pth')
+    state = build(networks.resnet()).state_dict()
+    torch.save({k: v for k, v in state.items() if 'running' not in k}, path)
+    with pytest.raises(ValueError, match=r'parameters and statistics are not in the file, such as .*running_mean'):
+        build_tas(networks.vit(), networks.resnet(), teacher_ckpt=path)
+    torch.save({k: v for k, v in state.items() if 'num_batches_tracked' not in k}, path)
+    build_tas(networks.vit(), networks.resnet(), teacher_ckpt=path)
+
+
+@pytest.mark.parametrize('form', ['module', 'timm', 'student of a distillation'])
+def test_weights_load_in_every_form_that_teachers_come_in(build, build_tas, tmp_path, form):
+    path, teacher = str(tmp_path / 'teacher.pth'), build(networks.swin())
+    prefix = {'module': 'module.', 'timm': '', 'student of a distillation': 'architecture.'}[form]
+    state = {prefix + key: value for key, value in teacher.state_dict().items()}
+    if form == 'student of a distillation':
+        state['distiller.connectors.assistant.projector.norm.bias'] = torch.zeros(3)
+    torch.save({'model' if form == 'timm' else 'state_dict': state}, path)
+    algorithm = build_tas(networks.resnet(), networks.swin(), teacher_ckpt=path)
+    assert all(torch.equal(teacher.state_dict()[k], v) for k, v in algorithm.teacher.state_dict().items())
+
+
+def test_a_file_that_is_no_checkpoint_and_a_teacher_that_is_none(build_tas, tmp_path):
+    path = tmp_path / 'broken.pth'
+    path.write_bytes(b'no checkpoint at all')
+    with pytest.raises(ValueError, match='model.teacher_ckpt=.*cannot be read as a checkpoint'):
+        build_tas(networks.resnet(), networks.swin(), teacher_ckpt=str(path))
+    with pytest.raises(TypeError, match='model.teacher=None, but it must be'):
+        build_tas(networks.resnet(), None)
 
 
 def test_a_teacher_may_be_named_by_the_path_of_its_config(build_tas):

@@ -3,7 +3,7 @@
 import torch
 
 from tas_mm.inspect import build_classifier
-from tas_mm.models.algorithms.tas import build_teacher
+from tas_mm.models.algorithms.teacher import build_teacher
 
 
 def same(a, b):

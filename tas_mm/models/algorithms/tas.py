@@ -8,18 +8,14 @@ computing a loss, and sees the image normalised its own way.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from copy import deepcopy
 from itertools import chain
-from pathlib import Path
-from typing import Any
 
 import torch
-from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from mmengine.registry import DefaultScope
-from mmengine.runner.checkpoint import CheckpointLoader
 from mmengine.structures import BaseDataElement
 from mmrazor.models.algorithms import SingleTeacherDistill
 from mmrazor.models.algorithms.base import LossResults
@@ -27,8 +23,9 @@ from mmrazor.models.utils import add_prefix
 from mmrazor.registry import MODELS as RAZOR_MODELS
 from torch import Tensor, nn
 
-from tas_mm.config import read_config
 from tas_mm.registry import MODELS
+
+from .teacher import build_teacher, renormalisation
 
 
 @MODELS.register_module()
@@ -80,7 +77,7 @@ class TAS(SingleTeacherDistill):
         # From here on the teacher is a plain attribute, which no walk over sub-modules finds.
         del self._modules['teacher']
         self.__dict__['teacher'] = teacher.eval().requires_grad_(False)
-        scale, shift = renormalisation(self.data_preprocessor, teacher.data_preprocessor) or (None, None)
+        scale, shift = renormalisation(self.data_preprocessor, teacher) or (None, None)
         self.register_buffer('_scale', scale, persistent=False)
         self.register_buffer('_shift', shift, persistent=False)
         self._batch_checked = False
@@ -105,10 +102,14 @@ class TAS(SingleTeacherDistill):
                 with self.distiller.teacher_recorders, self.distiller.deliveries:
                     self.run_teacher(inputs)
                 self.distiller.set_deliveries_override(True)
-            with self.distiller.student_recorders, self.distiller.deliveries:
+            with self.distiller.student_recorders, self.distiller.deliveries if distilling else nullcontext():
                 losses = add_prefix(self.student(inputs, data_samples, mode='loss'), 'student')
             if distilling:
                 losses.update(add_prefix(self.distiller.compute_distill_losses(), 'distill'))
+            else:
+                # Parameters that get no gradient would stop DDP; these get one of zero.
+                idle = [p.sum() for p in self.distiller.parameters() if p.requires_grad]
+                losses['distill.loss_stopped'] = 0.0 * sum(idle, inputs.new_zeros(()))
         finally:
             self._free_records()
         return losses
@@ -203,103 +204,3 @@ class TAS(SingleTeacherDistill):
         memo[id(self)] = copied
         copied.__dict__.update({key: deepcopy(value, memo) for key, value in self.__dict__.items()})
         return copied
-
-
-def build_teacher(teacher: dict | str | BaseModel, checkpoint: str | None = None) -> BaseModel:
-    """Build a teacher and load its weights.
-
-    Args:
-        teacher (dict | str | BaseModel): A model config, the path of a config, or a built model.
-        checkpoint (str, optional): File or URL of its weights. Defaults to None.
-
-    Raises:
-        FileNotFoundError: If ``checkpoint`` is a file that does not exist.
-        ValueError: If the weights do not fit.
-    """
-    if checkpoint and '://' not in checkpoint and not os.path.isfile(os.path.expanduser(checkpoint)):
-        raise FileNotFoundError(
-            f'model.teacher_ckpt={checkpoint!r} does not exist (looked from {Path.cwd()}); name a file or URL with the '
-            "teacher's weights"
-        )
-    if isinstance(teacher, BaseModel):
-        has_weights = ready = True
-    else:
-        config = teacher_config(teacher)
-        has_weights = bool(checkpoint) or _loads_weights(config)
-        if checkpoint:  # which takes the place of other weights: those need not be fetched
-            config = {key: value for key, value in config.items() if key != 'pretrained'}
-        teacher = RAZOR_MODELS.build(config)
-        ready = getattr(teacher, '_is_init', False)
-    if checkpoint:
-        _load(teacher, checkpoint)
-    elif not ready:
-        teacher.init_weights()
-    if not has_weights:
-        print_log(
-            'THE TEACHER HAS NO TRAINED WEIGHTS: model.teacher_ckpt is not set and its config loads none. A student '
-            'distilled from a random teacher learns nothing from it. Set model.teacher_ckpt to a file or URL.',
-            logger='current',
-            level=30,
-        )
-    return teacher
-
-
-def teacher_config(teacher: dict | str) -> dict:
-    """The model config of a teacher that may be named by the path of its config, with its preprocessor."""
-    if not isinstance(teacher, str):
-        return teacher
-    config = read_config(teacher)
-    model = config.model
-    if 'data_preprocessor' in config:
-        model.setdefault('data_preprocessor', config.data_preprocessor)
-    model.setdefault('_scope_', config.get('default_scope', 'mmpretrain'))
-    return model
-
-
-def _loads_weights(config: Any) -> bool:
-    """Whether a config loads weights by itself: ``pretrained=...`` or an ``init_cfg`` of type ``Pretrained``."""
-    if isinstance(config, dict):
-        if config.get('pretrained') or config.get('checkpoint_path') or config.get('type') == 'Pretrained':
-            return True
-        return any(_loads_weights(value) for value in config.values())
-    return isinstance(config, (list, tuple)) and any(_loads_weights(value) for value in config)
-
-
-def _load(teacher: BaseModel, checkpoint: str) -> None:
-    """Load weights; every parameter must be there. Buffers that older checkpoints lack keep their values."""
-    loaded = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu', logger='current')
-    state = loaded.get('state_dict', loaded)
-    state = {key.removeprefix('module.'): value for key, value in state.items()}
-    try:
-        missing = set(teacher.load_state_dict(state, strict=False).missing_keys)
-    except RuntimeError as error:  # shapes differ
-        raise ValueError(
-            f'model.teacher_ckpt={checkpoint!r} does not fit model.teacher: {error}. If the class counts differ, '
-            'fine-tune the teacher on your data first'
-        ) from error
-    missing &= {name for name, _ in teacher.named_parameters()}
-    if missing:
-        raise ValueError(
-            f'model.teacher_ckpt={checkpoint!r} does not fit model.teacher: {len(missing)} of its parameters are not '
-            f'in the file, such as {sorted(missing)[0]!r}; the file has such as {sorted(state)[0]!r}'
-        )
-
-
-def renormalisation(student: nn.Module, teacher: nn.Module) -> tuple[Tensor, Tensor] | None:
-    """Scale and shift from images normalised for the student to the same images normalised for the teacher.
-
-    Mean and std are in the units of the pixels (0 to 255 in MMPretrain). The order of the colours is taken to be the
-    same.
-
-    Args:
-        student (nn.Module): Its data preprocessor, with buffers ``mean`` and ``std`` of shape ``(C, 1, 1)`` if any.
-        teacher (nn.Module): Likewise.
-
-    Returns:
-        tuple | None: Scale and shift, each ``(C, 1, 1)``; None if either names no mean, or both name the same.
-    """
-    if not (hasattr(student, 'mean') and hasattr(teacher, 'mean')):
-        return None
-    if torch.equal(student.mean, teacher.mean) and torch.equal(student.std, teacher.std):
-        return None
-    return student.std / teacher.std, (student.mean - teacher.mean) / teacher.std

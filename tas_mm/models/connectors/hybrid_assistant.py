@@ -19,7 +19,7 @@ from mmrazor.models.architectures.connectors.base_connector import BaseConnector
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from tas_mm.registry import MODELS
+from tas_mm.registry import MODELS, not_registered
 
 from ..stages import Knowledge, StagedClassifier
 
@@ -112,6 +112,8 @@ class HybridAssistant(BaseConnector):
         given = self.early.stages[self.early_stages - 1]
         wanted = self.late.stages[self.start - 2]
         self.projector_cfg.setdefault('type', projector_type(self.early, self.late))
+        if MODELS.get(self.projector_cfg['type']) is None:
+            raise ValueError(f'model.distiller.assistant.projector.type={not_registered(self.projector_cfg["type"])}')
         self.projector = MODELS.build(
             dict(
                 self.projector_cfg,

@@ -54,6 +54,9 @@ class L2GProjector(BaseModule):
         window_size (int): Largest window of their attention; smaller where that saves padding. Defaults to 7.
         head_dim (int): Width of an attention head, at most. Defaults to 32, Swin's.
         ffn_ratio (float): Width of their MLP over ``out_channels``. Defaults to 4.
+
+    Raises:
+        ValueError: If ``num_blocks`` is negative.
     """
 
     def __init__(
@@ -68,6 +71,8 @@ class L2GProjector(BaseModule):
         ffn_ratio: float = 4.0,
     ) -> None:
         super().__init__(init_cfg=LINEAR_INIT)
+        if num_blocks < 0:
+            raise ValueError(f'L2GProjector: num_blocks={num_blocks}, but it must be at least 0')
         self.out_grid = out_grid
         patch = patch_of(in_grid, out_grid)
         self.embed = nn.Conv2d(in_channels, out_channels, patch, patch)

@@ -10,7 +10,7 @@ Source of the three paths and their losses: TAS, arXiv 2410.12342.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from inspect import signature
 from typing import Any
@@ -23,7 +23,7 @@ from mmrazor.models.task_modules import RecorderManager
 from mmrazor.registry import MODELS as RAZOR_MODELS
 from torch import Tensor, nn
 
-from tas_mm.registry import MODELS
+from tas_mm.registry import MODELS, not_registered
 
 from ..connectors import HybridAssistant
 from ..connectors.hybrid_assistant import early_role
@@ -44,10 +44,10 @@ class TASDistiller(ConfigurableDistiller):
         paths (dict, optional): Weight of each path, ``ts`` (teacher to student), ``ta`` (teacher to assistant), ``as``
             (assistant to student); 0 switches one off, one not named counts 1. Defaults to None.
         feature_loss (dict | None): Loss between pooled features on every path; None for none. Its ``forward`` takes
-            learner and target first. Defaults to :class:`InfoNCELoss`.
+            learner and target first. Without ``type`` it is :class:`InfoNCELoss`. Defaults to an empty dict.
         logit_loss (dict | None): Loss between logits on every path; None for none. Its ``forward`` takes learner and
             target first, and ``gt_labels`` if it wants the labels. MMRazor's (``KLDivergence``, ``DISTLoss``, ...) fit.
-            Defaults to :class:`OFALoss`.
+            Without ``type`` it is :class:`OFALoss`. Defaults to an empty dict.
         assistant (dict, optional): Options of :class:`HybridAssistant`. Defaults to None.
         input_size (tuple | int, optional): Height and width of the training images. Defaults to what the networks
             declare, else 224.
@@ -64,8 +64,8 @@ class TASDistiller(ConfigurableDistiller):
     def __init__(
         self,
         paths: dict[str, float] | None = None,
-        feature_loss: dict | None = dict(type='tas_mm.InfoNCELoss'),
-        logit_loss: dict | None = dict(type='tas_mm.OFALoss'),
+        feature_loss: dict | None = dict(),
+        logit_loss: dict | None = dict(),
         assistant: dict | None = None,
         input_size: tuple[int, int] | int | None = None,
         student_recorders: dict | None = None,
@@ -77,14 +77,20 @@ class TASDistiller(ConfigurableDistiller):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(distill_deliveries=distill_deliveries, init_cfg=init_cfg)
-        for name in paths or {}:
+        for name, weight in (paths or {}).items():
             if name not in PATHS:
                 raise ValueError(f'model.distiller.paths has {name!r}, but valid are {", ".join(PATHS)}')
+            if not isinstance(weight, (int, float)) or weight < 0:
+                raise ValueError(f'model.distiller.paths.{name}={weight!r}, but a weight is a number of at least 0')
         self.paths = {name: (paths or {}).get(name, 1.0) for name in PATHS}
-        self.feature_loss = feature_loss
-        self.logit_loss = logit_loss
-        self.assistant_cfg = dict(dict(type='tas_mm.HybridAssistant'), **(assistant or {}))
-        self.input_size = (input_size, input_size) if isinstance(input_size, int) else input_size
+        self.feature_loss = None if feature_loss is None else {'type': 'tas_mm.InfoNCELoss', **feature_loss}
+        self.logit_loss = None if logit_loss is None else {'type': 'tas_mm.OFALoss', **logit_loss}
+        # An assistant given in MMRazor's form has the word on its options.
+        self.assistant_cfg = (connectors or {}).get(ASSISTANT, {'type': 'tas_mm.HybridAssistant', **(assistant or {})})
+        size = (input_size, input_size) if isinstance(input_size, int) else input_size
+        if size is not None and (len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size)):
+            raise ValueError(f'model.distiller.input_size={input_size!r}, but it is a number of pixels, or two')
+        self.input_size = size
         self._connected: dict[tuple, Any] = {}  # outputs of connectors, within a step
         self.given = dict(
             student_recorders=student_recorders,
@@ -120,6 +126,11 @@ class TASDistiller(ConfigurableDistiller):
                 f'num_classes={student.num_classes}; they must agree. Fine-tune the teacher on the data set of the '
                 'student first, or set head.num_classes'
             )
+        if student.in_channels != teacher.in_channels:
+            raise ValueError(
+                f'model.teacher takes images of {teacher.in_channels} channels and model.architecture of '
+                f'{student.in_channels}; both see the same images. Set in_channels, or load grey images as colour'
+            )
         self.config = self._expand()
         with DefaultScope.overwrite_default_scope('mmrazor'):
             self.student_recorders = self._build_recorders('student_recorders', student)
@@ -127,9 +138,9 @@ class TASDistiller(ConfigurableDistiller):
             # MMEngine's ModuleDict, unlike torch's, passes init_weights() on.
             self.connectors = ModuleDict(self._build_each('connectors', self.build_connectors))
             self.distill_losses = ModuleDict(self._build_each('distill_losses', self.build_distill_losses))
-        for connector in self.connectors.values():
-            if isinstance(connector, HybridAssistant):
-                connector.bind(student, teacher)
+        for module in self.connectors.modules():
+            if isinstance(module, HybridAssistant):
+                module.bind(student, teacher)
         self.loss_forward_mappings = self.config['loss_forward_mappings']
         self._check_mappings()
         if self.assistant is not None and not self._assistant_learns():
@@ -171,6 +182,7 @@ class TASDistiller(ConfigurableDistiller):
     def _expand(self) -> dict[str, dict]:
         """The full configuration in MMRazor's format: what was given, and the paper's for the rest."""
         student, teacher = self._views
+        _class_of(self.assistant_cfg, 'model.distiller.connectors.assistant')
         assistant = RAZOR_MODELS.build(self.assistant_cfg)
         early_is_student = (assistant.early_role or early_role(student, teacher)) == 'student'
         late = teacher if early_is_student else student
@@ -194,7 +206,7 @@ class TASDistiller(ConfigurableDistiller):
             for name, cfg, index in (('nce', self.feature_loss, 0), ('kd', self.logit_loss, 1)):
                 if cfg is None:
                     continue
-                cls = self._loss_class(cfg, 'feature_loss' if index == 0 else 'logit_loss')
+                cls = _class_of(cfg, f'model.distiller.{"feature" if index == 0 else "logit"}_loss')
                 cfg = dict(cfg, loss_weight=cfg.get('loss_weight', 1.0) * self.paths[path])
                 if issubclass(cls, InfoNCELoss):
                     cfg.update(learner_dim=widths[learner], target_dim=widths[target])
@@ -222,14 +234,6 @@ class TASDistiller(ConfigurableDistiller):
             mapping['gt_labels'] = dict(recorder='gt_labels', from_student=True, data_idx=1)
         return mapping
 
-    @staticmethod
-    def _loss_class(cfg: Mapping, key: str) -> type[nn.Module]:
-        with DefaultScope.overwrite_default_scope('mmrazor'):
-            cls = RAZOR_MODELS.get(cfg['type']) if isinstance(cfg['type'], str) else cfg['type']
-        if cls is None:
-            raise ValueError(f'model.distiller.{key}.type={_unknown(cfg["type"])}')
-        return cls
-
     def _build_recorders(self, field: str, view: StagedClassifier) -> RecorderManager:
         modules = dict(view.model.named_modules())
         for name, cfg in self.config[field].items():
@@ -243,12 +247,18 @@ class TASDistiller(ConfigurableDistiller):
         manager.initialize(view.model)
         return manager
 
-    def _build_each(self, field: str, build) -> nn.ModuleDict:
+    def _build_each(self, field: str, build: Callable[[dict], nn.ModuleDict]) -> dict[str, nn.Module]:
+        """Build connectors or losses one by one, so that an error can say which."""
+        built: dict[str, nn.Module] = {}
         for name, cfg in self.config[field].items():
+            key = f'model.distiller.{field}.{name}'
             for part in cfg if isinstance(cfg, list) else [cfg]:
-                if isinstance(part.get('type'), str) and RAZOR_MODELS.get(part['type']) is None:
-                    raise ValueError(f'model.distiller.{field}.{name}.type={_unknown(part["type"])}')
-        return build(self.config[field])
+                _class_of(part, key)
+            try:
+                built.update(build({name: cfg}))
+            except (TypeError, ValueError, AssertionError) as error:
+                raise ValueError(f'{key}: {error}') from error
+        return built
 
     def _check_mappings(self) -> None:
         """MMRazor's own check of the mappings, with an error that says where and what would be valid."""
@@ -267,6 +277,17 @@ class TASDistiller(ConfigurableDistiller):
                             f'{key}.{name}={record[name]!r}, but valid are {", ".join(valid) or "none"}'
                             + (f' (of {side})' if name == 'recorder' else '')
                         )
+        for loss, module in self.distill_losses.items():
+            mapping = self.loss_forward_mappings.get(loss)
+            if mapping is None:
+                raise ValueError(f'model.distiller.distill_losses.{loss} has no entry in loss_forward_mappings')
+            for name, parameter in signature(module.forward).parameters.items():
+                needed = parameter.default is parameter.empty and parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+                if needed and name not in mapping:
+                    raise ValueError(
+                        f'model.distiller.loss_forward_mappings.{loss} lacks {name!r}, which '
+                        f'{type(module).__name__} needs; it has {", ".join(mapping)}'
+                    )
         self._check_loss_forward_mappings(
             self.distill_losses, self.loss_forward_mappings, self.student_recorders, self.teacher_recorders
         )
@@ -302,8 +323,11 @@ class TASDistiller(ConfigurableDistiller):
         """A record as MMRazor gives it, the connector's output being kept for the other losses of the step."""
         if connector is None:
             record = super().get_record(recorder, from_student, record_idx, data_idx)
-            # A classifier that is a 1x1 convolution reads (B, C, 1, 1).
-            return record.flatten(1) if recorder == 'feature' and isinstance(record, Tensor) else record
+            if recorder == 'feature' and isinstance(record, Tensor) and record.ndim == 4 and record.shape[2:] == (1, 1):
+                return record.flatten(1)  # read by a classifier that is a 1x1 convolution
+            if recorder == 'gt_labels' and isinstance(record, Tensor) and record.ndim == 2:
+                return record.argmax(dim=1)  # mixed labels: MMRazor's losses take indices, and OFA wants the largest
+            return record
         call = (connector, recorder, from_student, record_idx, data_idx)
         if call not in self._connected:
             self._connected[call] = super().get_record(recorder, from_student, record_idx, data_idx, connector)
@@ -318,8 +342,12 @@ class TASDistiller(ConfigurableDistiller):
             self._connected = {}
 
 
-def _unknown(name: str) -> str:
-    """'X', which is not registered, and the nearest names that are."""
-    known = [f'tas_mm.{n}' for n in MODELS.module_dict] + list(RAZOR_MODELS.module_dict)
-    near = get_close_matches(name, known, n=3, cutoff=0.5)
-    return f'{name!r} is not registered; nearest: {", ".join(near) or "none"}'
+def _class_of(cfg: Mapping, key: str) -> type[nn.Module]:
+    """The class that a config names, as MMRazor's scope sees it."""
+    if not isinstance(cfg['type'], str):
+        return cfg['type']
+    with DefaultScope.overwrite_default_scope('mmrazor'):
+        cls = RAZOR_MODELS.get(cfg['type'])
+    if cls is None:
+        raise ValueError(f'{key}.type={not_registered(cfg["type"])}')
+    return cls

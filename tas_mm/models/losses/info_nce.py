@@ -65,7 +65,7 @@ class InfoNCELoss(nn.Module):
             raise ValueError(f'InfoNCELoss: temperature={temperature}, but it must be at least {1 / max_scale:g}')
         if (learner_dim is None) != (target_dim is None):
             raise ValueError(f'InfoNCELoss: give both widths or neither, not {learner_dim=} with {target_dim=}')
-        self.projection = nn.Identity() if learner_dim == target_dim else nn.Linear(learner_dim, target_dim)
+        self.projection = None if learner_dim == target_dim else nn.Linear(learner_dim, target_dim)
         self.log_scale = nn.Parameter(torch.tensor(-math.log(temperature)), requires_grad=learnable)
         self.max_log_scale = math.log(max_scale)
         self.gather = gather
@@ -91,8 +91,8 @@ class InfoNCELoss(nn.Module):
         with torch.no_grad():
             self.log_scale.clamp_(max=self.max_log_scale)
         with torch.autocast(feat_S.device.type, enabled=False):
-            a = self.projection(exact(feat_S))  # BxC_T
-            b = exact(feat_T)  # BxC_T
+            a = feat_S if self.projection is None else self.projection(feat_S.to(self.projection.weight))
+            a, b = exact(a), exact(feat_T)  # BxC_T, BxC_T
             if a.shape != b.shape:
                 raise ValueError(
                     f'InfoNCELoss: features of shape {tuple(feat_S.shape)} and {tuple(feat_T.shape)} do not compare; '

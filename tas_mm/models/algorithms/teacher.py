@@ -1,0 +1,166 @@
+"""The teacher: built or named by a config, with its weights, seeing images normalised its own way."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.logging import print_log
+from mmengine.model import BaseModel
+from mmengine.runner.checkpoint import CheckpointLoader
+from mmrazor.registry import MODELS as RAZOR_MODELS
+from torch import Tensor, nn
+
+from tas_mm.config import read_config
+
+
+def build_teacher(teacher: dict | str | BaseModel, checkpoint: str | None = None) -> BaseModel:
+    """Build a teacher and load its weights.
+
+    Args:
+        teacher (dict | str | BaseModel): A model config, the path of a config, or a built model.
+        checkpoint (str, optional): File or URL of its weights. Defaults to None.
+
+    Raises:
+        TypeError: If ``teacher`` is none of these.
+        FileNotFoundError: If ``checkpoint`` is a file that does not exist.
+        ValueError: If the weights cannot be read or do not fit.
+    """
+    if not isinstance(teacher, (dict, str, BaseModel)):
+        raise TypeError(
+            f'model.teacher={teacher!r}, but it must be a model config, the path of a config, or a built MMEngine model'
+        )
+    if checkpoint and '://' not in checkpoint and not os.path.isfile(os.path.expanduser(checkpoint)):
+        raise FileNotFoundError(
+            f'model.teacher_ckpt={checkpoint!r} does not exist (looked from {Path.cwd()}); name a file or URL with the '
+            "teacher's weights"
+        )
+    if isinstance(teacher, BaseModel):
+        has_weights = ready = True
+    else:
+        config = teacher_config(teacher)
+        has_weights = bool(checkpoint) or _loads_weights(config)
+        if checkpoint:  # which takes the place of other weights: those need not be fetched
+            config = {key: value for key, value in config.items() if key != 'pretrained'}
+        teacher = RAZOR_MODELS.build(config)
+        ready = getattr(teacher, '_is_init', False)
+    if checkpoint:
+        _load(teacher, checkpoint)
+    elif not ready:
+        teacher.init_weights()
+    if not has_weights:
+        print_log(
+            'THE TEACHER HAS NO TRAINED WEIGHTS: model.teacher_ckpt is not set and its config loads none. A student '
+            'distilled from a random teacher learns nothing from it. Set model.teacher_ckpt to a file or URL.',
+            logger='current',
+            level=logging.WARNING,
+        )
+    return teacher
+
+
+def teacher_config(teacher: dict | str) -> dict:
+    """The model config of a teacher that may be named by the path of its config, with its preprocessor."""
+    if not isinstance(teacher, str):
+        return teacher
+    config = read_config(teacher)
+    model = config.model
+    if 'data_preprocessor' in config:
+        model.setdefault('data_preprocessor', config.data_preprocessor)
+    model.setdefault('_scope_', config.get('default_scope', 'mmpretrain'))
+    return model
+
+
+def _loads_weights(config: Any) -> bool:
+    """Whether a config loads weights by itself: ``pretrained=...`` or an ``init_cfg`` of type ``Pretrained``."""
+    if isinstance(config, dict):
+        if config.get('pretrained') or config.get('checkpoint_path') or config.get('type') == 'Pretrained':
+            return True
+        return any(_loads_weights(value) for value in config.values())
+    return isinstance(config, (list, tuple)) and any(_loads_weights(value) for value in config)
+
+
+def _load(teacher: BaseModel, checkpoint: str) -> None:
+    """Load weights: of MMEngine, of timm, or of the student of an earlier distillation.
+
+    Every parameter and every running statistic must be there. Other buffers, which older checkpoints lack, keep their
+    values.
+    """
+    key = f'model.teacher_ckpt={checkpoint!r}'
+    try:
+        loaded = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu', logger='current')
+        state = loaded.get('state_dict', loaded.get('model', loaded))
+        state = {name.removeprefix('module.'): value for name, value in state.items()}
+    except Exception as error:
+        raise ValueError(f'{key} cannot be read as a checkpoint: {type(error).__name__}: {error}') from error
+    student = {name.removeprefix('architecture.'): v for name, v in state.items() if name.startswith('architecture.')}
+    state = student or state
+    try:
+        result = teacher.load_state_dict(dict(state), strict=False)
+    except RuntimeError as error:  # shapes differ
+        raise ValueError(
+            f'{key} does not fit model.teacher: {error}. If the class counts differ, fine-tune the teacher on your '
+            'data first'
+        ) from error
+    parameters = {name for name, _ in teacher.named_parameters()}
+    missing = [n for n in result.missing_keys if n in parameters or n.endswith(('running_mean', 'running_var'))]
+    if missing:
+        raise ValueError(
+            f'{key} does not fit model.teacher: {len(missing)} of its parameters and statistics are not in the file, '
+            f'such as {missing[0]!r}; the file has such as {next(iter(state), "none at all")!r}'
+        )
+    if result.unexpected_keys:
+        print_log(
+            f'{key}: {len(result.unexpected_keys)} of its entries have no place in model.teacher, such as '
+            f'{result.unexpected_keys[0]!r}',
+            logger='current',
+            level=logging.WARNING,
+        )
+
+
+def renormalisation(student: nn.Module, teacher: BaseModel) -> tuple[Tensor, Tensor] | None:
+    """Scale and shift from images normalised for the student to the same images normalised for the teacher.
+
+    Mean and std are in the units of the pixels (0 to 255 in MMPretrain). A timm teacher whose config names none is
+    taken to want those of its pretrained tag; any other such teacher to want what the student wants. The order of the
+    colours is taken to be the same, which is said aloud where the two configs differ.
+
+    Args:
+        student (nn.Module): The student's data preprocessor, with buffers ``mean`` and ``std`` of shape ``(C, 1, 1)``
+            if it normalises.
+        teacher (BaseModel): The teacher, with a data preprocessor likewise.
+
+    Returns:
+        tuple | None: Scale and shift, each ``(C, 1, 1)``; None if both normalise alike.
+    """
+    preprocessor = teacher.data_preprocessor
+    wanted = _statistics(preprocessor) or _timm_statistics(teacher)
+    if wanted is None:
+        return None
+    given = _statistics(student) or (torch.zeros_like(wanted[0]), torch.ones_like(wanted[1]))
+    orders = getattr(student, 'to_rgb', None), getattr(preprocessor, 'to_rgb', None)
+    if _statistics(preprocessor) is not None and orders[0] != orders[1]:
+        print_log(
+            f'data_preprocessor.to_rgb={orders[0]} for the student and {orders[1]} for model.teacher. Both are taken '
+            'to want RGB, which the data set of the one may give and that of the other not.',
+            logger='current',
+            level=logging.WARNING,
+        )
+    if torch.equal(given[0], wanted[0]) and torch.equal(given[1], wanted[1]):
+        return None
+    return given[1] / wanted[1], (given[0] - wanted[0]) / wanted[1]
+
+
+def _statistics(preprocessor: nn.Module) -> tuple[Tensor, Tensor] | None:
+    return (preprocessor.mean, preprocessor.std) if hasattr(preprocessor, 'mean') else None
+
+
+def _timm_statistics(model: nn.Module) -> tuple[Tensor, Tensor] | None:
+    """Mean and std of a timm network's pretrained tag, in the units of the pixels."""
+    tags = (getattr(module, 'pretrained_cfg', None) for module in model.modules())
+    tag = next((tag for tag in tags if isinstance(tag, dict) and tag.get('mean') and tag.get('std')), None)
+    if tag is None:
+        return None
+    return tuple(255 * torch.tensor(tag[key]).view(-1, 1, 1) for key in ('mean', 'std'))
