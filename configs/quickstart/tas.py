@@ -10,7 +10,7 @@ model = dict(
     type='tas_mm.TAS',
     architecture=_base_.model,
     teacher='tas_mm::quickstart/teacher.py',
-    teacher_ckpt='work_dirs/quickstart/teacher/epoch_40.pth',
+    teacher_ckpt='work_dirs/quickstart/teacher/epoch_24.pth',
     distiller=dict(type='tas_mm.TASDistiller'),
 )
 val_cfg = dict(type='tas_mm.TASValLoop')

@@ -13,5 +13,5 @@ model = dict(
     ),
     head=dict(type='VisionTransformerClsHead', num_classes=10, in_channels=64),
 )
-train_cfg = dict(max_epochs=40, val_interval=4)
+train_cfg = dict(max_epochs=24, val_interval=4)
 randomness = dict(seed=0)

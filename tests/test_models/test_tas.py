@@ -212,6 +212,16 @@ def test_a_timm_teacher_without_a_preprocessor_gets_what_its_tag_says(build_tas)
     torch.testing.assert_close(seen['x'], torch.ones(1, 3, SIZE, SIZE))
 
 
+@pytest.mark.parametrize('scope', ['mmengine', 'mmpretrain', 'tas_mm'])
+def test_networks_are_found_from_any_scope(scope):
+    """A runner whose config names no default scope has MMEngine's."""
+    from mmengine.registry import MODELS, DefaultScope
+
+    teacher = dict(type='mmpretrain.TimmClassifier', model_name='resnet10t', num_classes=5)
+    with DefaultScope.overwrite_default_scope(scope):
+        MODELS.build(dict(type='tas_mm.TAS', architecture=networks.resnet(), teacher=teacher))
+
+
 def test_a_student_that_does_not_normalise_leaves_it_to_the_teacher(build_tas):
     teacher = dict(networks.swin(), data_preprocessor=dict(mean=[60.0] * 3, std=[30.0] * 3))
     algorithm = build_tas(networks.resnet(), teacher)

@@ -58,7 +58,9 @@ class TAS(SingleTeacherDistill):
         init_cfg: dict | None = None,
     ) -> None:
         scope = DefaultScope.get_current_instance()
-        with DefaultScope.overwrite_default_scope(scope.scope_name if scope else 'mmpretrain'):
+        # MMEngine's own scope, a runner's where the config names none, knows no classifier.
+        unknown = scope is None or scope.scope_name == 'mmengine'
+        with DefaultScope.overwrite_default_scope('mmpretrain' if unknown else scope.scope_name):
             if isinstance(architecture, dict):
                 if isinstance(data_preprocessor, dict):
                     # The student builds it, so that its batch augmentations (mixup, cutmix) come along.
