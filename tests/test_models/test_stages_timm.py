@@ -22,7 +22,7 @@ NETWORKS = [
     ('vit_tiny_patch16_dinov3_qkvb', (96, 64), 'attention', (192, 6, 4)),  # registers, rotary embedding, not square
     ('deit_tiny_distilled_patch16_224', (224, 224), 'attention', (192, 14, 14)),  # two heads
     ('eva02_tiny_patch14_224', (224, 224), 'attention', (192, 16, 16)),
-    ('swin_tiny_patch4_window7_224', (224, 224), 'attention', (384, 14, 14)),  # NHWC
+    ('swin_tiny_patch4_window7_224', (224, 224), 'attention', (768, 7, 7)),  # NHWC
     ('pvt_v2_b0', (64, 64), 'attention', (160, 4, 4)),
     ('xcit_nano_12_p8_224', (64, 64), 'attention', (128, 8, 8)),
     ('cait_xxs24_224', (224, 224), 'attention', (192, 14, 14)),
@@ -173,3 +173,12 @@ def test_all_roles_train(name, early, role):
     logs = train_step(algorithm, synthetic_batch(algorithm))
     assert logs['unused_parameters'] == 0
     assert len([key for key in logs if key.startswith('distill.')]) == 6
+
+
+def test_swin_is_cut_alike_in_both_toolboxes():
+    """Stage 4 of the paper's Swin takes 768 channels at 7x7, which makes its projector 7.9 M parameters large."""
+    views = [
+        view_of(build_classifier(n)) for n in ('timm:swin_tiny_patch4_window7_224', 'mmpretrain:swin-tiny_16xb64_in1k')
+    ]
+    shapes = [[(stage.channels, stage.grid) for stage in view.stages] for view in views]
+    assert shapes[0] == shapes[1] == [(192, (28, 28)), (384, (14, 14)), (768, (7, 7)), (768, (7, 7))]

@@ -21,8 +21,16 @@ from .tokens import cut_blocks
 
 STRIDES = (4, 8, 16, 32)
 
+
+def swin(net: nn.Module) -> list[str]:
+    """The patch merging, first in a level, ends the one before: as in MMPretrain's Swin, and in the paper's."""
+    return [*(f'layers.{i}.downsample' for i in (1, 2, 3)), 'layers.3']
+
+
 ENDS = {
     'CoaT': lambda net: [f'parallel_blocks.{i}' for i in range(len(net.parallel_blocks or ()))],
+    'SwinTransformer': swin,
+    'SwinTransformerV2': swin,
     'HighResolutionNet': lambda net: ['layer1', 'stage2', 'stage3', 'stage4'],
 }
 """Modules that end the levels, for networks whose ``feature_info`` names none where a cut is possible."""
