@@ -149,14 +149,17 @@ class TAS(SingleTeacherDistill):
                 logits['assistant'] = distiller.run_assistant().logits
         finally:
             self._free_records()
-        predictions = {'student': predicted}
-        for role, z in logits.items():
-            scores = z.softmax(dim=1)
-            predictions[role] = [
-                sample.clone().set_pred_score(score).set_pred_label(score.argmax())
-                for sample, score in zip(data_samples, scores)
-            ]
-        return {role: predictions[role] for role in roles}
+        predictions = {}
+        for role in roles:
+            predictions[role] = (
+                predicted
+                if role == 'student'
+                else [
+                    sample.clone().set_pred_score(score).set_pred_label(score.argmax())
+                    for sample, score in zip(data_samples, logits[role].softmax(dim=1))
+                ]
+            )
+        return predictions
 
     def _check_batch(self, inputs: Tensor, data_samples: list[BaseDataElement] | None) -> None:
         """Refuse, on the first batch, images of another size than laid out for, and labels out of range."""

@@ -233,15 +233,9 @@ class TimmStages(StagedClassifier):
     # ---- the tail --------------------------------------------------------------------------------------------------
 
     def tail(self, native: Any, start: int = 4) -> Knowledge:
-        features: list[Tensor] = []
-        hook = self.model.get_submodule(self.classifier).register_forward_pre_hook(
-            lambda module, args: features.append(args[0].flatten(1))
-        )
-        try:
-            logits = self._replay(native, start)
-        finally:
-            hook.remove()
-        return Knowledge(features[0], logits)
+        with self.watching() as known:
+            self._replay(native, start)
+        return Knowledge(**known)
 
     def classify(self, native: Any) -> Knowledge:
         return self.tail(native, start=5)
@@ -256,13 +250,13 @@ class TimmStages(StagedClassifier):
             hook.remove()
         return outputs[0]
 
-    def _replay(self, native: Any, start: int) -> Tensor:
-        """Logits of the whole classifier, run from the native output of stage ``start - 1``."""
+    def _replay(self, native: Any, start: int) -> None:
+        """Run the whole classifier from the native output of stage ``start - 1``."""
         source = self.model.get_submodule(self.stages[start - 2].source)
         like = tensors(native)[0]
         batch = like.size(0) // self._layouts[start - 2].ratio
         with self._trace.answered(source, native):
-            return self.model(like.new_zeros(batch, self.in_channels, *self.input_size), mode='tensor')
+            self.model(like.new_zeros(batch, self.in_channels, *self.input_size), mode='tensor')
 
     @property
     def in_channels(self) -> int:
