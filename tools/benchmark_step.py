@@ -8,11 +8,7 @@ and 90th percentile.
 """
 
 import argparse
-import ctypes
-import resource
 import time
-from contextlib import suppress
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -23,8 +19,7 @@ from rich.progress import track
 import tas_mm  # noqa: F401  (adapts the stack and registers the components)
 from tas_mm import inspect
 from tas_mm.config import read_config
-
-MEBI = 2**20
+from tas_mm.measure import PeakMemory
 
 
 def parse_args() -> argparse.Namespace:
@@ -49,7 +44,7 @@ class Step:
         self.optimizer = build_optim_wrapper(self.model, cfg.optim_wrapper)
         inputs, samples = inspect.synthetic_batch(self.model, args.batch_size, inspect.pipeline_size(cfg))
         self.data = dict(inputs=inputs, data_samples=samples)
-        self.cuda = args.device.startswith('cuda')
+        self.device = args.device
 
     def seconds(self) -> float:
         """Take a step and time it."""
@@ -63,34 +58,14 @@ class Step:
 
     def memory(self) -> float:
         """Take a step and return the most memory that it needs beyond what it finds in use, in MiB."""
-        if self.cuda:
-            torch.cuda.reset_peak_memory_stats()
-            before = torch.cuda.memory_allocated()
-            self.seconds()
-            return (torch.cuda.max_memory_allocated() - before) / MEBI
-        _trim()
-        try:
-            Path('/proc/self/clear_refs').write_text('5')  # Linux: start the peak anew
-        except OSError:
-            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        before = _status('VmRSS')
+        peak = PeakMemory(self.device)
+        peak.start()
         self.seconds()
-        return _status('VmHWM') - before
+        return peak.stop()
 
     def _wait(self) -> None:
-        if self.cuda:
+        if self.device.startswith('cuda'):
             torch.cuda.synchronize()
-
-
-def _trim() -> None:
-    """Give back what the C library keeps of freed memory, or earlier steps would hide what this one needs."""
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
-
-
-def _status(key: str) -> float:
-    line = next(line for line in Path('/proc/self/status').read_text().splitlines() if line.startswith(key))
-    return int(line.split()[1]) / 1024
 
 
 def main() -> None:

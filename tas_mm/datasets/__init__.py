@@ -1,5 +1,6 @@
 """Data sets that MMPretrain lacks."""
 
 from .digits import Digits
+from .labelled_subset import LabelledSubset
 
-__all__ = ['Digits']
+__all__ = ['Digits', 'LabelledSubset']

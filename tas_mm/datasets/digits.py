@@ -7,6 +7,8 @@ from mmpretrain.datasets import BaseDataset
 
 from tas_mm.registry import DATASETS
 
+from .labelled_subset import few_of_each
+
 TRAIN_SIZE = 1297
 
 
@@ -49,9 +51,5 @@ class Digits(BaseDataset):
         images = np.round(digits.images * (255 / 16)).astype(np.uint8)[..., None].repeat(3, axis=-1)
         indices = np.arange(TRAIN_SIZE) if self.split == 'train' else np.arange(TRAIN_SIZE, len(images))
         if self.num_labelled is not None:
-            indices = np.random.default_rng(self.seed).permutation(indices)
-            # Round by round one of each class: rank every image within its class, then take the lowest ranks.
-            labels = digits.target[indices]
-            rank = np.array([np.count_nonzero(labels[:i] == label) for i, label in enumerate(labels)])
-            indices = indices[np.argsort(rank, kind='stable')[: self.num_labelled]]
+            indices = indices[few_of_each(digits.target[indices], self.num_labelled, self.seed)]
         return [{'img': images[i], 'gt_label': int(digits.target[i])} for i in indices]

@@ -1,5 +1,6 @@
 """What neither MMPretrain nor timm has."""
 
+from .conv_stem import ConvStem
 from .swin import SwinTransformer
 
-__all__ = ['SwinTransformer']
+__all__ = ['ConvStem', 'SwinTransformer']

@@ -1,0 +1,12 @@
+"""Fashion-MNIST, cnn teacher to vit student."""
+
+_base_ = 'recipe.py'
+
+model = dict(
+    type='tas_mm.TAS',
+    architecture=_base_.students.vit,
+    teacher='tas_mm::benchmark/teachers/cnn.py',
+    teacher_ckpt='work_dirs/benchmark/teachers/cnn/iter_2500.pth',
+    distiller=dict(type='tas_mm.TASDistiller'),
+)
+val_cfg = dict(type='tas_mm.TASValLoop')

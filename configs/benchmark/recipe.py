@@ -1,0 +1,15 @@
+"""What all runs of the benchmark share: networks, data and schedule. A pair adds the model."""
+
+_base_ = [
+    'networks.py',
+    '../_base_/datasets/fashion_mnist.py',
+    '../_base_/schedules/benchmark.py',
+    '../_base_/default_runtime.py',
+]
+
+default_hooks = dict(
+    checkpoint=dict(by_epoch=False, interval=500, max_keep_ckpts=1, save_best=None),
+    logger=dict(interval=20, log_metric_by_epoch=False),
+)
+log_processor = dict(by_epoch=False)
+randomness = dict(seed=0)

@@ -1,0 +1,22 @@
+"""For one data-centre GPU: the pairs of cpu.py with larger teachers and longer training. make benchmark-data first.
+
+python tools/benchmark.py configs/benchmark/suites/gpu.py --jobs 4     # small networks: several share a GPU
+"""
+
+_base_ = 'cpu.py'
+
+pairs = {
+    pair: dict(
+        config=config,
+        options={
+            'model.teacher': f'tas_mm::benchmark/teachers/{pair.split("_")[0]}_large.py',
+            'model.teacher_ckpt': f'work_dirs/benchmark/teachers/{pair.split("_")[0]}_large/iter_8000.pth',
+        },
+    )
+    for pair, config in _base_.pairs.items()
+}
+options = {
+    'train_cfg.max_iters': 1500,
+    'train_dataloader.num_workers': 2,
+}
+settings = dict(labels_55000=dict(methods=None, seeds=5))

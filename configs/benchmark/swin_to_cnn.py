@@ -1,0 +1,12 @@
+"""Fashion-MNIST, swin teacher to cnn student."""
+
+_base_ = 'recipe.py'
+
+model = dict(
+    type='tas_mm.TAS',
+    architecture=_base_.students.cnn,
+    teacher='tas_mm::benchmark/teachers/swin.py',
+    teacher_ckpt='work_dirs/benchmark/teachers/swin/iter_2500.pth',
+    distiller=dict(type='tas_mm.TASDistiller'),
+)
+val_cfg = dict(type='tas_mm.TASValLoop')

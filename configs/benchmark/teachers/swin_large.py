@@ -1,0 +1,7 @@
+"""A larger swin teacher, for the benchmark on a GPU."""
+
+_base_ = '../recipe.py'
+
+model = _base_.large_teachers.swin
+train_dataloader = dict(batch_size=256, num_workers=4)
+train_cfg = dict(max_iters=8000, val_interval=2000)

@@ -1,0 +1,308 @@
+"""Suites of runs (methods x pairs x seeds): planning, running one of them, and the table of all.
+
+A suite is a small config::
+
+    pairs = dict(vit_to_cnn='tas_mm::benchmark/vit_to_cnn.py')  # its model a tas_mm.TAS; or dict(config=, options=)
+    methods = dict(alone=None, kd='tas_mm::_base_/distillers/kd.py', tas=dict(type='tas_mm.TASDistiller'))
+    settings = dict(few=dict(options={'train_dataloader.dataset.num_labelled': 1000}))
+    seeds = 5
+
+Everything but the distiller is the same for all methods of a pair: data, recipe, steps, teacher.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.runner import Runner
+
+from tas_mm.config import read_config
+from tas_mm.measure import PeakMemory
+
+ALONE = 'alone'
+"""Name of the method that trains the student alone; gains are over it."""
+
+METRIC = 'accuracy/top1'
+
+
+@dataclass
+class Run:
+    """One training run of a suite.
+
+    Attributes:
+        setting, pair, method (str): Where it stands in the tables.
+        seed (int): Seed of weights, order, augmentation and drawn labels.
+        cfg (Config): Complete config, which ``tools/train.py`` runs too.
+        dir (Path): Its folder. Cells that ask for the same run (a student alone, for several teachers) share it.
+    """
+
+    setting: str
+    pair: str
+    method: str
+    seed: int
+    cfg: Config
+    dir: Path
+
+    @property
+    def file(self) -> Path:
+        """The result, there once the run is finished."""
+        return self.dir / 'result.json'
+
+    @property
+    def result(self) -> dict[str, Any] | None:
+        """The result, or None if the run is not finished."""
+        return json.loads(self.file.read_text()) if self.file.exists() else None
+
+    @property
+    def name(self) -> str:
+        return f'{self.setting}/{self.pair}/{self.method}/{self.seed}'
+
+
+class Suite:
+    """The runs of a suite, and the teachers that they need.
+
+    Args:
+        name (str): File of the suite.
+        work_dir (str | Path): Folder of the suite's runs.
+
+    Raises:
+        ValueError: If a setting names a method or pair that the suite does not have, or a pair's config is no TAS.
+    """
+
+    def __init__(self, name: str, work_dir: str | Path) -> None:
+        self.cfg = cfg = read_config(name)
+        self.name = Path(name.split('::')[-1]).stem
+        self.work_dir = Path(work_dir)
+        self.runs: list[Run] = []
+        self.teachers: dict[Path, Config] = {}
+        for setting, values in cfg.settings.items():
+            pairs = self._chosen(setting, values, 'pairs')
+            methods = self._chosen(setting, values, 'methods')
+            # Seed by seed, so that a suite cut short has something of everything.
+            for seed in range(values.get('seeds', cfg.get('seeds', 1))):
+                for pair in pairs:
+                    self.runs += [self._run(setting, pair, method, seed) for method in methods]
+
+    def _chosen(self, setting: str, values: ConfigDict, field: str) -> list[str]:
+        chosen = list(values.get(field) or self.cfg[field])
+        for name in chosen:
+            if name not in self.cfg[field]:
+                near = get_close_matches(name, self.cfg[field], n=3) or list(self.cfg[field])
+                raise ValueError(f'settings.{setting}.{field} has {name!r}; the suite has {", ".join(near)}')
+        return chosen
+
+    def _run(self, setting: str, pair: str, method: str, seed: int) -> Run:
+        given = self.cfg.pairs[pair]
+        given = dict(config=given) if isinstance(given, str) else given
+        cfg = read_config(given['config'])
+        cfg.merge_from_dict(dict(given.get('options', {})))
+        if cfg.model.get('type') != 'tas_mm.TAS':
+            raise ValueError(f'pairs.{pair}: the model of {given["config"]} is no tas_mm.TAS')
+        self._note_teacher(cfg.model)
+        distiller = self.cfg.methods[method]
+        if distiller is None:
+            cfg.model = cfg.model.architecture
+        else:
+            cfg.model.distiller = read_config(distiller).distiller if isinstance(distiller, str) else distiller
+        cfg.merge_from_dict(dict(self.cfg.get('options', {})))
+        cfg.merge_from_dict(dict(self.cfg.settings[setting].get('options', {})))
+        cfg.merge_from_dict({key: seed for key in self.cfg.get('seed_keys', ['randomness.seed'])})
+        if self.cfg.get('evaluate_on', 'test') == 'test':
+            cfg.val_dataloader, cfg.val_evaluator = cfg.test_dataloader, cfg.test_evaluator
+        # Measured once, by us, after the last step: nothing is chosen by it.
+        cfg.train_cfg.val_begin = 10**9
+        cfg.custom_hooks = [hook for hook in cfg.get('custom_hooks', []) if 'ProgressBar' not in hook['type']]
+        for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+            cfg[loader].setdefault('collate_fn', dict(type='default_collate'))
+        text = json.dumps(cfg.to_dict(), sort_keys=True, default=str)
+        key = hashlib.sha256(text.encode()).hexdigest()[:12]
+        folder = next(iter(sorted((self.work_dir / 'runs').glob(f'*-{key}'))), None)
+        known = next((run.dir for run in self.runs if run.dir.name.endswith(key)), None)
+        folder = folder or known or self.work_dir / 'runs' / f'{setting}-{pair}-{method}-{seed}-{key}'
+        return Run(setting, pair, method, seed, cfg, folder)
+
+    def _note_teacher(self, model: ConfigDict) -> None:
+        """Remember a teacher that is named by its config, whose weights are to be trained by the suite."""
+        checkpoint = model.get('teacher_ckpt')
+        if isinstance(model.teacher, str) and checkpoint and Path(checkpoint) not in self.teachers:
+            cfg = read_config(model.teacher)
+            cfg.work_dir = str(Path(checkpoint).parent)
+            self.teachers[Path(checkpoint)] = cfg
+
+    @property
+    def missing(self) -> list[Run]:
+        """Runs that are not finished, each once."""
+        return list({run.dir: run for run in self.runs if not run.file.exists()}.values())
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """Results of the finished runs, one for each cell and seed of the tables."""
+        return [
+            dict(setting=run.setting, pair=run.pair, method=run.method, seed=run.seed, **run.result)
+            for run in self.runs
+            if run.file.exists()
+        ]
+
+
+def execute(cfg: Config, folder: Path, result: bool = True) -> None:
+    """Train to the end, from the latest checkpoint in the folder if there is one, and write ``result.json``.
+
+    Args:
+        cfg (Config): What to train.
+        folder (Path): Work folder.
+        result (bool): Whether to validate and write the result; not for a teacher. Defaults to True.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    cfg.work_dir = str(folder)
+    cfg.resume = True
+    cfg.experiment_name = folder.name
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    memory = PeakMemory(device)
+    runner = Runner.from_cfg(cfg)
+    trained = sum(p.numel() for p in runner.model.parameters() if p.requires_grad)
+    student = getattr(runner.model, 'architecture', runner.model)
+    memory.start()
+    runner.train()
+    peak = memory.stop()
+    if not result:
+        return
+    metrics = runner.val()
+    times = [np.array(runner.message_hub.get_scalar(f'train/{key}').data[0]) for key in ('time', 'data_time')]
+    record = dict(
+        metrics={key: round(float(value), 3) for key, value in metrics.items() if key.endswith(METRIC)},
+        seconds_per_step=float(np.median(times[0] - times[1])),
+        peak_mib=round(peak, 1),
+        trained_parameters=trained,
+        added_parameters=trained - sum(p.numel() for p in student.parameters()),
+        steps=runner.max_iters,
+        device=torch.cuda.get_device_name() if device == 'cuda' else f'{platform.machine()} CPU, 1 process',
+        torch=torch.__version__,
+    )
+    write(folder / 'result.json', json.dumps(record))
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file so that it is there whole or not at all."""
+    part = path.with_suffix('.part')
+    part.write_text(text)
+    os.replace(part, path)
+
+
+# ---- tables ------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Cell:
+    """Mean and standard deviation over seeds, in percent."""
+
+    mean: float
+    spread: float
+    seeds: int
+
+    def __str__(self) -> str:
+        return f'{self.mean:.2f} ± {self.spread:.2f}'
+
+    @property
+    def signed(self) -> str:
+        return f'{self.mean:+.2f} ± {self.spread:.2f}'
+
+
+def cell(values: Iterable[float]) -> Cell:
+    """Mean and sample standard deviation; 0 for a single value."""
+    values = np.array(list(values), dtype=float)
+    return Cell(values.mean(), values.std(ddof=1) if len(values) > 1 else 0.0, len(values))
+
+
+class Results:
+    """The finished runs of one setting, by method and pair.
+
+    Args:
+        rows (sequence): Those of a :class:`Suite`.
+        setting (str): Which setting.
+    """
+
+    def __init__(self, rows: Sequence[dict], setting: str) -> None:
+        self.rows = [row for row in rows if row['setting'] == setting]
+        self.methods = list(dict.fromkeys(row['method'] for row in self.rows))
+        self.pairs = list(dict.fromkeys(row['pair'] for row in self.rows))
+
+    def of(self, method: str, pair: str, key: str = METRIC) -> dict[int, float]:
+        """Seed -> a metric."""
+        return {
+            row['seed']: row['metrics'][key]
+            for row in self.rows
+            if row['method'] == method and row['pair'] == pair and key in row['metrics']
+        }
+
+    def means(self, method: str, key: str = METRIC) -> dict[int, float]:
+        """Seed -> mean over all pairs, for the seeds that have them all."""
+        by_pair = [self.of(method, pair, key) for pair in self.pairs]
+        seeds = set.intersection(*map(set, by_pair)) if by_pair else set()
+        return {seed: float(np.mean([values[seed] for values in by_pair])) for seed in sorted(seeds)}
+
+    def gain(self, method: str) -> Cell | None:
+        """Gain over the student alone of the mean over pairs, paired by seed."""
+        alone, mine = self.means(ALONE), self.means(method)
+        gains = [mine[seed] - alone[seed] for seed in mine if seed in alone]
+        return cell(gains) if gains else None
+
+    def pair_gain(self, method: str, pair: str) -> float | None:
+        """Mean gain over the student alone on one pair."""
+        alone, mine = self.of(ALONE, pair), self.of(method, pair)
+        gains = [mine[seed] - alone[seed] for seed in mine if seed in alone]
+        return float(np.mean(gains)) if gains else None
+
+    def accuracy_table(self) -> tuple[list[str], list[list[str]]]:
+        """Accuracy by method and pair, mean over pairs, gain over the student alone, and rank by that gain."""
+        gains = {method: self.gain(method) for method in self.methods}
+        order = sorted((m for m in self.methods if gains[m]), key=lambda m: -gains[m].mean)
+        rank = {method: str(i) for i, method in enumerate(order, 1)}
+        lines = []
+        for method in self.methods:
+            cells = [self.of(method, pair) for pair in self.pairs]
+            mean = self.means(method)
+            lines.append(
+                [method, *(str(cell(values.values())) if values else '-' for values in cells)]
+                + [str(cell(mean.values())) if mean else '-']
+                + ([gains[method].signed, rank[method]] if gains[method] else ['-', '-'])
+            )
+        return ['method', *self.pairs, 'mean', f'gain over {ALONE}', 'rank'], lines
+
+    def cost_table(self, reference: str = 'kd') -> tuple[list[str], list[list[str]]]:
+        """Seconds a step, peak memory and added parameters, medians over the runs; time and memory also as ratios."""
+        lines = []
+        for method in self.methods:
+            values = [row for row in self.rows if row['method'] == method]
+            line = [method]
+            for key, form in (('seconds_per_step', '{:.3f}'), ('peak_mib', '{:.0f}')):
+                line.append(form.format(np.median([row[key] for row in values])))
+                ratios = [
+                    row[key] / other[key]
+                    for row in values
+                    for other in self.rows
+                    if other['method'] == reference and (other['pair'], other['seed']) == (row['pair'], row['seed'])
+                ]
+                line.append(f'{np.median(ratios):.2f}' if ratios else '-')
+            line.append(f'{np.median([row["added_parameters"] for row in values]):,.0f}')
+            lines.append(line)
+        return ['method', 's/step', f'x {reference}', 'peak MiB', f'x {reference}', 'added parameters'], lines
+
+    def assistant_table(self) -> tuple[list[str], list[list[str]]]:
+        """Student and assistant, for the methods that have one, mean over the seeds."""
+        lines = []
+        for method in self.methods:
+            values = [self.of(method, pair, f'assistant.{METRIC}') for pair in self.pairs]
+            if any(values):
+                lines.append([method, *(str(cell(v.values())) if v else '-' for v in values)])
+        return ['assistant of', *self.pairs], lines

@@ -1,0 +1,111 @@
+"""Suites: what is run, what is not run twice, and the arithmetic of the tables."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tas_mm.benchmark import Results, Suite
+
+ROOT = Path(__file__).parents[1]
+SUITE = """
+pairs = dict(one='{root}/configs/quickstart/tas.py', two='{folder}/two.py')
+methods = dict(alone=None, tas=dict(type='tas_mm.TASDistiller'))
+settings = dict(few={few})
+seeds = 2
+seed_keys = ['randomness.seed', 'train_dataloader.dataset.dataset.seed']
+"""
+
+
+@pytest.fixture
+def suite(tmp_path):
+    """A suite of two pairs that differ in their teacher only."""
+    (tmp_path / 'two.py').write_text(f"_base_ = '{ROOT}/configs/quickstart/tas.py'\nmodel = dict(teacher_ckpt='b.pth')")
+
+    def make(**few) -> Suite:
+        (tmp_path / 'suite.py').write_text(SUITE.format(root=ROOT, folder=tmp_path, few=few))
+        return Suite(str(tmp_path / 'suite.py'), tmp_path)
+
+    return make
+
+
+def test_a_student_alone_is_trained_once_for_all_its_teachers(suite):
+    runs = suite().missing
+    assert [run.name for run in runs] == [
+        *('few/one/alone/0', 'few/one/tas/0', 'few/two/tas/0'),
+        *('few/one/alone/1', 'few/one/tas/1', 'few/two/tas/1'),
+    ]
+
+
+def test_methods_differ_in_nothing_but_the_distiller(suite):
+    alone, tas = (run.cfg.to_dict() for run in suite().runs[:2])
+    assert tas['model']['architecture'] == alone['model']
+    assert {key for key in alone if alone[key] != tas[key]} == {'model', 'val_cfg'} - {'val_cfg'}
+    assert alone['randomness']['seed'] == 0
+
+
+def test_a_finished_run_is_not_repeated_unless_its_config_changes(suite):
+    for run in suite().runs:
+        run.dir.mkdir(parents=True, exist_ok=True)
+        run.file.write_text('{"metrics": {}}')
+    assert not suite().missing
+    assert len(suite().rows) == 8
+    assert len(suite(options={'train_cfg.max_epochs': 7}).missing) == 6
+
+
+def test_unknown_names_are_refused(suite):
+    with pytest.raises(ValueError, match=r"settings.few.methods has 'tass'; the suite has tas"):
+        suite(methods=['tass'])
+
+
+def row(method, pair, seed, accuracy, seconds=1.0):
+    return dict(
+        **dict(setting='s', method=method, pair=pair, seed=seed, metrics={'accuracy/top1': accuracy}),
+        **dict(seconds_per_step=seconds, peak_mib=100.0, added_parameters=0),
+    )
+
+
+def test_tables_by_hand():
+    rows = [
+        row('alone', 'a', 0, 70.0),
+        row('alone', 'a', 1, 72.0),
+        row('alone', 'b', 0, 60.0),
+        row('alone', 'b', 1, 60.0),
+    ]
+    rows += [row('kd', 'a', 0, 74.0), row('kd', 'a', 1, 74.0), row('kd', 'b', 0, 62.0), row('kd', 'b', 1, 66.0)]
+    rows += [row('tas', 'a', 0, 80.0, 3.0), row('tas', 'a', 1, 84.0, 2.0)]
+    header, lines = Results(rows, 's').accuracy_table()
+    assert header == ['method', 'a', 'b', 'mean', 'gain over alone', 'rank']
+    assert lines == [
+        ['alone', '71.00 ± 1.41', '60.00 ± 0.00', '65.50 ± 0.71', '+0.00 ± 0.00', '2'],
+        ['kd', '74.00 ± 0.00', '64.00 ± 2.83', '69.00 ± 1.41', '+3.50 ± 0.71', '1'],  # gains 3 and 4, by seed
+        ['tas', '82.00 ± 2.83', '-', '-', '-', '-'],  # no mean of what is not there
+    ]
+    header, lines = Results(rows, 's').cost_table()
+    assert lines[2][:3] == ['tas', '2.500', '2.50']
+
+
+def test_the_tool_runs_what_is_missing_and_nothing_twice(tmp_path):
+    """Two real runs on the digits, the second call finding them done; the config that it kept is complete."""
+    suite = tmp_path / 'tiny.py'
+    suite.write_text(
+        f"_base_ = '{ROOT}/configs/benchmark/suites/smoke.py'\nseeds = 1\n"
+        "methods = dict(_delete_=True, alone=None, tas=dict(type='tas_mm.TASDistiller'))\n"
+        "options = {'model.teacher_ckpt': None, 'train_cfg.max_epochs': 3, 'train_dataloader.dataset.times': 2}\n"
+    )
+    command = [sys.executable, '-W', 'ignore', 'tools/benchmark.py', str(suite), '--work-dir', str(tmp_path / 'work')]
+    first = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert first.returncode == 0, first.stdout[-3000:] + first.stderr[-3000:]
+    results = sorted((tmp_path / 'work/runs').glob('*/result.json'))
+    assert len(results) == 2
+    written = [path.stat().st_mtime_ns for path in results]
+    rows = [json.loads(line) for line in (tmp_path / 'work/tiny.jsonl').read_text().splitlines()]
+    assert {'accuracy/top1', 'assistant.accuracy/top1'} <= rows[1]['metrics'].keys()
+    assert rows[1]['added_parameters'] > rows[0]['added_parameters'] == 0
+    assert '| tas |' in (tmp_path / 'work/tiny.md').read_text()
+    assert (tmp_path / 'work/tiny_digits.png').read_bytes().startswith(b'\x89PNG')
+    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert '2 of 2 cells' in again.stdout
+    assert written == [path.stat().st_mtime_ns for path in results]

@@ -1,0 +1,157 @@
+"""Run a benchmark suite: methods x pairs x seeds, each on the same data, recipe, steps and teacher.
+
+    python tools/benchmark.py configs/benchmark/suites/smoke.py
+
+A finished run is never repeated, and a killed one goes on from its last checkpoint: call the same command again.
+Missing teachers are trained first. Results: one JSON line a run, tables in Markdown, and plots.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import re
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+import tas_mm  # noqa: F401  (adapts the stack and registers the components)
+from tas_mm import benchmark
+from tas_mm.inspect import markdown, table
+from tas_mm.visualization.gains import draw_gains
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('suite', help='config of the suite')
+    parser.add_argument('--work-dir', help='folder of the runs (default: work_dirs/benchmark/<name of the suite>)')
+    parser.add_argument('--out', help='folder for tables, raw lines and plot (default: the work folder)')
+    parser.add_argument('--jobs', type=int, help='runs at a time on each device (default: on CPU one a core, else 1)')
+    parser.add_argument('--only', help='only runs whose setting/pair/method/seed contains this')
+    parser.add_argument('--no-run', action='store_true', help='only write the tables of what is finished')
+    return parser.parse_args()
+
+
+def devices() -> list[str]:
+    """Names of the GPUs, without touching them (which would forbid forking); empty without any."""
+    visible = os.environ.get('CUDA_VISIBLE_DEVICES')
+    if visible is not None:
+        return [name for name in visible.split(',') if name]
+    return [str(i) for i in range(torch.cuda.device_count())]
+
+
+def child(work: Callable, device: str | None, log: Path) -> None:
+    """What a run's own process does."""
+    if device is not None:
+        os.environ['CUDA_VISIBLE_DEVICES'] = device
+    stream = log.open('a', buffering=1)
+    os.dup2(stream.fileno(), 1)
+    os.dup2(stream.fileno(), 2)
+    try:
+        work()
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+
+
+class Pool:
+    """Runs each job in a process of its own, forked from this one, which has everything imported already."""
+
+    def __init__(self, places: list[str | None], progress: Progress, title: str, total: int) -> None:
+        self.context = multiprocessing.get_context('fork')
+        self.free = places
+        self.running: dict[multiprocessing.Process, tuple[str | None, str, Path]] = {}
+        self.failed: list[tuple[str, Path]] = []
+        self.progress, self.task = progress, progress.add_task(title, total=total)
+
+    def submit(self, name: str, work: Callable, folder: Path) -> None:
+        """Start a job as soon as a place is free."""
+        while not self.free:
+            self.reap()
+        folder.mkdir(parents=True, exist_ok=True)
+        place, log = self.free.pop(0), folder / 'console.log'
+        process = self.context.Process(target=child, args=(work, place, log))
+        process.start()
+        self.running[process] = (place, name, log)
+
+    def reap(self) -> None:
+        """Collect what has ended."""
+        time.sleep(0.05)
+        for process in [p for p in self.running if not p.is_alive()]:
+            place, name, log = self.running.pop(process)
+            self.free.append(place)
+            if process.exitcode:
+                self.failed.append((name, log))
+            self.progress.advance(self.task)
+
+    def finish(self) -> None:
+        """Wait for all jobs."""
+        while self.running:
+            self.reap()
+
+
+def run(suite: benchmark.Suite, args: argparse.Namespace) -> list[tuple[str, Path]]:
+    """Train what is missing; return what failed."""
+    places = devices() or [None]
+    jobs = args.jobs or (1 if places[0] is not None else os.cpu_count() or 1)
+    todo = [r for r in suite.missing if not args.only or args.only in r.name]
+    columns = (TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, TextColumn('ETA'), TimeRemainingColumn(elapsed_when_finished=True, compact=True)) as bar:
+        teachers = {path: cfg for path, cfg in suite.teachers.items() if not path.exists()} if todo else {}
+        for title, work in (
+            ('teachers', [(str(path), cfg, path.parent, False) for path, cfg in teachers.items()]),
+            ('runs', [(r.name, r.cfg, r.dir, True) for r in todo]),
+        ):
+            if not work:
+                continue
+            pool = Pool(places * jobs, bar, title, len(work))
+            for name, cfg, folder, result in work:
+                pool.submit(name, lambda c=cfg, f=folder, r=result: benchmark.execute(c, f, r), folder)
+            pool.finish()
+            if pool.failed:
+                return pool.failed
+    return []
+
+
+def report(suite: benchmark.Suite, out: Path) -> None:
+    """Write and print the tables of what is finished."""
+    out.mkdir(parents=True, exist_ok=True)
+    rows = suite.rows
+    benchmark.write(out / f'{suite.name}.jsonl', ''.join(f'{json.dumps(row)}\n' for row in rows))
+    text = []
+    for setting in suite.cfg.settings:
+        results = benchmark.Results(rows, setting)
+        if not results.rows:
+            continue
+        seeds = len({row['seed'] for row in results.rows})
+        text.append(f'### {setting}: top-1 (%), last step, mean ± standard deviation of {seeds} seeds\n')
+        parts = [results.accuracy_table(), results.assistant_table(), results.cost_table()]
+        for header, lines in parts:
+            if lines:
+                text.append(markdown(header, lines) + '\n')
+                print(f'{setting}\n{table(header, lines)}\n')
+        draw_gains(results, out / f'{suite.name}_{setting}.png')
+    benchmark.write(out / f'{suite.name}.md', '\n'.join(text))
+    print(f'{len(rows)} of {len(suite.runs)} cells; tables and plots: {out}')
+
+
+def main() -> None:
+    args = parse_args()
+    name = Path(args.suite.split('::')[-1]).stem
+    work_dir = Path(args.work_dir or f'work_dirs/benchmark/{name}')
+    suite = benchmark.Suite(args.suite, work_dir)
+    failed = [] if args.no_run else run(suite, args)
+    report(suite, Path(args.out or work_dir))
+    for name, log in failed:
+        errors = [line for line in log.read_text().splitlines() if re.match(r'[\w.]*(Error|Exception|Interrupt)', line)]
+        print(f'FAILED: {name}: {errors[-1] if errors else "killed"} (see {log})', file=sys.stderr)
+    sys.exit(bool(failed))
+
+
+if __name__ == '__main__':
+    main()
