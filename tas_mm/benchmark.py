@@ -106,7 +106,8 @@ class Suite:
         given = self.cfg.pairs[pair]
         given = dict(config=given) if isinstance(given, str) else given
         cfg = read_config(given['config'])
-        cfg.merge_from_dict(dict(given.get('options', {})))
+        for options in (given, self.cfg, self.cfg.settings[setting]):
+            cfg.merge_from_dict(dict(options.get('options', {})))
         if cfg.model.get('type') != 'tas_mm.TAS':
             raise ValueError(f'pairs.{pair}: the model of {given["config"]} is no tas_mm.TAS')
         self._note_teacher(cfg.model)
@@ -115,8 +116,6 @@ class Suite:
             cfg.model = cfg.model.architecture
         else:
             cfg.model.distiller = read_config(distiller).distiller if isinstance(distiller, str) else distiller
-        cfg.merge_from_dict(dict(self.cfg.get('options', {})))
-        cfg.merge_from_dict(dict(self.cfg.settings[setting].get('options', {})))
         cfg.merge_from_dict({key: seed for key in self.cfg.get('seed_keys', ['randomness.seed'])})
         if self.cfg.get('evaluate_on', 'test') == 'test':
             cfg.val_dataloader, cfg.val_evaluator = cfg.test_dataloader, cfg.test_evaluator
@@ -143,7 +142,11 @@ class Suite:
     @property
     def missing(self) -> list[Run]:
         """Runs that are not finished, each once."""
-        return list({run.dir: run for run in self.runs if not run.file.exists()}.values())
+        missing: dict[Path, Run] = {}
+        for run in self.runs:
+            if not run.file.exists():
+                missing.setdefault(run.dir, run)
+        return list(missing.values())
 
     @property
     def rows(self) -> list[dict[str, Any]]:

@@ -48,4 +48,4 @@ def mixer(width, depth, stem='Conv2d'):
 STEM = 'tas_mm.ConvStem'
 teachers = dict(cnn=cnn(24), vit=vit(64, 4, STEM), swin=swin(16), mixer=mixer(64, 4, STEM))
 large_teachers = dict(cnn=cnn(64), vit=vit(192, 8, STEM), swin=swin(48), mixer=mixer(192, 8, STEM))
-students = dict(cnn=cnn(8), vit=vit(32, 4), mixer=mixer(32, 4))
+students = dict(cnn=cnn(8), vit=vit(32, 4, STEM), mixer=mixer(32, 4, STEM))
