@@ -3,7 +3,7 @@
 from .algorithms import TAS
 from .backbones import SwinTransformer
 from .connectors import ConvProjector, HybridAssistant, L2GProjector, LinearProjector
-from .distillers import TASDistiller
+from .distillers import PairDistiller, TASDistiller
 from .losses import InfoNCELoss, OFALoss
 from .stages import Knowledge, StagedClassifier, stage_view, view_of
 
@@ -16,6 +16,7 @@ __all__ = [
     'L2GProjector',
     'LinearProjector',
     'OFALoss',
+    'PairDistiller',
     'StagedClassifier',
     'SwinTransformer',
     'TASDistiller',
