@@ -260,7 +260,7 @@ def cost_rows(algorithm: TAS) -> Rows:
         rows.append((f'late part, shared with the {assistant.late_role}', '-', '-', _millions(late)))
     others = nn.ModuleList(module for module in distiller.connectors.values() if module is not assistant)
     if len(others):
-        rows.append(('other connectors', *_parameters(others), '-'))
+        rows.append(('connectors', *_parameters(others), '-'))
     rows.append(('losses', *_parameters(distiller.distill_losses), '-'))
     return rows
 

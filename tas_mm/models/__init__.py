@@ -2,14 +2,15 @@
 
 from .algorithms import TAS
 from .backbones import SwinTransformer
-from .connectors import ConvProjector, HybridAssistant, L2GProjector, LinearProjector
+from .connectors import ConvProjector, ExitBranch, HybridAssistant, L2GProjector, LinearProjector
 from .distillers import PairDistiller, TASDistiller
-from .losses import InfoNCELoss, OFALoss
+from .losses import InfoNCELoss, OFALoss, RSDLoss
 from .stages import Knowledge, StagedClassifier, stage_view, view_of
 
 __all__ = [
     'TAS',
     'ConvProjector',
+    'ExitBranch',
     'HybridAssistant',
     'InfoNCELoss',
     'Knowledge',
@@ -17,6 +18,7 @@ __all__ = [
     'LinearProjector',
     'OFALoss',
     'PairDistiller',
+    'RSDLoss',
     'StagedClassifier',
     'SwinTransformer',
     'TASDistiller',

@@ -98,14 +98,13 @@ def test_losses_are_told_widths_that_the_config_does_not_give(build_tas):
 
 
 def test_terms_add_to_the_papers_paths_and_leave_them_as_they_are(build_tas, batch):
-    def losses_of(**options):
-        torch.manual_seed(0)
-        algorithm = distilled(build_tas, kind='TASDistiller', **options).eval()
-        return algorithm(*batch, mode='loss')
-
-    alone = losses_of()
-    both = losses_of(terms=dict(rkd=dict(type='DistanceWiseRKD', reads='feature')))
-    assert both.keys() - alone.keys() == {'distill.loss_rkd'}
+    terms = dict(rsd=dict(type='tas_mm.RSDLoss', reads='feature'), rkd=dict(type='AngleWiseRKD', reads='feature'))
+    paper = distilled(build_tas, kind='TASDistiller').eval()
+    mixed = distilled(build_tas, kind='TASDistiller', terms=terms).eval()
+    mixed.load_state_dict(paper.state_dict(), strict=False)
+    mixed.teacher.load_state_dict(paper.teacher.state_dict())
+    alone, both = paper(*batch, mode='loss'), mixed(*batch, mode='loss')
+    assert both.keys() - alone.keys() == {'distill.loss_rsd', 'distill.loss_rkd'}
     assert all(torch.equal(both[name], value) for name, value in alone.items())
 
 
