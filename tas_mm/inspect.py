@@ -230,9 +230,9 @@ def cut_rows(view: StagedClassifier) -> Rows:
 
 def assistant_rows(algorithm: TAS) -> Rows:
     """The parts of the assistant in order: owner, modules."""
-    assistant = algorithm.distiller.assistant
+    assistant = getattr(algorithm.distiller, 'assistant', None)
     if assistant is None:
-        return [('none', 'no path needs an assistant')]
+        return [('none', 'no loss needs an assistant')]
     given, wanted = assistant.early.stages[assistant.early_stages - 1], assistant.late.stages[assistant.start - 2]
     shapes = f'{given.channels} @ {_grid(given.grid)} to {wanted.channels} @ {_grid(wanted.grid)}'
     late = f'what follows {wanted.source}, {assistant.late_stages} of its stages and its head'
@@ -251,14 +251,16 @@ def cost_rows(algorithm: TAS) -> Rows:
     rows = []
     for role, view in (('teacher', teacher), ('student', student)):
         rows.append((role, *_parameters(view.model), _millions(multiply_adds(view.model, view.images(1)))))
-    assistant = distiller.assistant
+    assistant = getattr(distiller, 'assistant', None)
     if assistant is not None:
-        early = assistant.early
-        x = _map(early, assistant.early_stages)
+        x = _map(assistant.early, assistant.early_stages)
         projector = multiply_adds(assistant.projector, x)
-        late = multiply_adds(assistant, early.from_map(x, assistant.early_stages)) - projector
+        late = multiply_adds(assistant, x) - projector
         rows.append(('projector', *_parameters(assistant), _millions(projector)))
         rows.append((f'late part, shared with the {assistant.late_role}', '-', '-', _millions(late)))
+    others = nn.ModuleList(module for module in distiller.connectors.values() if module is not assistant)
+    if len(others):
+        rows.append(('connectors', *_parameters(others), '-'))
     rows.append(('losses', *_parameters(distiller.distill_losses), '-'))
     return rows
 

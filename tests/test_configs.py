@@ -104,6 +104,35 @@ def test_it_fits_on_a_screen_and_says_how_to_launch_it(pair):
     assert f'tools/dist_train.sh configs/tas/{pair[0]}.py 8' in text or pair[0].endswith('explicit')
 
 
+@pytest.mark.parametrize('path', sorted(ROOT.glob('configs/baselines/*.py')), ids=lambda path: path.stem)
+def test_a_baseline_differs_from_its_pair_in_the_distiller_alone(path):
+    method, _, name = path.stem.partition('_')
+    config = Config.fromfile(path).to_dict()
+    if method == 'alone':
+        expected = Config.fromfile(ROOT / f'configs/_base_/students/{name}.py').to_dict()
+        expected['model'] = expected['model']['architecture']
+    else:
+        expected = Config.fromfile(PAIRS[name]).to_dict()
+        distiller = config['model'].pop('distiller')
+        assert distiller == config.pop('distiller')
+        assert (distiller['type'], expected['model'].pop('distiller')['type']) == (
+            'tas_mm.PairDistiller',
+            'tas_mm.TASDistiller',
+        )
+    assert config == expected
+    text = path.read_text()
+    assert f'tools/dist_train.sh configs/baselines/{path.name} 8' in text
+    assert text.count('\n') <= 20
+
+
+def test_baselines_are_there():
+    names = {path.stem for path in ROOT.glob('configs/baselines/*.py')}
+    main = pairs('kd dkd dist rkd fitnet ofa rsd', 'swin_to_r18 swin_to_r18_cifar100')
+    more = pairs('kd ofa rsd', 'vit_s_to_mobilenetv2_cifar100 convnext_to_deit_t_cifar100')
+    wanted = {name.replace('_to_', '_', 1) for name in main | more}
+    assert names == wanted | {'alone_r18', 'alone_r18_cifar100'}
+
+
 def test_metafile_and_folder_agree():
     index = yaml.safe_load((ROOT / 'model-index.yml').read_text())
     assert 'configs/tas/metafile.yml' in index['Import']

@@ -64,9 +64,8 @@ def check(name: str, batch_size: int, explicit: bool) -> None:
         header = ('side', 'recorder', 'type', 'source')
         sys.stdout.write(f'recorders\n{inspect.table(header, recorder_rows(model))}\n')
         if explicit:
-            sys.stdout.write(
-                Config(dict(distiller=dict(type='tas_mm.TASDistiller', **model.distiller.config))).pretty_text
-            )
+            kind = f'tas_mm.{type(model.distiller).__name__}'
+            sys.stdout.write(Config(dict(distiller=dict(type=kind, **model.distiller.config))).pretty_text)
     losses = inspect.train_step(model, inspect.synthetic_batch(model, batch_size, size), optimizer, strict=True)
     rows = loss_rows(model, losses) if distilling else [(k, '', '', f'{v:.4f}') for k, v in losses.items()]
     sys.stdout.write(f'one step\n{inspect.table(("loss", "type", "weight", "value"), rows)}\n')

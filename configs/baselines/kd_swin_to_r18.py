@@ -1,14 +1,9 @@
-"""Plain knowledge distillation (Hinton et al., arXiv 1503.02531), Swin-T to ResNet-18 on ImageNet-1K.
+"""Plain knowledge distillation, Swin-T to ResNet-18 on ImageNet-1K.
 
-The same networks, data and recipe as configs/tas/swin_to_r18.py; only the distiller differs.
+Networks, data and recipe of configs/tas/swin_to_r18.py.
+tools/dist_train.sh configs/baselines/kd_swin_to_r18.py 8
 """
 
-_base_ = '../tas/swin_to_r18.py'
+_base_ = ['../tas/swin_to_r18.py', '../_base_/distillers/kd.py']
 
-model = dict(
-    distiller=dict(
-        paths={'ta': 0, 'as': 0},
-        feature_loss=None,
-        logit_loss=dict(type='KLDivergence', tau=1.0),
-    )
-)
+model = dict(distiller=_base_.distiller)

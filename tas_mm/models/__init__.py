@@ -2,20 +2,23 @@
 
 from .algorithms import TAS
 from .backbones import SwinTransformer
-from .connectors import ConvProjector, HybridAssistant, L2GProjector, LinearProjector
-from .distillers import TASDistiller
-from .losses import InfoNCELoss, OFALoss
+from .connectors import ConvProjector, ExitBranch, HybridAssistant, L2GProjector, LinearProjector
+from .distillers import PairDistiller, TASDistiller
+from .losses import InfoNCELoss, OFALoss, RSDLoss
 from .stages import Knowledge, StagedClassifier, stage_view, view_of
 
 __all__ = [
     'TAS',
     'ConvProjector',
+    'ExitBranch',
     'HybridAssistant',
     'InfoNCELoss',
     'Knowledge',
     'L2GProjector',
     'LinearProjector',
     'OFALoss',
+    'PairDistiller',
+    'RSDLoss',
     'StagedClassifier',
     'SwinTransformer',
     'TASDistiller',

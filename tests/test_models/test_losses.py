@@ -7,7 +7,7 @@ import pytest
 import torch
 from mmengine.registry import MODELS
 
-from tas_mm.models import InfoNCELoss, OFALoss
+from tas_mm.models import InfoNCELoss, OFALoss, RSDLoss
 
 
 def softmax(z):
@@ -136,9 +136,64 @@ def test_info_nce_is_exact_in_half_precision():
     assert torch.allclose(loss, InfoNCELoss()(a.float(), b.float()))
 
 
+def test_rsd_equals_a_case_by_hand():
+    """Two samples, so every standardised component is 1 or -1; C = [[1, -1], [1, -1]]."""
+    loss = RSDLoss(2, 2, kappa=0.01, loss_weight=0.5)
+    loss.head = torch.nn.Sequential(torch.nn.Linear(2, 2, bias=False))
+    torch.nn.init.eye_(loss.head[0].weight)
+    student, teacher = torch.tensor([[1.0, 20.0], [3.0, 0.0]]), torch.tensor([[0.0, 5.0], [4.0, 7.0]])
+    assert loss(student, teacher).item() == pytest.approx(0.5 * (0 + 4 + 0.01 * (1 + 1)), rel=1e-4)
+
+
+def test_rsd_equals_correlations_that_numpy_finds():
+    loss = RSDLoss(6, 9, kappa=0.3, loss_weight=1.0)
+    assert [tuple(p.shape) for p in loss.parameters()] == [(12, 6), (12,), (12,), (9, 12)]  # s to 2 s to t, no biases
+    with torch.no_grad():
+        loss.head[-1].weight.mul_(100)  # so that the epsilon beside the standard deviation does not count
+    student, teacher = torch.randn(16, 6), 3 * torch.randn(16, 9) + 5
+    hidden = (student @ loss.head[0].weight.T).detach().numpy()
+    hidden = (hidden - hidden.mean(0)) / np.sqrt(hidden.var(0) + 1e-5)
+    hidden = torch.nn.functional.gelu(torch.from_numpy(hidden)) @ loss.head[-1].weight.T
+    both = np.corrcoef(teacher.numpy(), hidden.detach().numpy(), rowvar=False)[:9, 9:]
+    expected = sum((both[i, j] - (i == j)) ** 2 * (1 if i == j else 0.3) for i in range(9) for j in range(9))
+    assert loss(student, teacher).item() == pytest.approx(expected, rel=1e-3)
+
+
+def test_rsd_trains_head_and_learner_only():
+    loss = RSDLoss(4, 3)
+    student, teacher = torch.randn(8, 4, requires_grad=True), torch.randn(8, 3, requires_grad=True)
+    loss(student, teacher).backward()
+    assert teacher.grad is None
+    assert all(x.grad.abs().sum() > 0 for x in (student, loss.head[0].weight, loss.head[-1].weight))
+    assert not list(loss.buffers())
+    with pytest.raises(ValueError, match='batch of 1 image has no correlations; set train_dataloader.batch_size'):
+        loss(student[:1], teacher[:1])
+    for name, value in (('kappa', -1), ('head_ratio', 0)):
+        with pytest.raises(ValueError, match=f'{name}={value}'):
+            RSDLoss(4, 3, **{name: value})
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_rsd_is_exact_under_autocast(dtype):
+    loss = RSDLoss(4, 3)
+    student, teacher = 1e3 * torch.randn(8, 4).to(dtype), 1e3 * torch.randn(8, 3).to(dtype)
+    with torch.autocast('cpu', dtype=dtype):
+        value = loss(student, teacher)
+    assert value.dtype == torch.float32
+    torch.testing.assert_close(value, loss(student.float(), teacher.float()))
+
+
 @pytest.mark.parametrize(
     ('name', 'cfg'),
-    [('InfoNCELoss', {}), ('OFALoss', dict(gamma=1.3)), ('L2GProjector', None), ('HybridAssistant', {})],
+    [
+        ('InfoNCELoss', {}),
+        ('OFALoss', dict(gamma=1.3)),
+        ('RSDLoss', dict(learner_dim=4, target_dim=6)),
+        ('L2GProjector', None),
+        ('ExitBranch', None),
+        ('HybridAssistant', {}),
+        ('PairDistiller', {}),
+    ],
 )
 def test_components_are_registered_under_the_scope(name, cfg):
     assert MODELS.get(f'tas_mm.{name}').__module__.startswith('tas_mm.')

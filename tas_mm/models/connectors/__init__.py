@@ -1,6 +1,7 @@
-"""The assistant and its projectors."""
+"""The assistant and its projectors; early exits."""
 
+from .exit_branch import ExitBranch
 from .hybrid_assistant import HybridAssistant
 from .projectors import ConvProjector, L2GProjector, LinearProjector
 
-__all__ = ['ConvProjector', 'HybridAssistant', 'L2GProjector', 'LinearProjector']
+__all__ = ['ConvProjector', 'ExitBranch', 'HybridAssistant', 'L2GProjector', 'LinearProjector']

@@ -13,10 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any
 
 from mmrazor.models.architectures.connectors.base_connector import BaseConnector
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from tas_mm.registry import MODELS, not_registered
@@ -134,16 +133,16 @@ class HybridAssistant(BaseConnector):
         """Name of the recorder, on the early network's side, that the assistant starts from."""
         return f'stage{self.early_stages}'
 
-    def forward_train(self, feature: Any) -> Knowledge:
+    def forward_train(self, feature: Tensor) -> Knowledge:
         """Run projector, late stages and head.
 
         Args:
-            feature: Recorded output of the last early stage, in the early network's native form.
+            feature (Tensor): Output of the last early stage as a map, ``(B, C, H, W)``.
 
         Returns:
             Knowledge: The assistant's pooled feature ``(B, C_late)`` and logits ``(B, num_classes)``.
         """
-        x = self.projector(self.early.to_map(feature, self.early_stages))
+        x = self.projector(feature)
         # The teacher is in eval mode: nothing of it is updated.
         with statistics_kept(self.late.model) if self.late_role == 'student' else nullcontext():
             return self.late.tail(self.late.from_map(x, self.start - 1), self.start)

@@ -2,5 +2,6 @@
 
 from .info_nce import InfoNCELoss
 from .ofa import OFALoss
+from .rsd import RSDLoss
 
-__all__ = ['InfoNCELoss', 'OFALoss']
+__all__ = ['InfoNCELoss', 'OFALoss', 'RSDLoss']

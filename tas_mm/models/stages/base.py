@@ -39,6 +39,10 @@ Of a hybrid the late stages decide, since those are what it adds to an assistant
 
 DEFAULT_SIZE = (224, 224)
 
+STAGES = ('stage1', 'stage2', 'stage3', 'stage4')
+READINGS = ('logits', 'feature', *STAGES)
+"""What both networks give a loss, by the names of the recorders."""
+
 
 class Knowledge(NamedTuple):
     """What one network knows of a batch: ``K = {f, p}`` (TAS, arXiv 2410.12342).
@@ -158,13 +162,43 @@ class StagedClassifier(ABC):
     @property
     def recorders(self) -> dict[str, dict]:
         """MMRazor recorder configs for everything a loss may want, by name."""
-        stages = {f'stage{i}': dict(type='ModuleOutputs', source=s.source) for i, s in enumerate(self.stages, 1)}
+        stages = {name: dict(type='ModuleOutputs', source=s.source) for name, s in zip(STAGES, self.stages)}
         return dict(
             **stages,
             feature=dict(type='ModuleInputs', source=self.classifier),
             logits=dict(type='ModuleOutputs', source=self.scorer),
             gt_labels=dict(type='ModuleInputs', source=self.loss_name),
         )
+
+    def read(self, recorder: str, record: Any) -> Any:
+        """What losses and connectors get of a record.
+
+        Args:
+            recorder (str): Name of the recorder.
+            record: What it recorded.
+
+        Returns:
+            Of a stage the map ``(B, C, H, W)``, without class tokens; of the feature ``(B, C)``; of labels that were
+            mixed the larger one ``(B, )``, since MMRazor's losses take indices; of anything else the record itself.
+        """
+        if recorder in STAGES:
+            return self.to_map(record, 1 + STAGES.index(recorder))
+        if recorder == 'feature' and isinstance(record, Tensor) and record.ndim == 4 and record.shape[2:] == (1, 1):
+            return record.flatten(1)  # read by a classifier that is a 1x1 convolution
+        if recorder == 'gt_labels' and isinstance(record, Tensor) and record.ndim == 2:
+            return record.argmax(dim=1)
+        return record
+
+    def shape(self, recorder: str) -> tuple[int, ...]:
+        """Shape, without the batch, of what :meth:`read` gives: ``(C, H, W)`` of a stage, ``(C, )`` of the others.
+
+        Args:
+            recorder (str): One of ``READINGS``.
+        """
+        if recorder in STAGES:
+            stage = self.stages[STAGES.index(recorder)]
+            return stage.channels, *stage.grid
+        return (self.feature_dim if recorder == 'feature' else self.num_classes,)
 
     @cached_property
     def stages(self) -> tuple[Stage, ...]:

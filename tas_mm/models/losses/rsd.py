@@ -1,0 +1,103 @@
+"""The RSD loss: what two pooled features have in common, each component once.
+
+Source: Redundancy Suppression Distillation, ICCV 2025, arXiv 2507.21844. The correlation, over the batch, of every
+component of the student with every component of the teacher shall be the identity: equal components agree, different
+ones do not repeat each other. A small head between the two keeps the student's own feature free to differ.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from tas_mm.registry import MODELS
+
+from .utils import exact
+
+
+@MODELS.register_module()
+class RSDLoss(nn.Module):
+    r"""Redundancy suppression between pooled features.
+
+    With :math:`h` the head, :math:`\hat{x}` a feature with mean 0 and standard deviation 1 over the batch, component by
+    component, and :math:`C = \hat{t}^\top \hat{h}(s) / B`:
+
+    .. math:: L = \sum_i (C_{ii} - 1)^2 + \kappa \sum_{i \ne j} C_{ij}^2
+
+    The head is a linear layer, batch norm, GELU and a linear layer, without biases. It always uses the statistics of
+    its batch and keeps none. Under distributed training each process correlates its own batch, as the authors' code
+    does; its size should stay what it was tuned for.
+
+    Args:
+        learner_dim (int): Width of ``feat_S``. :class:`PairDistiller` fills it in.
+        target_dim (int): Width of ``feat_T``. :class:`PairDistiller` fills it in.
+        kappa (float): Weight of the correlations between different components. Defaults to 0.01, the authors'.
+        head_ratio (float): Width of the head over ``learner_dim``. Defaults to 2, the authors'.
+        loss_weight (float): Factor on the result. Defaults to 0.1, the authors'.
+        detach_target (bool): Whether ``feat_T`` gets no gradient. Defaults to True.
+
+    Raises:
+        ValueError: If ``kappa`` is negative or ``head_ratio`` is not above 0.
+    """
+
+    EPS = 1e-5
+
+    def __init__(
+        self,
+        learner_dim: int,
+        target_dim: int,
+        kappa: float = 0.01,
+        head_ratio: float = 2.0,
+        loss_weight: float = 0.1,
+        detach_target: bool = True,
+    ) -> None:
+        super().__init__()
+        if kappa < 0:
+            raise ValueError(f'RSDLoss: kappa={kappa}, but it must be at least 0')
+        if head_ratio <= 0:
+            raise ValueError(f'RSDLoss: head_ratio={head_ratio}, but it must be above 0')
+        hidden = max(1, round(head_ratio * learner_dim))
+        self.head = nn.Sequential(
+            nn.Linear(learner_dim, hidden, bias=False),
+            nn.BatchNorm1d(hidden, track_running_stats=False),
+            nn.GELU(),
+            nn.Linear(hidden, target_dim, bias=False),
+        )
+        for layer in (self.head[0], self.head[-1]):
+            nn.init.trunc_normal_(layer.weight, std=0.02)
+        self.kappa = kappa
+        self.loss_weight = loss_weight
+        self.detach_target = detach_target
+
+    def forward(self, feat_S: Tensor, feat_T: Tensor) -> Tensor:
+        """Compute the loss.
+
+        Args:
+            feat_S (Tensor): Pooled features of the learner, ``(B, C_S)``.
+            feat_T (Tensor): Pooled features of the target, ``(B, C_T)``.
+
+        Returns:
+            Tensor: A scalar, at least 0.
+
+        Raises:
+            ValueError: For a batch of one, which has no correlations.
+        """
+        if len(feat_S) < 2:
+            raise ValueError(
+                'RSDLoss: a batch of 1 image has no correlations; set train_dataloader.batch_size to at least 2, and '
+                'train_dataloader.drop_last=True if the last batch of an epoch may be of 1'
+            )
+        if self.detach_target:
+            feat_T = feat_T.detach()
+        with torch.autocast(feat_S.device.type, enabled=False):
+            s = self._standardised(exact(self.head(feat_S.to(self.head[0].weight))))  # BxC_T
+            t = self._standardised(exact(feat_T))  # BxC_T
+            correlation = t.T @ s / len(s)  # C_TxC_T
+            identity = torch.eye(len(correlation), dtype=correlation.dtype, device=correlation.device)
+            square = (correlation - identity).square()
+            equal = square.diagonal().sum()
+            loss = equal + self.kappa * (square.sum() - equal)
+        return self.loss_weight * loss
+
+    def _standardised(self, x: Tensor) -> Tensor:
+        return (x - x.mean(dim=0)) / (x.std(dim=0, correction=0) + self.EPS)
