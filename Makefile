@@ -10,7 +10,7 @@ RUNS := work_dirs/quickstart
 # Small models run faster on one thread than on two.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: install quickstart test test-all lint format doctor clean
+.PHONY: install quickstart test test-all test-kill lint format doctor clean
 
 install: .venv/installed
 
@@ -33,9 +33,13 @@ quickstart: install
 test: install lint
 	$(BIN)/python -m pytest -q --durations=10
 
-# Builds every config that is shipped, not just one of each kind.
+# Builds every config that is shipped, not just one of each kind; kills runs as often as test-kill.
 test-all: install lint
 	$(BIN)/python -m pytest -q --durations=10 -m ''
+
+# Kills small runs at more than twenty moments and resumes them: minutes.
+test-kill: install
+	$(BIN)/python -m pytest -q tests/integration/test_kill.py -m ''
 
 lint: install
 	$(BIN)/ruff check .

@@ -10,6 +10,7 @@ import argparse
 from mmengine.runner import Runner
 
 import tas_mm  # noqa: F401  (adapts the stack and registers the components)
+from tas_mm.checkpoint import newest_checkpoint
 from tas_mm.engine.launch import add_common_options, load_config
 
 
@@ -39,6 +40,8 @@ def main() -> None:
     if args.resume is not None:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
+    if cfg.get('resume') and not cfg.get('load_from'):
+        cfg.load_from = newest_checkpoint(cfg.work_dir)
     Runner.from_cfg(cfg).train()
 
 

@@ -1,4 +1,9 @@
 _base_ = 'mmpretrain::_base_/default_runtime.py'
 
-default_hooks = dict(checkpoint=dict(max_keep_ckpts=3, save_best='auto'))
-custom_hooks = [dict(type='tas_mm.ProgressBarHook')]
+default_hooks = dict(
+    checkpoint=dict(type='tas_mm.CheckpointHook', max_keep_ckpts=3, save_best='auto'),
+    seed=dict(type='tas_mm.SeedHook'),
+    resume=dict(type='tas_mm.ResumeHook'),
+    teacher=dict(type='tas_mm.TeacherHook'),
+    progress_bar=dict(type='tas_mm.ProgressBarHook'),
+)

@@ -1,6 +1,6 @@
 """What runs around the model: validation loop and hooks."""
 
-from .progress_bar_hook import ProgressBarHook
+from .hooks import CheckpointHook, ProgressBarHook, ResumeHook, SeedHook, TeacherHook
 from .val_loop import TASValLoop
 
-__all__ = ['ProgressBarHook', 'TASValLoop']
+__all__ = ['CheckpointHook', 'ProgressBarHook', 'ResumeHook', 'SeedHook', 'TASValLoop', 'TeacherHook']

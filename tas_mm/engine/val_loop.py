@@ -45,7 +45,6 @@ class TASValLoop(ValLoop):
         super().__init__(runner, dataloader, evaluator, fp16)
         self.assistant_interval = assistant_interval
         self.teacher_interval = teacher_interval
-        self._validations = 0
 
     def _due(self) -> list[str]:
         """The roles besides the student to validate this time."""
@@ -53,13 +52,18 @@ class TASValLoop(ValLoop):
         if distiller is None:  # a student trained alone, under the same recipe
             return []
         assistant = getattr(distiller, 'assistant', None)  # a distiller of MMRazor's has none
-        n = self._validations + 1
+        n = self._validations + 1  # this one
         roles = []
         if assistant is not None and self.assistant_interval and n % self.assistant_interval == 0:
             roles.append('assistant')
         if n == 1 or (self.teacher_interval and n % self.teacher_interval == 0):
             roles.append('teacher')
         return roles
+
+    @property
+    def _validations(self) -> int:
+        """How many there have been; kept where it survives resuming."""
+        return self.runner.message_hub.runtime_info.get('validations', 0)
 
     @property
     def _algorithm(self) -> torch.nn.Module:
@@ -79,16 +83,17 @@ class TASValLoop(ValLoop):
         metrics = self.evaluator.evaluate(size)
         for role, evaluator in self.evaluators.items():
             metrics.update({f'{role}.{key}': value for key, value in evaluator.evaluate(size).items()})
-        self._validations += 1
+        self.runner.message_hub.update_info('validations', self._validations + 1)
         self.runner.call_hook('after_val_epoch', metrics=metrics)
         self.runner.call_hook('after_val')
         return metrics
 
     def _forget_old_metrics(self) -> None:
         """What the hub keeps of earlier validations would be logged again as if it had been measured now."""
-        scalars = self.runner.message_hub.log_scalars
-        for key in [key for key in scalars if key.startswith(('val/assistant.', 'val/teacher.'))]:
-            del scalars[key]
+        hub = self.runner.message_hub
+        for key in [key for key in hub.log_scalars if key.startswith(('val/assistant.', 'val/teacher.'))]:
+            del hub.log_scalars[key]
+            hub._resumed_keys.pop(key, None)  # or resuming would miss it
 
     @torch.no_grad()
     def run_iter(self, idx: int, data_batch: Sequence[dict]) -> None:

@@ -60,7 +60,10 @@ def read_run(work_dir: str | Path) -> Run:
     run = Run(work_dir.name)
     for log in logs:
         for line in log.read_text().splitlines():
-            record = json.loads(line)
+            try:
+                record = json.loads(line)
+            except json.JSONDecodeError:  # a full disk or a crash cut the line short
+                continue
             if 'loss' in record:
                 run.losses[record['step']] = record
             else:

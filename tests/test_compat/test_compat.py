@@ -1,16 +1,22 @@
 """The stack imports, nothing that works is touched, and what is missing says why."""
 
+import os
 import sys
+from pathlib import Path
+from pickle import UnpicklingError
 
 import pytest
 import torch
+from mmengine.logging import HistoryBuffer
 from mmengine.model import ModuleDict
-from mmengine.registry import MODELS
-from mmengine.runner.checkpoint import get_state_dict
+from mmengine.registry import MODELS, PARAM_SCHEDULERS
+from mmengine.runner.checkpoint import CheckpointLoader, get_state_dict, load_checkpoint
 from mmpretrain.registry import MODELS as CLASSIFIERS
 
 from tas_mm import compat
-from tas_mm.compat import classifiers, razor, vision
+from tas_mm.compat import checkpoint, classifiers, razor, vision
+from tas_mm.models.algorithms.teacher import build_teacher
+from tests import networks
 
 
 def test_nothing_is_adapted_where_the_original_works():
@@ -20,6 +26,7 @@ def test_nothing_is_adapted_where_the_original_works():
     vision.adapt(adapted)
     razor._import_past_version_cap(adapted)
     classifiers.adapt(adapted)
+    checkpoint.adapt(adapted)
     assert adapted == {}
     assert torch.library.register_fake is register_fake
 
@@ -66,14 +73,14 @@ def test_every_distillation_part_of_mmrazor_is_there():
 def test_runner_checkpoints_load_with_weights_only(tmp_path):
     """A checkpoint with everything the runner puts in: message hub histories, numpy values, meta."""
     import numpy as np
-    from mmengine.logging import HistoryBuffer
-    from mmengine.runner import load_checkpoint
 
     history = HistoryBuffer()
     history.update(1.5)
     path = str(tmp_path / 'epoch_1.pth')
     model = torch.nn.Linear(2, 3)
-    hub = dict(log_scalars=dict(loss=history), runtime_info=dict(loop='train', lr=np.float64(0.1)))
+    hub = dict(
+        log_scalars=dict(loss=history, unused=HistoryBuffer()), runtime_info=dict(loop='train', lr=np.float64(0.1))
+    )
     torch.save(dict(state_dict=model.state_dict(), message_hub=hub, meta=dict(epoch=1, seed=np.int64(3))), path)
     loaded = load_checkpoint(torch.nn.Linear(2, 3), path)
     assert torch.equal(loaded['state_dict']['weight'], model.weight)
@@ -99,3 +106,89 @@ def test_a_timm_classifier_keeps_the_trained_weights_it_is_built_with(tmp_path):
     model = CLASSIFIERS.build(dict(config, checkpoint_path=str(path)))
     model.init_weights()
     assert all(torch.equal(value, model.state_dict()[name]) for name, value in trained.state_dict().items())
+
+
+class Wants:
+    """Pickles as a call."""
+
+    def __init__(self, *call):
+        self.call = call
+
+    def __reduce__(self):
+        return self.call
+
+
+@pytest.mark.parametrize(
+    ('call', 'wanted'),
+    [
+        ((os.system, ('touch harmed',)), 'posix.system'),
+        ((eval, ("open('harmed', 'w')",)), 'eval'),
+        ((getattr, (HistoryBuffer, '__init__')), r'getattr\(HistoryBuffer,__init__\)'),
+        ((getattr, (HistoryBuffer(), 'mean')), r'getattr\(HistoryBuffer,mean\)'),
+        ((Path, ('somewhere',)), 'pathlib.Path'),
+    ],
+)
+def test_a_checkpoint_that_wants_more_is_refused_and_named(tmp_path, monkeypatch, call, wanted):
+    """Also the first step of every way to the interpreter through getattr."""
+    monkeypatch.chdir(tmp_path)
+    torch.save(dict(state_dict=dict(weight=torch.zeros(2)), extra=Wants(*call)), 'bad.pth')
+    with pytest.raises(UnpicklingError, match=rf"'bad.pth' is refused: it wants '{wanted}'.*LOAD=1 in the environment"):
+        CheckpointLoader.load_checkpoint('bad.pth')
+    assert not Path('harmed').exists()
+
+
+def test_a_refusal_is_no_fallback_and_leaves_torch_as_it_was(tmp_path, monkeypatch):
+    path = str(tmp_path / 'bad.pth')
+    torch.save(dict(extra=Wants(Path, ('somewhere',))), path)
+    with pytest.raises(UnpicklingError):
+        CheckpointLoader.load_checkpoint(path)
+    assert torch.load(path, weights_only=False)['extra'] == Path('somewhere')
+    monkeypatch.setenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', '1')
+    assert CheckpointLoader.load_checkpoint(path)['extra'] == Path('somewhere'), 'whoever means it can'
+
+
+def test_all_ways_to_weights_refuse(tmp_path, build):
+    path = str(tmp_path / 'bad.pth')
+    torch.save(dict(extra=Wants(Path, ('somewhere',))), path)
+    teacher = networks.resnet_cifar()
+    with pytest.raises(ValueError, match=r"model.teacher_ckpt='.*bad.pth' .*it wants 'pathlib.Path'"):
+        build_teacher(teacher, path)
+    with pytest.raises(UnpicklingError, match='it wants'):
+        build(dict(teacher, init_cfg=dict(type='Pretrained', checkpoint=path)))
+    with pytest.raises(UnpicklingError, match='it wants'):
+        load_checkpoint(torch.nn.Linear(1, 1), path)
+
+
+def test_a_url_is_restricted_too(tmp_path, monkeypatch):
+    """MMEngine and torch fetch it with weights_only=False."""
+    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path))
+    (tmp_path / 'checkpoints').mkdir()
+    torch.save(dict(extra=Wants(Path, ('somewhere',))), tmp_path / 'checkpoints' / 'fetched.pth')
+    with pytest.raises(UnpicklingError, match="'https://host/fetched.pth' is refused: it wants 'pathlib.Path'"):
+        CheckpointLoader.load_checkpoint('https://host/fetched.pth')
+
+
+@pytest.mark.parametrize('name', [name for name in PARAM_SCHEDULERS.module_dict if name.endswith('LR')])
+def test_the_state_of_every_scheduler_loads(tmp_path, name):
+    arguments = dict(
+        ConstantLR={},
+        CosineRestartLR=dict(periods=[2], eta_min=0, restart_weights=[1]),
+        ExponentialLR=dict(gamma=0.9),
+        MultiStepLR=dict(milestones=[1]),
+        OneCycleLR=dict(eta_max=1, total_steps=4),
+        StepLR=dict(step_size=1),
+        CosineAnnealingLR=dict(T_max=4),
+    )
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    scheduler = PARAM_SCHEDULERS.get(name)(optimizer, **arguments.get(name, {}))
+    path = str(tmp_path / 'scheduler.pth')
+    torch.save(scheduler.state_dict(), path)
+    assert CheckpointLoader.load_checkpoint(path).keys() == scheduler.state_dict().keys()
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path):
+    path = tmp_path / 'epoch_1.pth'
+    torch.save(dict(weight=torch.zeros(100)), path)
+    os.truncate(path, 500)
+    with pytest.raises(ValueError, match=r'epoch_1.pth. cannot be used: it is cut short'):
+        CheckpointLoader.load_checkpoint(str(path))

@@ -42,6 +42,8 @@ class TAS(SingleTeacherDistill):
         data_preprocessor (dict | nn.Module, optional): Of the student. The teacher's own, where its config has one,
             says how it wants the image normalised. Defaults to None.
         init_cfg (dict, optional): As in MMEngine. Defaults to None.
+        accept_other_teacher (bool): Whether a run that began with other weights of the teacher may be resumed; read by
+            ``TeacherHook``. Defaults to False.
 
     Raises:
         FileNotFoundError: If ``teacher_ckpt`` is a file that does not exist.
@@ -56,6 +58,7 @@ class TAS(SingleTeacherDistill):
         teacher_ckpt: str | None = None,
         data_preprocessor: dict | nn.Module | None = None,
         init_cfg: dict | None = None,
+        accept_other_teacher: bool = False,
     ) -> None:
         scope = DefaultScope.get_current_instance()
         # MMEngine's own scope, a runner's where the config names none, knows no classifier.
@@ -76,6 +79,7 @@ class TAS(SingleTeacherDistill):
                 data_preprocessor=data_preprocessor,
                 init_cfg=init_cfg,
             )
+        self.accept_other_teacher = accept_other_teacher
         # From here on the teacher is a plain attribute, which no walk over sub-modules finds.
         del self._modules['teacher']
         self.__dict__['teacher'] = teacher.eval().requires_grad_(False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 from pathlib import Path
@@ -118,6 +119,16 @@ def _load(teacher: BaseModel, checkpoint: str) -> None:
             logger='current',
             level=logging.WARNING,
         )
+
+
+def fingerprint(teacher: nn.Module) -> str:
+    """A hash of a network's weights: names, types, shapes and bytes of all that it saves (BLAKE2b, 16 hex digits)."""
+    digest = hashlib.blake2b(digest_size=8)
+    for name, value in teacher.state_dict().items():
+        if isinstance(value, Tensor):
+            digest.update(f'{name} {value.dtype} {tuple(value.shape)}'.encode())
+            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def renormalisation(student: nn.Module, teacher: BaseModel) -> tuple[Tensor, Tensor] | None:

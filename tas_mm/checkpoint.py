@@ -1,0 +1,114 @@
+"""Checkpoint files: written whole or not at all, and checked before they are trusted.
+
+A crash while a file is written must not cost the one that it replaces. So the new one is written beside it, forced to
+the disk, and only then takes its name, which a file system does at once or not at all.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import re
+import shutil
+import zipfile
+from contextlib import suppress
+from pathlib import Path
+
+from mmengine.logging import print_log
+
+
+def write_whole(data: bytes, path: str | Path) -> None:
+    """Write a file such that a crash leaves either the previous one or the new one.
+
+    Args:
+        data (bytes): What to write.
+        path (str | Path): Where. A file that a crash left half written is ``{path}.tmp``; the next write takes it over.
+
+    Raises:
+        OSError: If it cannot be written, such as on a full disk. The previous file is as it was.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f'{path.name}.tmp')
+    try:
+        with open(temporary, 'wb') as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink()
+        space = ''
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            free = shutil.disk_usage(path.parent).free
+            space = f': it takes {len(data) / 2**20:.1f} MiB, and {free / 2**20:.1f} MiB are free'
+        raise OSError(
+            error.errno,
+            f'{path} was not saved ({error.strerror}{space}). What was saved before is as it was; put this right and '
+            'go on with --resume',
+        ) from error
+    with suppress(OSError):  # the name itself; not every file system can
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def damage(path: str | Path) -> str | None:
+    """What is wrong with a file as ``torch.save`` writes it; None if nothing is, or if it is of another format.
+
+    torch reads files with flipped bits without complaint, so the checksums that it writes are compared here.
+    """
+    path = Path(path)
+    if not path.stat().st_size:
+        return 'it is empty'
+    with open(path, 'rb') as file:
+        if file.read(2) != b'PK':
+            return None
+    try:
+        with zipfile.ZipFile(path) as archive:
+            broken = archive.testzip()
+    except zipfile.BadZipFile as error:
+        return f'it is cut short or damaged ({error})'
+    return f'the checksum of its part {broken!r} is wrong' if broken else None
+
+
+def newest_checkpoint(work_dir: str | Path) -> str | None:
+    """The checkpoint from which a run goes on: the one in ``last_checkpoint``, or if that one is lost, the one before.
+
+    Args:
+        work_dir (str | Path): The work folder of the run.
+
+    Returns:
+        str | None: Its path; None if the run has saved none yet.
+
+    Raises:
+        ValueError: If there are checkpoints, but none of them is whole. Training anew would write over them.
+    """
+    pointer = Path(work_dir) / 'last_checkpoint'
+    name = pointer.read_text().strip() if pointer.is_file() else ''
+    named = [Path(name)] if name else []  # a full disk may have left an empty file
+    folder = named[0].parent if named and named[0].parent.is_dir() else Path(work_dir)
+    others = [path for path in folder.glob('*.pth') if re.fullmatch(r'(epoch|iter)_\d+\.pth', path.name)]
+    others.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+    lost = []
+    for path in named + [path for path in others if path not in named]:
+        problem = damage(path) if path.is_file() else 'it does not exist'
+        if problem is None:
+            if lost:
+                print_log(
+                    f'{" and ".join(lost)}. Going on from the one before, {path}',
+                    logger='current',
+                    level=logging.WARNING,
+                )
+            return str(path)
+        lost.append(f'{path} cannot be used: {problem}')
+    if lost:
+        raise ValueError(
+            f'cannot resume: {"; ".join(lost)}; and {folder} has no other checkpoint. Name one with --resume FILE, or '
+            'move these away to train anew'
+        )
+    return None

@@ -1,0 +1,9 @@
+"""Hooks, one concern a file."""
+
+from .checkpoint_hook import CheckpointHook
+from .progress_bar_hook import ProgressBarHook
+from .resume_hook import ResumeHook
+from .seed_hook import SeedHook
+from .teacher_hook import TeacherHook
+
+__all__ = ['CheckpointHook', 'ProgressBarHook', 'ResumeHook', 'SeedHook', 'TeacherHook']

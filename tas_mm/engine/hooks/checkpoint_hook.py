@@ -1,0 +1,87 @@
+"""MMEngine's checkpoints, in an order in which a crash or a full disk at any moment loses nothing that was saved."""
+
+from __future__ import annotations
+
+import copy
+import os.path as osp
+from pathlib import Path
+
+from mmengine.dist import is_main_process
+from mmengine.fileio import LocalBackend, register_backend
+from mmengine.hooks import CheckpointHook as MMEngineCheckpointHook
+from mmengine.runner import Runner
+
+from tas_mm.checkpoint import write_whole
+from tas_mm.registry import HOOKS
+
+WHOLE = 'tas_mm_whole'
+
+
+@register_backend(WHOLE, force=True)
+class WholeFileBackend(LocalBackend):
+    """Local files that are there whole or not at all."""
+
+    def put(self, obj: bytes, filepath: str | Path) -> None:
+        """Write bytes; see :func:`tas_mm.checkpoint.write_whole`."""
+        write_whole(obj, filepath)
+
+
+@HOOKS.register_module()
+class CheckpointHook(MMEngineCheckpointHook):
+    """MMEngine's ``CheckpointHook``, with the same arguments.
+
+    MMEngine writes over files in place, and removes an outdated checkpoint or the previous best *before* it writes the
+    next. Here files appear whole, ``last_checkpoint`` changes once the file that it names is on the disk, and only then
+    an outdated one goes. Storage that is not local (``s3://``) is written as MMEngine writes it.
+    """
+
+    def before_train(self, runner: Runner) -> None:
+        """Find out where to save; know the last checkpoint of a resumed run."""
+        super().before_train(runner)
+        if type(self.file_backend) is LocalBackend:
+            self.backend_args = dict(backend=WHOLE)
+        self.last_ckpt = runner.message_hub.runtime_info.get('last_ckpt')
+
+    def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
+        outdated = None
+        if self.max_keep_ckpts > 0 and step not in self.keep_ckpt_ids:
+            if len(self.keep_ckpt_ids) == self.max_keep_ckpts:
+                outdated = self.keep_ckpt_ids[0]
+            self.keep_ckpt_ids.append(step)  # which drops the first of a full one
+            runner.message_hub.update_info('keep_ckpt_ids', list(self.keep_ckpt_ids))
+        name = self.filename_tmpl.format(step)
+        self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
+        runner.message_hub.update_info('last_ckpt', self.last_ckpt)
+        runner.save_checkpoint(
+            self.out_dir,
+            name,
+            self.file_client_args,
+            save_optimizer=self.save_optimizer,
+            save_param_scheduler=self.save_param_scheduler,
+            meta=meta,
+            by_epoch=self.by_epoch,
+            backend_args=self.backend_args,
+            **self.args,
+        )
+        if is_main_process():
+            write_whole(self.last_ckpt.encode(), osp.join(runner.work_dir, 'last_checkpoint'))
+            if outdated is not None:
+                path = self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(outdated))
+                if self.file_backend.isfile(path):
+                    self.file_backend.remove(path)
+
+    def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
+        outdated: list[str] = []
+        backend = self.file_backend
+        self.file_backend = copy.copy(backend)
+        self.file_backend.remove = outdated.append
+        try:
+            super()._save_best_checkpoint(runner, metrics)
+        finally:
+            self.file_backend = backend
+        best = [getattr(self, 'best_ckpt_path', None), *getattr(self, 'best_ckpt_path_dict', {}).values()]
+        best = [osp.realpath(path) for path in best if path]
+        for path in map(osp.realpath, outdated):
+            # A validation repeated after a crash writes the same best again; one in another folder is another run's.
+            if path not in best and osp.dirname(path) == osp.realpath(self.out_dir):
+                backend.remove(path)

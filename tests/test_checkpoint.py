@@ -1,0 +1,105 @@
+"""Checkpoint files survive crashes, full disks and damage."""
+
+import errno
+import os
+
+import pytest
+import torch
+
+from tas_mm.checkpoint import damage, newest_checkpoint, write_whole
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """Save tensors as a checkpoint of that name."""
+
+    def saved(name: str, age: int = 0):
+        path = tmp_path / name
+        torch.save(dict(weight=torch.arange(1000.0)), path)
+        os.utime(path, (1e9 - age, 1e9 - age))
+        return path
+
+    return saved
+
+
+def cut(path, share=0.5):
+    os.truncate(path, int(path.stat().st_size * share))
+
+
+@pytest.mark.parametrize('step', ['fsync', 'replace'])
+def test_a_full_disk_leaves_the_previous_file_and_says_so(tmp_path, monkeypatch, step):
+    def full(*args):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    path = tmp_path / 'epoch_1.pth'
+    write_whole(b'before', path)
+    monkeypatch.setattr(os, step, full)
+    with pytest.raises(OSError, match=r'epoch_1.pth was not saved \(No space left on device.*MiB are free.*--resume'):
+        write_whole(b'after', path)
+    assert path.read_bytes() == b'before'
+    assert os.listdir(tmp_path) == ['epoch_1.pth']
+
+
+def test_the_file_is_on_the_disk_before_it_takes_its_name(tmp_path, monkeypatch):
+    calls = []
+    for name in ('fsync', 'replace'):
+        original = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda *args, f=original, name=name: (calls.append(name), f(*args))[1])
+    write_whole(b'data', tmp_path / 'new folder' / 'file')
+    assert calls == ['fsync', 'replace', 'fsync']  # and then the folder
+    assert (tmp_path / 'new folder' / 'file').read_bytes() == b'data'
+
+
+def test_damage_is_found(saved, tmp_path):
+    assert damage(saved('whole.pth')) is None
+    for share in (0.001, 0.5, 0.999):
+        cut(path := saved('cut.pth'), share)
+        assert 'cut short' in damage(path)
+    path = saved('flipped.pth')
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    torch.load(path)  # which notices nothing
+    assert 'checksum' in damage(path)
+    path.write_bytes(b'')
+    assert damage(path) == 'it is empty'
+    path.write_bytes(b'safetensors, or pickle')
+    assert damage(path) is None
+
+
+def test_a_run_goes_on_from_the_checkpoint_that_is_named(saved, tmp_path):
+    assert newest_checkpoint(tmp_path) is None
+    first, _ = saved('epoch_1.pth', age=1), saved('epoch_9.pth')  # of an earlier run, say
+    (tmp_path / 'last_checkpoint').write_text(str(first))
+    assert newest_checkpoint(tmp_path) == str(first)
+
+
+def test_without_a_name_from_the_newest(saved, tmp_path):
+    saved('epoch_1.pth', age=1), saved('best_epoch_2.pth'), saved('teacher.pth')
+    second = saved('epoch_2.pth')
+    assert newest_checkpoint(tmp_path) == str(second)
+
+
+@pytest.mark.parametrize('lost', [cut, os.remove])
+def test_a_lost_checkpoint_is_named_and_the_one_before_taken(saved, tmp_path, logged, lost):
+    first, second = saved('iter_100.pth', age=1), saved('iter_200.pth')
+    (tmp_path / 'last_checkpoint').write_text(str(second))
+    lost(second)
+    assert newest_checkpoint(tmp_path) == str(first)
+    assert f'{second} cannot be used: it ' in logged.text
+    assert f'the one before, {first}' in logged.text
+
+
+def test_where_all_are_lost_nothing_is_trained_over_them(saved, tmp_path):
+    cut(saved('epoch_1.pth'))
+    (tmp_path / 'last_checkpoint').write_text('')
+    with pytest.raises(
+        ValueError, match=r'cannot resume: .*epoch_1.pth cannot be used: it is cut short .*--resume FILE'
+    ):
+        newest_checkpoint(tmp_path)
+
+
+def test_a_moved_work_folder_still_resumes(saved, tmp_path):
+    first = saved('epoch_1.pth')
+    (tmp_path / 'last_checkpoint').write_text('/where/it/was/epoch_1.pth')
+    assert newest_checkpoint(tmp_path) == str(first)

@@ -1,0 +1,266 @@
+"""The hooks that make a run survive: seeds, checkpoints, teacher, the validation that a crash cut off."""
+
+import errno
+import os
+import random
+import re
+
+import numpy as np
+import pytest
+import torch
+from mmengine.dataset import DefaultSampler, InfiniteSampler
+from mmengine.hooks import Hook
+from mmengine.model import BaseModel
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+from mmengine.runner.checkpoint import CheckpointLoader
+from torch.utils.data import BatchSampler, DataLoader
+
+from tas_mm.engine.hooks.seed_hook import PlacedDataset, PlacedSampler
+from tests import networks
+from tests.networks import SIZE, samples
+
+
+class Noise(torch.utils.data.Dataset):
+    """Twelve items, each drawn anew from all the generators."""
+
+    metainfo = dict(classes=tuple('abcde'))
+
+    def __len__(self):
+        return 12
+
+    def __getitem__(self, index):
+        return torch.tensor([index, random.random(), np.random.rand(), torch.rand(()).item()], dtype=torch.float64)
+
+    def __getitems__(self, indices):
+        raise AssertionError('fetched past the seeds')
+
+
+def epochs(sampler, workers=0, first=0, number=2, persistent=False):
+    """What a loader gives in some epochs, by the steps of SeedHook."""
+    sampler = PlacedSampler(sampler, seed=3)
+    loader = DataLoader(PlacedDataset(Noise()), 4, sampler=sampler, num_workers=workers, persistent_workers=persistent)
+    values = []
+    for epoch in range(first, first + number):
+        sampler.set_epoch(epoch)
+        values.append(torch.cat(list(loader)))
+    return torch.stack(values)
+
+
+def test_images_are_drawn_by_their_place_whatever_ran_before():
+    whole = epochs(DefaultSampler(Noise(), seed=0))
+    assert torch.equal(epochs(DefaultSampler(Noise(), seed=0), first=1, number=1)[0], whole[1])
+    assert len(whole[..., 1:].unique()) == whole[..., 1:].numel()  # no two alike
+
+
+@pytest.mark.parametrize('persistent', [False, True])
+def test_any_number_of_data_workers_draws_the_same(persistent):
+    whole = epochs(DefaultSampler(Noise(), seed=0))
+    assert torch.equal(epochs(DefaultSampler(Noise(), seed=0), workers=2, persistent=persistent), whole)
+
+
+def test_any_number_of_processes_draws_the_same(monkeypatch):
+    whole = {int(value[0]): value for value in epochs(DefaultSampler(Noise(), seed=0), number=1)[0]}
+    for rank in range(2):
+        for module in ('mmengine.dataset.sampler', 'tas_mm.engine.hooks.seed_hook'):
+            monkeypatch.setattr(f'{module}.get_dist_info', lambda rank=rank: (rank, 2))
+        part = epochs(DefaultSampler(Noise(), seed=0), number=1)[0]
+        assert len(part) == 6
+        assert all(torch.equal(value, whole[int(value[0])]) for value in part)
+
+
+def test_a_sampler_skips_as_if_it_had_gone_there():
+    def stream(skip: int):
+        sampler = PlacedSampler(InfiniteSampler(Noise(), seed=0), seed=3)
+        if hasattr(sampler, 'skip'):  # which the maintained fork asks for
+            sampler.skip(skip)
+        else:
+            sampler.start_at(skip)
+        indices = BatchSampler(sampler, 4, drop_last=False)
+        return [[(int(index), index.place) for index in batch] for batch, _ in zip(indices, range(8))]
+
+    assert stream(20)[:3] == stream(0)[5:]
+
+
+def test_a_pipeline_that_a_hook_exchanges_reaches_the_data_set():
+    dataset = Noise()
+    PlacedDataset(dataset).pipeline = 'new'
+    assert dataset.pipeline == 'new'
+
+
+class Data(torch.utils.data.Dataset):
+    """Eight random images."""
+
+    metainfo = dict(classes=tuple('abcde'))
+
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, i):
+        return dict(inputs=torch.randn(3, SIZE, SIZE), data_samples=samples([i % 5])[0])
+
+
+class Tiny(BaseModel):
+    """Learns one number, and has a teacher."""
+
+    def __init__(self, teacher=0.0, accept_other_teacher=False):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1, 5))
+        self.__dict__['teacher'] = torch.nn.Linear(1, 1, bias=False)
+        torch.nn.init.constant_(self.teacher.weight, teacher)
+        self.accept_other_teacher = accept_other_teacher
+
+    def forward(self, inputs, data_samples, mode):
+        if mode == 'loss':
+            return dict(loss=(self.weight - torch.rand(1)).square().sum())
+        return [sample.set_pred_score(self.weight.softmax(1)[0]) for sample in data_samples]
+
+
+class Watch(Hook):
+    """Notes each validation, and stops the run where a test wants it."""
+
+    def __init__(self, stop=None):
+        self.stop = stop
+        self.validations = []
+
+    def before_val(self, runner):
+        self.validations.append(runner.epoch)
+
+    def after_val_epoch(self, runner, metrics=None):
+        if self.stop == 'validation':
+            raise KeyboardInterrupt
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if self.stop == runner.iter + 1:
+            raise KeyboardInterrupt
+
+
+def run(work_dir, model=None, stop=None, resume=None, epochs=2, **checkpoint) -> Watch:
+    """Train, perhaps not to the end."""
+    loader = dict(dataset=Data(), batch_size=4, num_workers=0)
+    runner = Runner(
+        model=Tiny() if model is None else model,
+        work_dir=str(work_dir),
+        train_dataloader=dict(loader, sampler=dict(type='DefaultSampler', shuffle=True)),
+        val_dataloader=dict(loader, sampler=dict(type='DefaultSampler', shuffle=False)),
+        train_cfg=dict(by_epoch=True, max_epochs=epochs),
+        val_cfg=dict(type='tas_mm.TASValLoop'),
+        val_evaluator=dict(type='mmpretrain.Accuracy'),
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.01)),
+        default_hooks=dict(
+            checkpoint={'type': 'tas_mm.CheckpointHook', 'interval': 1, **checkpoint},
+            **{name: dict(type=f'tas_mm.{name}Hook') for name in ('Seed', 'Resume', 'Teacher')},
+        ),
+        custom_hooks=(hooks := [Watch(stop)]),
+        load_from=resume and str(resume),
+        resume=bool(resume),
+        experiment_name=f'{work_dir.name}{random.random()}',
+        log_level='ERROR',
+    )
+    try:
+        runner.train()
+    except KeyboardInterrupt:
+        assert stop
+    hooks[0].runner = runner
+    return hooks[0]
+
+
+def test_a_validation_that_was_cut_off_comes_first(tmp_path):
+    cut = run(tmp_path, stop='validation')
+    assert cut.validations == [1]
+    resumed = run(tmp_path, resume=tmp_path / 'epoch_1.pth')
+    assert resumed.validations == [1, 2]
+    best_is_saved_with_it = run(tmp_path, resume=tmp_path / 'epoch_2.pth')
+    assert best_is_saved_with_it.validations == [2]
+
+
+def test_a_validation_that_the_checkpoint_knows_of_is_not_repeated(tmp_path):
+    run(tmp_path, epochs=1, save_best='auto')
+    assert run(tmp_path, resume=tmp_path / 'epoch_1.pth').validations == [2]
+
+
+def test_resuming_forgets_no_validation_and_misses_no_metric(tmp_path, build_tas, logged):
+    model = build_tas(networks.resnet_cifar(), networks.vit())
+    first = run(tmp_path, model, epochs=1, save_best='auto')
+    assert 'teacher.accuracy/top1' in ' '.join(first.runner.message_hub.log_scalars)
+    run(tmp_path, model, epochs=2, resume=tmp_path / 'epoch_1.pth', save_best='auto')
+    last = run(tmp_path, model, epochs=3, resume=tmp_path / 'epoch_2.pth')
+    assert 'teacher.accuracy/top1' not in ' '.join(last.runner.message_hub.log_scalars)
+    assert last.runner.message_hub.get_info('validations') == 3
+    assert 'is not defined in message_hub' not in logged.text
+
+
+def test_another_teacher_is_refused_unless_it_is_meant(tmp_path):
+    run(tmp_path, epochs=1)
+    before = torch.load(tmp_path / 'epoch_1.pth', weights_only=False)['meta']['teacher']
+    with pytest.raises(
+        ValueError, match=rf'weights is {before}, and that of model.teacher with model.teacher_ckpt is now \w{{16}}\.'
+    ):
+        run(tmp_path, Tiny(1.0), resume=tmp_path / 'epoch_1.pth')
+    run(tmp_path, Tiny(1.0, accept_other_teacher=True), resume=tmp_path / 'epoch_1.pth')
+    assert torch.load(tmp_path / 'epoch_2.pth', weights_only=False)['meta']['teacher'] != before
+
+
+def test_a_seed_that_was_drawn_stays_the_runs(tmp_path):
+    first = run(tmp_path, epochs=1).runner
+    resumed = run(tmp_path, resume=tmp_path / 'epoch_1.pth').runner
+    assert resumed.train_dataloader.sampler.seed == first.train_dataloader.sampler.seed
+    assert resumed.seed == first.seed
+
+
+def test_a_checkpoint_within_an_epoch_is_refused_where_batches_are_of_another_kind(tmp_path, monkeypatch):
+    run(tmp_path, by_epoch=False, interval=1)
+    assert torch.load(tmp_path / 'iter_3.pth', weights_only=False)['meta']['steps_done'] == 1
+    resumed = run(tmp_path, resume=tmp_path / 'iter_3.pth', by_epoch=False)
+    assert resumed.runner.iter == 4
+
+    class OwnBatches(BatchSampler):
+        pass
+
+    before_train = HOOKS.get('tas_mm.SeedHook').before_train
+
+    def with_own_batches(self, runner):
+        runner.train_dataloader.__dict__['batch_sampler'].__class__ = OwnBatches
+        before_train(self, runner)
+
+    monkeypatch.setattr(HOOKS.get('tas_mm.SeedHook'), 'before_train', with_own_batches)
+    with pytest.raises(ValueError, match=r'from step 1 of an epoch, .*batch_sampler=OwnBatches.*by_epoch=True'):
+        run(tmp_path, resume=tmp_path / 'iter_3.pth', by_epoch=False)
+
+
+@pytest.mark.parametrize('save_best', [None, 'auto'])
+def test_a_full_disk_costs_nothing_that_was_saved(tmp_path, monkeypatch, save_best):
+    """With one checkpoint to keep, MMEngine would have removed it, and the best one, before it noticed."""
+    run(tmp_path, epochs=1, max_keep_ckpts=1, save_best=save_best)
+    before = {path.name: path.read_bytes() for path in tmp_path.glob('*.pth')}
+    assert len(before) == (2 if save_best else 1)
+
+    def full(*args):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    monkeypatch.setattr(os, 'fsync', full)
+    with pytest.raises(OSError, match='No space left on device'):
+        run(tmp_path, resume=tmp_path / 'epoch_1.pth', max_keep_ckpts=1, save_best=save_best)
+    assert {path.name: path.read_bytes() for path in tmp_path.glob('*.pth*')} == before
+    assert (tmp_path / 'last_checkpoint').read_text() == str(tmp_path / 'epoch_1.pth')
+
+
+def test_outdated_checkpoints_go_once_the_next_is_there(tmp_path):
+    run(tmp_path, epochs=3, max_keep_ckpts=1, save_best='auto')
+    names = sorted(path.name for path in tmp_path.glob('*.pth*'))
+    assert len(names) == 2
+    assert re.fullmatch(r'best_accuracy_top1_epoch_\d.pth', names[0])
+    assert names[1] == 'epoch_3.pth'
+    assert CheckpointLoader.load_checkpoint((tmp_path / 'last_checkpoint').read_text())['meta']['epoch'] == 3
+
+
+def test_the_best_of_another_folder_stays(tmp_path):
+    old, new = tmp_path / 'old', tmp_path / 'new'
+    run(old, epochs=1, save_best='auto')
+    kept = sorted(old.glob('*.pth'))
+    best = torch.load(old / 'epoch_1.pth', weights_only=False)
+    best['message_hub']['runtime_info']['best_score'] = -1.0  # whatever comes is better
+    torch.save(best, old / 'epoch_1.pth')
+    run(new, resume=old / 'epoch_1.pth', save_best='auto')
+    assert list(new.glob('best*'))
+    assert sorted(old.glob('*.pth')) == kept
