@@ -86,7 +86,7 @@ def test_the_students_metric_is_the_plain_loops(tmp_path, build_tas):
 @pytest.mark.parametrize(
     'distiller',
     [
-        dict(type='tas_mm.TASDistiller', paths={'ta': 0, 'as': 0}, feature_loss=None),
+        dict(type='tas_mm.TASDistiller', paths=dict(TA=0, AS=0), feature_loss=None),
         dict(
             type='ConfigurableDistiller',
             student_recorders=dict(fc=dict(type='ModuleOutputs', source='head.fc')),

@@ -31,9 +31,9 @@ def test_nothing_but_the_type_gives_the_paper(build_tas):
 @pytest.mark.parametrize(
     ('options', 'losses'),
     [
-        (dict(paths={'ta': 0}), ALL - {'loss_ta_nce', 'loss_ta_kd'}),  # C
-        (dict(paths={'as': 0}), ALL - {'loss_as_nce', 'loss_as_kd'}),
-        (dict(paths={'ts': 0}), ALL - {'loss_ts_nce', 'loss_ts_kd'}),
+        (dict(paths=dict(TA=0)), ALL - {'loss_ta_nce', 'loss_ta_kd'}),  # C
+        (dict(paths=dict(AS=0)), ALL - {'loss_as_nce', 'loss_as_kd'}),
+        (dict(paths=dict(TS=0)), ALL - {'loss_ts_nce', 'loss_ts_kd'}),
         (dict(feature_loss=None), {name for name in ALL if name.endswith('kd')}),  # F
         (dict(logit_loss=None), {name for name in ALL if name.endswith('nce')}),  # G
     ],
@@ -68,23 +68,23 @@ def test_ablations_of_the_assistant_are_switches(build_tas, batch, assistant, bl
 
 def test_without_teacher_to_assistant_nothing_trains_the_projector_and_ddp_is_not_told_otherwise(build_tas, batch):
     algorithm = build_tas(
-        networks.resnet(), networks.swin(), distiller=dict(type='tas_mm.TASDistiller', paths={'ta': 0})
+        networks.resnet(), networks.swin(), distiller=dict(type='tas_mm.TASDistiller', paths=dict(TA=0))
     )
     assert not any(p.requires_grad for p in algorithm.distiller.assistant.parameters())
     algorithm.parse_losses(algorithm(*batch, mode='loss'))[0].backward()
     assert all(p.grad is not None for p in algorithm.parameters() if p.requires_grad)
-    kept = distilled(build_tas, paths={'ta': 0}, logit_loss=dict(type='tas_mm.OFALoss', detach_target=False))
+    kept = distilled(build_tas, paths=dict(TA=0), logit_loss=dict(type='tas_mm.OFALoss', detach_target=False))
     assert all(p.requires_grad for p in kept.assistant.parameters())
 
 
 def test_without_the_assistants_paths_there_is_no_assistant(build_tas):
-    distiller = distilled(build_tas, paths={'ta': 0, 'as': 0})
+    distiller = distilled(build_tas, paths=dict(TA=0, AS=0))
     assert distiller.assistant is None
     assert 'stage3' not in distiller.config['student_recorders']
 
 
 def test_weights_of_paths_and_losses_multiply(build_tas):
-    distiller = distilled(build_tas, paths={'ta': 0.5}, feature_loss=dict(type='tas_mm.InfoNCELoss', loss_weight=3.0))
+    distiller = distilled(build_tas, paths=dict(TA=0.5), feature_loss=dict(type='tas_mm.InfoNCELoss', loss_weight=3.0))
     weights = {name: loss.loss_weight for name, loss in distiller.distill_losses.items()}
     assert weights['loss_ta_nce'] == 1.5
     assert weights['loss_ta_kd'] == 0.5
@@ -183,7 +183,7 @@ def test_the_assistant_is_made_of_both_networks_own_modules(build_tas, batch):
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        (dict(paths={'tx': 1}), r"model.distiller.paths has 'tx', but valid are ts, ta, as"),
+        (dict(paths={'tx': 1}), r"model.distiller.paths has 'tx', but valid are TS, TA, AS"),
         (dict(assistant=dict(early_stages=7)), r'model.distiller.assistant.early_stages=7, but valid are 1, 2, 3, 4'),
         (dict(assistant=dict(late_stages=4)), r'assistant.late_stages=4, but valid are 0, 1, 2, 3'),
         (dict(assistant=dict(early='pupil')), r"assistant.early='pupil', but valid are None, 'student', 'teacher'"),
@@ -222,7 +222,7 @@ def test_the_assistant_is_made_of_both_networks_own_modules(build_tas, batch):
         ),
         (dict(input_size=4), r'images of 4x4 do not fit SwinTransformer'),
         (dict(input_size='64'), r"model.distiller.input_size='64', but it is a number of pixels"),
-        (dict(paths={'ts': '1'}), r"model.distiller.paths.ts='1', but a weight is a number"),
+        (dict(paths=dict(TS='1')), r"model.distiller.paths.TS='1', but a weight is a number"),
         (dict(logit_loss=dict(type='OFALos')), r"logit_loss.type='OFALos' is not registered; nearest: tas_mm.OFALoss"),
         (dict(logit_loss=dict(gamma=0.5)), r'model.distiller.distill_losses.loss_ts_kd: .*gamma=0.5'),
         (dict(feature_loss=dict(temperature=0)), r'model.distiller.distill_losses.loss_ts_nce: .*temperature=0'),

@@ -21,8 +21,8 @@ from ..connectors.hybrid_assistant import early_role
 from ..stages import Knowledge
 from .pair_distiller import Configs, PairDistiller, class_of, fill_in, map_arguments, record_of
 
-PATHS = {'ts': ('student', 'teacher'), 'ta': ('assistant', 'teacher'), 'as': ('student', 'assistant')}
-"""Name of a path -> who learns from whom. ``ta`` is teacher to assistant."""
+PATHS = {'TS': ('student', 'teacher'), 'TA': ('assistant', 'teacher'), 'AS': ('student', 'assistant')}
+"""Name of a path -> who learns from whom. ``TA`` is teacher to assistant; not ``as``, a keyword that configs cannot hold."""
 
 ASSISTANT = 'assistant'
 
@@ -32,7 +32,7 @@ class TASDistiller(PairDistiller):
     """The paper's distiller; ``dict(type='tas_mm.TASDistiller')`` is all a config needs.
 
     Args:
-        paths (dict, optional): Weight of each path, ``ts`` (teacher to student), ``ta`` (teacher to assistant), ``as``
+        paths (dict, optional): Weight of each path, ``TS`` (teacher to student), ``TA`` (teacher to assistant), ``AS``
             (assistant to student); 0 switches one off, one not named counts 1. Defaults to None.
         feature_loss (dict | None): Loss between pooled features on every path; None for none. Its ``forward`` takes
             learner and target first. Without ``type`` it is :class:`InfoNCELoss`. Defaults to an empty dict.
@@ -125,8 +125,10 @@ class TASDistiller(PairDistiller):
                 cls = class_of(cfg, key)
                 cfg = dict(cfg, loss_weight=cfg.get('loss_weight', 1.0) * self.paths[path])
                 widths = (views[role].shape(reading)[0] for role in roles)
-                losses[f'loss_{path}_{name}'] = fill_in(cfg, dict(zip(('learner_dim', 'target_dim'), widths)), key)
-                mappings[f'loss_{path}_{name}'] = map_arguments(cls, *(where[role][i] for role in roles))
+                losses[f'loss_{path.lower()}_{name}'] = fill_in(
+                    cfg, dict(zip(('learner_dim', 'target_dim'), widths)), key
+                )
+                mappings[f'loss_{path.lower()}_{name}'] = map_arguments(cls, *(where[role][i] for role in roles))
         connectors, more_losses, more_mappings = super()._work_out()
         for name in losses.keys() & more_losses.keys():
             raise ValueError(
