@@ -22,7 +22,7 @@ from ..stages import Knowledge
 from .pair_distiller import Configs, PairDistiller, class_of, fill_in, map_arguments, record_of
 
 PATHS = {'TS': ('student', 'teacher'), 'TA': ('assistant', 'teacher'), 'AS': ('student', 'assistant')}
-"""Name of a path -> who learns from whom. ``TA`` is teacher to assistant; not ``as``, a keyword that configs cannot hold."""
+"""Name of a path -> who learns from whom. Not in lower case: ``as`` is a keyword, which a config cannot write out."""
 
 ASSISTANT = 'assistant'
 
