@@ -1,20 +1,23 @@
-"""Compare the training step of two configs: time and memory, measured in turn in one process.
+"""Compare the training step of configs: time, memory and multiply-adds, measured in turn in one process.
 
-    python tools/benchmark_step.py configs/tas/swin_to_r18.py configs/baselines/kd_swin_to_r18.py
+    python tools/benchmark_step.py configs/baselines/kd_swin_to_r18.py configs/tas/swin_to_r18.py
 
-Each round takes one step of A and one of B on synthetic images (forward, backward, optimizer), so that whatever else
-the machine does falls on both. The last line is the median over the rounds of the ratio of their times, and its 10th
-and 90th percentile.
+Each round takes one step of every config on synthetic images (forward, backward, optimizer), so that whatever else the
+machine does falls on all. Ratios are to the first config, medians over the rounds, with the 10th and 90th percentile.
+Multiply-adds are those of a whole step, backward pass included: their ratio is what the ratio of times would be if
+nothing but convolutions and matrix products cost time.
 """
 
 import argparse
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
 from mmengine.logging import MMLogger
 from mmengine.optim import build_optim_wrapper
 from rich.progress import track
+from torch.utils.flop_counter import FlopCounterMode
 
 import tas_mm  # noqa: F401  (adapts the stack and registers the components)
 from tas_mm import inspect
@@ -24,12 +27,12 @@ from tas_mm.measure import PeakMemory
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('a', help='config A')
-    parser.add_argument('b', help='config B')
+    parser.add_argument('configs', nargs='+', help='configs; the first is what the others are compared with')
     parser.add_argument('--batch-size', type=int, default=16, help='images a step (default: 16)')
     parser.add_argument('--rounds', type=int, default=10, help='rounds that count, after two that do not (default: 10)')
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
+    parser.add_argument('--markdown', action='store_true', help='print the table in Markdown')
     return parser.parse_args()
 
 
@@ -40,11 +43,13 @@ class Step:
         cfg = read_config(config)
         if args.amp:
             cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        self.name = Path(config).stem
         self.model = inspect.build_model(cfg).to(args.device).train()
         self.optimizer = build_optim_wrapper(self.model, cfg.optim_wrapper)
         inputs, samples = inspect.synthetic_batch(self.model, args.batch_size, inspect.pipeline_size(cfg))
         self.data = dict(inputs=inputs, data_samples=samples)
         self.device = args.device
+        self.times: list[float] = []
 
     def seconds(self) -> float:
         """Take a step and time it."""
@@ -63,6 +68,16 @@ class Step:
         self.seconds()
         return peak.stop()
 
+    def multiply_adds(self) -> float:
+        """Take a step and count those of convolutions and matrix products, forward and backward."""
+        with FlopCounterMode(display=False) as counter:
+            self.seconds()
+        return counter.get_total_flops() / 2
+
+    def trained(self) -> int:
+        """Parameters that train."""
+        return sum(p.numel() for p in self.model.parameters() if p.requires_grad)
+
     def _wait(self) -> None:
         if self.device.startswith('cuda'):
             torch.cuda.synchronize()
@@ -71,24 +86,34 @@ class Step:
 def main() -> None:
     args = parse_args()
     MMLogger.get_current_instance().setLevel('ERROR')
-    steps = {'A': Step(args.a, args), 'B': Step(args.b, args)}
-    times = {name: [] for name in steps}
+    steps = [Step(config, args) for config in args.configs]
+    counts = [step.multiply_adds() for step in steps]
     for number in track(range(args.rounds + 2), description='rounds'):
-        for name, step in steps.items():
+        for step in steps:
             seconds = step.seconds()
             if number >= 2:
-                times[name].append(seconds)
-    for name, config in (('A', args.a), ('B', args.b)):
-        speed = args.batch_size / np.median(times[name])
-        memory = np.median([steps[name].memory() for _ in range(3)])
-        print(f'{name}: {config}: {speed:.2f} images per second, {memory:.0f} MiB peak beyond what rests')
-    ratios = np.array(times['A']) / np.array(times['B'])
-    low, middle, high = np.percentile(ratios, (10, 50, 90))
+                step.times.append(seconds)
+    memory = [np.median([step.memory() for _ in range(3)]) for step in steps]
+    rows = []
+    for step, count, used in zip(steps, counts, memory):
+        low, middle, high = np.percentile(np.array(step.times) / np.array(steps[0].times), (10, 50, 90))
+        rows.append(
+            (
+                step.name,
+                f'{args.batch_size / np.median(step.times):.2f}',
+                f'{middle:.2f} ({low:.2f} to {high:.2f})',
+                f'{count / counts[0]:.2f}',
+                f'{used:.0f}',
+                f'{used / memory[0]:.2f}',
+                f'{step.trained() / 1e6:.2f} M',
+            )
+        )
+    header = ('config', 'images/s', 'x time', 'x multiply-adds', 'peak MiB', 'x memory', 'trained')
+    print((inspect.markdown if args.markdown else inspect.table)(header, rows))
     print(
         f'{args.device}, batch {args.batch_size}, {args.rounds} rounds, torch {torch.__version__}, '
-        f'{torch.get_num_threads()} threads'
+        f'{torch.get_num_threads()} threads; peak memory beyond what rests'
     )
-    print(f'ratio A/B: {middle:.2f} ({low:.2f} to {high:.2f})')
 
 
 if __name__ == '__main__':

@@ -76,7 +76,7 @@ def test_check_config_fails_with_the_key_and_goes_on(tmp_path):
     bad.write_text(f"_base_ = '{ROOT}/configs/quickstart/tas.py'\nmodel = dict(distiller=dict(paths={{'x': 1}}))\n")
     result = tool('check_config.py', str(bad), 'nowhere.py', 'configs/quickstart/tas.py')
     assert result.returncode == 1
-    assert "FAILED: ValueError: model.distiller.paths has 'x', but valid are ts, ta, as" in result.stdout
+    assert "FAILED: ValueError: model.distiller.paths has 'x', but valid are TS, TA, AS" in result.stdout
     assert "FAILED: FileNotFoundError: config 'nowhere.py' does not exist" in result.stdout
     assert '\nok\n' in result.stdout
     assert f'2 of 3 configs fail: {bad}, nowhere.py' in result.stdout
