@@ -7,10 +7,11 @@ TORCH ?= torch==2.13.0 torchvision==0.28.0
 PYTHON ?= python3
 BIN := .venv/bin
 RUNS := work_dirs/quickstart
+FASHION := data/fashion_mnist
 # Small models run faster on one thread than on two.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: install quickstart test test-all test-kill lint format doctor clean
+.PHONY: install quickstart test test-all test-kill benchmark-smoke benchmark-data lint format doctor clean
 
 install: .venv/installed
 
@@ -40,6 +41,23 @@ test-all: install lint
 # Kills small runs at more than twenty moments and resumes them: minutes.
 test-kill: install
 	$(BIN)/python -m pytest -q tests/integration/test_kill.py -m ''
+
+# Shows that the benchmark works, not who is best: two minutes.
+benchmark-smoke: install
+	$(BIN)/python tools/benchmark.py configs/benchmark/suites/smoke.py
+
+# Fashion-MNIST as Debian packages it: needs apt-get and dpkg-deb, but no root.
+benchmark-data: $(FASHION)/train-labels-idx1-ubyte
+
+$(FASHION)/train-labels-idx1-ubyte:
+	@command -v apt-get dpkg-deb > /dev/null || \
+		{ echo 'No Debian: gunzip the four files of Fashion-MNIST into $(FASHION)/ yourself'; exit 1; }
+	mkdir -p $(FASHION)/package
+	cd $(FASHION)/package && apt-get download dataset-fashion-mnist && dpkg-deb -x dataset-fashion-mnist_*.deb .
+	for file in $(FASHION)/package/usr/share/datasets/fashion-mnist/*.gz; do \
+		gunzip -c $$file > $(FASHION)/$$(basename $$file .gz) || exit 1; done
+	rm -r $(FASHION)/package
+	ls -l $(FASHION)
 
 lint: install
 	$(BIN)/ruff check .

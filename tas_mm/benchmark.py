@@ -17,8 +17,10 @@ import json
 import os
 import platform
 from collections.abc import Iterable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +32,18 @@ from mmengine.runner import Runner
 from tas_mm.config import read_config
 from tas_mm.measure import PeakMemory
 
+_read = cache(read_config)  # each file once, not once a run
+
 ALONE = 'alone'
 """Name of the method that trains the student alone; gains are over it."""
 
 METRIC = 'accuracy/top1'
+
+TRAINED = (
+    *('model', 'data_preprocessor', 'train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler', 'randomness'),
+    *('val_dataloader', 'val_evaluator', 'val_cfg', 'custom_hooks', 'load_from'),
+)
+"""Parts of a config that decide a result. A run is known by them: to change what is logged repeats nothing."""
 
 
 @dataclass
@@ -105,7 +115,7 @@ class Suite:
     def _run(self, setting: str, pair: str, method: str, seed: int) -> Run:
         given = self.cfg.pairs[pair]
         given = dict(config=given) if isinstance(given, str) else given
-        cfg = read_config(given['config'])
+        cfg = deepcopy(_read(given['config']))
         for options in (given, self.cfg, self.cfg.settings[setting]):
             cfg.merge_from_dict(dict(options.get('options', {})))
         if cfg.model.get('type') != 'tas_mm.TAS':
@@ -115,16 +125,21 @@ class Suite:
         if distiller is None:
             cfg.model = cfg.model.architecture
         else:
-            cfg.model.distiller = read_config(distiller).distiller if isinstance(distiller, str) else distiller
+            chosen = deepcopy(_read(distiller).distiller) if isinstance(distiller, str) else distiller
+            # The size of the images is the pair's to say, where two CNNs do not declare it.
+            size = {key: value for key, value in cfg.model.get('distiller', {}).items() if key == 'input_size'}
+            cfg.model.distiller = dict(chosen, **size)
         cfg.merge_from_dict({key: seed for key in self.cfg.get('seed_keys', ['randomness.seed'])})
         if self.cfg.get('evaluate_on', 'test') == 'test':
             cfg.val_dataloader, cfg.val_evaluator = cfg.test_dataloader, cfg.test_evaluator
         # Measured once, by us, after the last step: nothing is chosen by it.
         cfg.train_cfg.val_begin = 10**9
-        cfg.custom_hooks = [hook for hook in cfg.get('custom_hooks', []) if 'ProgressBar' not in hook['type']]
+        for hook in ('progress_bar', 'check_teacher'):  # the suite has a bar of its own, and reads the teacher's once
+            cfg.default_hooks.pop(hook, None)
         for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
             cfg[loader].setdefault('collate_fn', dict(type='default_collate'))
-        text = json.dumps(cfg.to_dict(), sort_keys=True, default=str)
+        parts = {key: value for key, value in cfg.to_dict().items() if key in TRAINED}
+        text = json.dumps(parts, sort_keys=True, default=str)
         key = hashlib.sha256(text.encode()).hexdigest()[:12]
         folder = next(iter(sorted((self.work_dir / 'runs').glob(f'*-{key}'))), None)
         known = next((run.dir for run in self.runs if run.dir.name.endswith(key)), None)

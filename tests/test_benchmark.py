@@ -46,6 +46,23 @@ def test_methods_differ_in_nothing_but_the_distiller(suite):
     assert alone['randomness']['seed'] == 0
 
 
+@pytest.mark.parametrize('name', [path.stem for path in sorted((ROOT / 'configs/benchmark/suites').glob('*.py'))])
+def test_suites_are_whole(name):
+    """Every pair and method is found, and every pair has its student alone to be compared with."""
+    suite = Suite(f'tas_mm::benchmark/suites/{name}.py', 'work')
+    for run in suite.runs:
+        assert run.cfg.model.type == ('tas_mm.TAS' if run.method != 'alone' else suite.runs[0].cfg.model.type), run.name
+    cells = {(run.setting, run.pair, run.method) for run in suite.runs}
+    assert {(setting, pair, 'alone') for setting, pair, _ in cells} <= cells
+
+
+def test_the_size_of_its_images_stays_with_the_pair():
+    runs = Suite('tas_mm::benchmark/suites/cpu.py', 'work').runs
+    models = {run.method: run.cfg.model for run in runs if run.pair == 'cnn_to_cnn' and run.setting == 'labels_1000'}
+    assert models['kd'].distiller.input_size == models['tas'].distiller.input_size == 28
+    assert models['alone'].type == 'ImageClassifier'
+
+
 def test_a_finished_run_is_not_repeated_unless_its_config_changes(suite):
     for run in suite().runs:
         run.dir.mkdir(parents=True, exist_ok=True)

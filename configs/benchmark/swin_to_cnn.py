@@ -1,6 +1,6 @@
 """Fashion-MNIST, swin teacher to cnn student."""
 
-_base_ = 'recipe.py'
+_base_ = '../_base_/benchmark/recipe.py'
 
 model = dict(
     type='tas_mm.TAS',
@@ -9,4 +9,4 @@ model = dict(
     teacher_ckpt='work_dirs/benchmark/teachers/swin/iter_2500.pth',
     distiller=dict(type='tas_mm.TASDistiller'),
 )
-val_cfg = dict(type='tas_mm.TASValLoop')
+val_cfg = dict(type='tas_mm.TASValLoop', teacher_interval=None)

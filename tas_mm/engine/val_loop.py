@@ -29,8 +29,8 @@ class TASValLoop(ValLoop):
         evaluator (Evaluator | dict | list): As in MMEngine; each network gets a copy of its own.
         fp16 (bool): Whether to validate in half precision. Defaults to False.
         assistant_interval (int): Validate the assistant at every so-manieth validation; 0 never. Defaults to 1.
-        teacher_interval (int): Likewise the teacher; 0 only at the first validation, since it does not change.
-            Defaults to 0.
+        teacher_interval (int, optional): Likewise the teacher; 0 only at the first validation, since it does not
+            change; None never. Defaults to 0.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class TASValLoop(ValLoop):
         evaluator: Evaluator | dict | list,
         fp16: bool = False,
         assistant_interval: int = 1,
-        teacher_interval: int = 0,
+        teacher_interval: int | None = 0,
     ) -> None:
         super().__init__(runner, dataloader, evaluator, fp16)
         self.assistant_interval = assistant_interval
@@ -56,7 +56,8 @@ class TASValLoop(ValLoop):
         roles = []
         if assistant is not None and self.assistant_interval and n % self.assistant_interval == 0:
             roles.append('assistant')
-        if n == 1 or (self.teacher_interval and n % self.teacher_interval == 0):
+        every = self.teacher_interval
+        if every is not None and (n == 1 or (every and n % every == 0)):
             roles.append('teacher')
         return roles
 

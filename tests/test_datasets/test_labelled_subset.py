@@ -42,7 +42,7 @@ def test_the_benchmark_tests_on_test_images_and_chooses_on_others(tmp_path):
     """On small files in Fashion-MNIST's format; MMPretrain's split='test' alone would give the training images."""
     write(tmp_path / 'train', 60000)
     write(tmp_path / 't10k', 10000)
-    cfg = read_config('tas_mm::benchmark/recipe.py')
+    cfg = read_config('tas_mm::_base_/benchmark/recipe.py')
     parts = {}
     for name in ('train', 'val', 'test'):
         dataset = cfg[f'{name}_dataloader'].dataset

@@ -9,12 +9,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-CONFIGS = [str(p.relative_to(ROOT)) for p in sorted(ROOT.glob('configs/*/*.py')) if '_base_' not in p.parts]
+CONFIGS = [
+    str(p.relative_to(ROOT)) for p in sorted(ROOT.glob('configs/**/*.py')) if not {'_base_', 'suites'} & set(p.parts)
+]
 ALWAYS = {  # one of each kind of pair, and what is built differently; `make test-all` checks all of them
     'configs/baselines/alone_r18_cifar100.py',
     'configs/baselines/fitnet_swin_to_r18_cifar100.py',
     'configs/baselines/kd_swin_to_r18.py',
     'configs/baselines/ofa_convnext_to_deit_t_cifar100.py',
+    'configs/benchmark/cnn_to_mixer.py',
+    'configs/benchmark/teachers/swin.py',
+    'configs/benchmark/vit_to_cnn.py',
     'configs/quickstart/student.py',
     'configs/quickstart/tas.py',
     'configs/quickstart/teacher.py',

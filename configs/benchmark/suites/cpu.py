@@ -5,12 +5,15 @@ PAIRS = ['vit_to_cnn', 'swin_to_cnn', 'mixer_to_cnn', 'cnn_to_vit', 'cnn_to_mixe
 pairs = {pair: f'tas_mm::benchmark/{pair}.py' for pair in PAIRS}
 methods = {
     'alone': None,
-    **{name: f'tas_mm::_base_/distillers/{name}.py' for name in ('kd', 'dkd', 'dist', 'fitnet', 'rkd', 'ofa', 'rsd')},
+    **{name: f'tas_mm::_base_/distillers/{name}.py' for name in ('kd', 'fitnet', 'ofa', 'rsd', 'dkd', 'dist', 'rkd')},
     'tas': dict(type='tas_mm.TASDistiller'),
 }
 settings = dict(
-    labels_1000=dict(options={'train_dataloader.dataset.num_labelled': 1000}),
-    labels_55000=dict(methods=['alone', 'kd', 'ofa', 'rsd', 'tas'], seeds=3),
+    labels_1000=dict(
+        options={'train_dataloader.dataset.num_labelled': 1000},
+        methods=['alone', 'kd', 'fitnet', 'ofa', 'rsd', 'tas'],
+    ),
+    labels_55000=dict(methods=['alone', 'kd', 'ofa', 'rsd', 'tas'], pairs=['vit_to_cnn', 'cnn_to_vit'], seeds=3),
 )
 seeds = 5
 seed_keys = ['randomness.seed', 'train_dataloader.dataset.seed']

@@ -7,6 +7,7 @@ _base_ = 'cpu.py'
 
 pairs = {
     pair: dict(
+        _delete_=True,
         config=config,
         options={
             'model.teacher': f'tas_mm::benchmark/teachers/{pair.split("_")[0]}_large.py',
@@ -16,7 +17,11 @@ pairs = {
     for pair, config in _base_.pairs.items()
 }
 options = {
-    'train_cfg.max_iters': 1500,
+    'train_cfg.max_iters': 2000,
+    'train_dataloader.batch_size': 64,
     'train_dataloader.num_workers': 2,
 }
-settings = dict(labels_55000=dict(methods=None, seeds=5))
+settings = dict(
+    labels_1000=dict(methods=None),
+    labels_55000=dict(methods=None, pairs=None, seeds=5),
+)

@@ -9,8 +9,7 @@ methods = dict(
 settings = dict(
     digits=dict(
         options={
-            'train_cfg.max_epochs': 3,
-            'train_dataloader.dataset.times': 5,
+            'train_cfg.max_epochs': 10,
         }
     )
 )

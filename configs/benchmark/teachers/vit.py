@@ -1,6 +1,7 @@
 """The benchmark's vit teacher, on the 55,000 training images."""
 
-_base_ = '../recipe.py'
+_base_ = '../../_base_/benchmark/recipe.py'
 
 model = _base_.teachers.vit
 train_cfg = dict(max_iters=2500, val_interval=2500)
+train_dataloader = dict(batch_size=64)

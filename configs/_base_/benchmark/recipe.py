@@ -2,9 +2,9 @@
 
 _base_ = [
     'networks.py',
-    '../_base_/datasets/fashion_mnist.py',
-    '../_base_/schedules/benchmark.py',
-    '../_base_/default_runtime.py',
+    '../datasets/fashion_mnist.py',
+    '../schedules/benchmark.py',
+    '../default_runtime.py',
 ]
 
 default_hooks = dict(
