@@ -183,12 +183,8 @@ def test_assistant_to_student_reaches_nothing_of_the_assistant(build_tas, batch)
 def test_without_detaching_assistant_to_student_reaches_the_projector(build_tas, batch):
     kept = dict(detach_target=False)
     distiller = dict(type='tas_mm.TASDistiller', feature_loss=kept, logit_loss=kept)
-    algorithm = build_tas(networks.resnet(), networks.swin(), distiller=distiller)
-    assert any('projector' in name for name in gradients_of(algorithm, batch, 'as'))
-    assert not any(
-        'projector' in name
-        for name in gradients_of(build_tas(networks.resnet(), networks.swin(), distiller=distiller), batch, 'ts')
-    )
+    trained = gradients_of(build_tas(networks.resnet(), networks.swin(), distiller=distiller), batch, 'as')
+    assert any('projector' in name for name in trained)
 
 
 def test_each_network_sees_the_image_normalised_its_way(build_tas):
