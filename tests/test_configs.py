@@ -125,6 +125,20 @@ def test_a_baseline_differs_from_its_pair_in_the_distiller_alone(path):
     assert text.count('\n') <= 20
 
 
+@pytest.mark.parametrize('path', sorted(ROOT.glob('configs/ablations/*.py')), ids=lambda path: path.stem)
+def test_an_ablation_differs_from_its_pair_in_the_distillers_options_alone(path):
+    text = path.read_text()
+    (pair,) = re.findall(r'all else is configs/tas/(\w+)\.py', text)
+    config, expected = Config.fromfile(path).to_dict(), Config.fromfile(PAIRS[pair]).to_dict()
+    config.pop('distiller', None)  # of a distiller's own file
+    changed, plain = config['model'].pop('distiller'), expected['model'].pop('distiller')
+    assert config == expected
+    assert plain == dict(type=changed.pop('type'))
+    assert len(changed) == 1 or path.stem == 'not_detached'
+    assert f'tools/dist_train.sh configs/ablations/{path.name} 8' in text
+    assert text.count('\n') <= 20
+
+
 def test_baselines_are_there():
     names = {path.stem for path in ROOT.glob('configs/baselines/*.py')}
     main = pairs('kd dkd dist rkd fitnet ofa rsd', 'swin_to_r18 swin_to_r18_cifar100')

@@ -155,6 +155,58 @@ def test_the_paper_sized_projector_has_the_papers_size(build):
     assert projector(torch.randn(1, 256, 14, 14)).shape == (1, 768, 7, 7)
 
 
+def test_the_light_projector_is_a_tenth_of_it(build):
+    """A quarter as wide; its output starts as large as that of the wide one, which ends in a normalised sum."""
+    from tas_mm.models import L2GProjector
+
+    wide, light = (L2GProjector(256, 768, (14, 14), (7, 7), width_ratio=ratio) for ratio in (1, 0.25))
+    sizes = [sum(p.numel() for p in projector.parameters()) for projector in (wide, light)]
+    assert sizes[1] < sizes[0] / 9.9
+    x = torch.randn(1, 256, 14, 14)
+    wide.init_weights()
+    light.init_weights()
+    assert light(x).shape == wide(x).shape
+    assert 0.5 < light(x).std() / wide(x).std() < 2
+
+
+@pytest.mark.parametrize('token', ['own', 'mean'])
+def test_what_the_class_token_of_the_late_part_starts_from(build_tas, batch, token):
+    algorithm = build_tas(
+        networks.resnet(), networks.vit(), distiller=dict(type='tas_mm.TASDistiller', assistant=dict(class_token=token))
+    )
+    seen = []
+    last = algorithm.teacher.backbone.layers[-1]  # the only block of stage 4
+    last.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    algorithm(*batch, mode='loss')
+    own, assistants = seen
+    first, rest = assistants[:, 0], assistants[:, 1:]
+    wanted = algorithm.teacher.backbone.cls_token[0].expand(4, -1) if token == 'own' else rest.mean(dim=1)
+    torch.testing.assert_close(first, wanted)
+    assert own.shape == assistants.shape
+
+
+def test_mmrazors_losses_are_float32_under_autocast_too(build_tas, batch):
+    """The loss gets float32 and autocast does not touch what it computes; the assistant still runs in bfloat16."""
+    algorithm = build_tas(
+        networks.resnet(),
+        networks.swin(),
+        distiller=dict(type='tas_mm.TASDistiller', logit_loss=dict(type='KLDivergence', tau=4)),
+    )
+    seen, late = [], []
+    loss = algorithm.distiller.distill_losses['loss_ta_kd']
+    loss.register_forward_pre_hook(
+        lambda module, args, kwargs: seen.append((kwargs, torch.is_autocast_enabled('cpu'))), with_kwargs=True
+    )
+    algorithm.distiller.assistant.register_forward_hook(lambda module, args, output: late.append(output.logits.dtype))
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        losses = algorithm(*batch, mode='loss')
+    ((given, autocast),) = seen
+    assert not autocast
+    assert late == [torch.bfloat16]
+    assert {x.dtype for x in given.values() if x.is_floating_point()} == {torch.float32}
+    assert {value.dtype for name, value in losses.items() if name.startswith('distill.')} == {torch.float32}
+
+
 @pytest.mark.parametrize('grids', [((7, 7), (14, 14)), ((9, 9), (4, 4)), ((8, 6), (4, 3)), ((4, 4), (4, 4))])
 @pytest.mark.parametrize('name', ['L2GProjector', 'ConvProjector', 'LinearProjector'])
 def test_projectors_give_the_grid_that_the_late_part_wants(name, grids):
@@ -231,6 +283,8 @@ def test_the_assistant_is_made_of_both_networks_own_modules(build_tas, batch):
             r"assistant.projector.type='tas_mm.L2GProjectr' is not registered; nearest: tas_mm.L2GProjector",
         ),
         (dict(assistant=dict(projector=dict(num_blocks=-1))), r'num_blocks=-1'),
+        (dict(assistant=dict(projector=dict(width_ratio=0))), r'width_ratio=0, but it must be above 0'),
+        (dict(assistant=dict(class_token='max')), r"assistant.class_token='max', but valid are 'own', 'mean'"),
         (
             dict(distill_losses=dict(loss_x=dict(type='L2Loss')), loss_forward_mappings={}),
             r'loss_forward_mappings.loss_ts_nce maps no loss; distill_losses has loss_x',

@@ -115,6 +115,11 @@ def test_late_part_gets_its_own_class_tokens():
     assert native.shape == (2, 5 + 16, 192)
     torch.testing.assert_close(native[:, :1], view.net.cls_token.expand(2, -1, -1))
     torch.testing.assert_close(native[:, 1:5], view.net.reg_token.expand(2, -1, -1))
+    view.class_token = 'mean'
+    x = torch.randn(2, 192, 4, 4)
+    native = view.from_map(x, 3)
+    torch.testing.assert_close(native[:, :5], x.mean((2, 3)).unsqueeze(1).expand(-1, 5, -1))
+    assert torch.equal(view.to_map(native, 3), x)
 
 
 def test_tokens_of_a_window_come_in_order():

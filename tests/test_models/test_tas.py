@@ -180,6 +180,13 @@ def test_assistant_to_student_reaches_nothing_of_the_assistant(build_tas, batch)
     assert all(name.startswith(('architecture.', 'distiller.distill_losses.loss_as_')) for name in trained)
 
 
+def test_without_detaching_assistant_to_student_reaches_the_projector(build_tas, batch):
+    kept = dict(detach_target=False)
+    distiller = dict(type='tas_mm.TASDistiller', feature_loss=kept, logit_loss=kept)
+    trained = gradients_of(build_tas(networks.resnet(), networks.swin(), distiller=distiller), batch, 'as')
+    assert any('projector' in name for name in trained)
+
+
 def test_each_network_sees_the_image_normalised_its_way(build_tas):
     """A pixel of 120 with the student's mean 100, std 50 is 0.4; with the teacher's mean 60, std 30 it is 2."""
     student = dict(networks.resnet(), data_preprocessor=dict(mean=[100.0] * 3, std=[50.0] * 3))

@@ -13,6 +13,7 @@ CONFIGS = [
     str(p.relative_to(ROOT)) for p in sorted(ROOT.glob('configs/**/*.py')) if not {'_base_', 'suites'} & set(p.parts)
 ]
 ALWAYS = {  # one of each kind of pair, and what is built differently; `make test-all` checks all of them
+    'configs/ablations/class_token_mean.py',
     'configs/baselines/alone_r18_cifar100.py',
     'configs/baselines/fitnet_swin_to_r18_cifar100.py',
     'configs/baselines/kd_swin_to_r18.py',

@@ -1,22 +1,50 @@
-"""TAS without its parts and with our choices the other way, on two directions of Fashion-MNIST with 1,000 labels."""
+"""TAS without its parts, and with its choices the other way, on two directions of Fashion-MNIST with 1,000 labels."""
 
 
 def tas(**changes):
     return dict(type='tas_mm.TASDistiller', **changes)
 
 
+def assistant(**changes):
+    return tas(assistant=changes)
+
+
+def projector(**changes):
+    return assistant(projector=changes)
+
+
 pairs = {pair: f'tas_mm::benchmark/{pair}.py' for pair in ('vit_to_cnn', 'cnn_to_vit')}
-methods = {
-    'alone': None,
-    'full': tas(),
-    'A: no attention, no late stage': tas(assistant=dict(late_stages=0, projector=dict(num_blocks=0))),
-    'B: no late stage': tas(assistant=dict(late_stages=0)),
+ends = {'alone': None, 'full': tas()}
+parts = {
+    'A: no attention, no late stage': assistant(late_stages=0, projector=dict(num_blocks=0)),
+    'B: no late stage': assistant(late_stages=0),
     'C: no teacher to assistant': tas(paths=dict(TA=0)),
     'no teacher to student': tas(paths=dict(TS=0)),
     'no assistant to student': tas(paths=dict(AS=0)),
     'F: no InfoNCE': tas(feature_loss=None),
     'G: no OFA': tas(logit_loss=None),
 }
-settings = dict(labels_1000=dict(options={'train_dataloader.dataset.num_labelled': 1000}))
+choices = {
+    'assistant not detached': tas(feature_loss=dict(detach_target=False), logit_loss=dict(detach_target=False)),
+    'fixed temperature': tas(feature_loss=dict(learnable=False)),
+    'no attention': projector(num_blocks=0),
+    'convolution': projector(type='tas_mm.ConvProjector'),
+    'linear layer': projector(type='tas_mm.LinearProjector'),
+    'light': 'tas_mm::_base_/distillers/tas_light.py',
+    '2 + 2 stages': assistant(early_stages=2, late_stages=2),
+    '1 + 3 stages': assistant(early_stages=1, late_stages=3),
+    'mean as class token': assistant(class_token='mean'),
+    'with RSD': 'tas_mm::_base_/distillers/tas_rsd.py',
+}
+swapped = {'teacher first': assistant(early='teacher'), 'student first': assistant(early='student')}
+methods = {**ends, **parts, **choices, **swapped}
+
+options = {'train_dataloader.dataset.num_labelled': 1000}
+settings = dict(
+    parts=dict(methods=[*ends, *parts]),
+    choices=dict(methods=[*ends, *choices]),
+    swapped_vit_to_cnn=dict(pairs=['vit_to_cnn'], methods=[*ends, 'teacher first']),
+    swapped_cnn_to_vit=dict(pairs=['cnn_to_vit'], methods=[*ends, 'student first']),
+)
 seeds = 5
 seed_keys = ['randomness.seed', 'train_dataloader.dataset.seed']

@@ -20,7 +20,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from tas_mm.registry import MODELS, not_registered
 
-from ..stages import Knowledge, StagedClassifier
+from ..stages import CLASS_TOKENS, Knowledge, StagedClassifier
 
 ROLES = ('student', 'teacher')
 
@@ -74,19 +74,27 @@ class HybridAssistant(BaseConnector):
             Defaults to 1.
         projector (dict, optional): Config of the projector; without ``type`` it keeps the type that suits the pair.
             Defaults to None.
+        class_token (str): What a late part that has class tokens starts from: ``'own'``, those of its network, or
+            ``'mean'``, the mean of the projected tokens. Without effect on others. Defaults to ``'own'``.
 
     Raises:
         ValueError: If a value is none of those named above.
     """
 
     def __init__(
-        self, early: str | None = None, early_stages: int = 3, late_stages: int = 1, projector: dict | None = None
+        self,
+        early: str | None = None,
+        early_stages: int = 3,
+        late_stages: int = 1,
+        projector: dict | None = None,
+        class_token: str = 'own',
     ) -> None:
         super().__init__()
         for name, value, valid in (
             ('early', early, (None, *ROLES)),
             ('early_stages', early_stages, (1, 2, 3, 4)),
             ('late_stages', late_stages, (0, 1, 2, 3)),
+            ('class_token', class_token, CLASS_TOKENS),
         ):
             if value not in valid:
                 raise ValueError(
@@ -96,6 +104,7 @@ class HybridAssistant(BaseConnector):
         self.early_stages = early_stages
         self.late_stages = late_stages
         self.projector_cfg = dict(projector or {})
+        self.class_token = class_token
 
     def bind(self, student: StagedClassifier, teacher: StagedClassifier) -> None:
         """Bind the assistant to the two networks and build the projector that fits between them.
@@ -108,6 +117,7 @@ class HybridAssistant(BaseConnector):
         self.late_role = 'teacher' if self.early_role == 'student' else 'student'
         self.early, self.late = views[self.early_role], views[self.late_role]
         self.late.check_tail(self.start)
+        self.late.class_token = self.class_token
         given = self.early.stages[self.early_stages - 1]
         wanted = self.late.stages[self.start - 2]
         self.projector_cfg.setdefault('type', projector_type(self.early, self.late))

@@ -53,10 +53,13 @@ class L2GProjector(BaseModule):
             Defaults to 1, the paper's.
         window_size (int): Largest window of their attention; smaller where that saves padding. Defaults to 7.
         head_dim (int): Width of an attention head, at most. Defaults to 32, Swin's.
-        ffn_ratio (float): Width of their MLP over ``out_channels``. Defaults to 4.
+        ffn_ratio (float): Width of their MLP over their own. Defaults to 4.
+        width_ratio (float): Width of patch embedding and blocks over ``out_channels``; where they differ a linear layer
+            follows. Nearly all parameters are the blocks', whose number goes with the square of it. Defaults to 1, the
+            paper's.
 
     Raises:
-        ValueError: If ``num_blocks`` is negative.
+        ValueError: If ``num_blocks`` is negative or ``width_ratio`` is not above 0.
     """
 
     def __init__(
@@ -69,21 +72,27 @@ class L2GProjector(BaseModule):
         window_size: int = 7,
         head_dim: int = 32,
         ffn_ratio: float = 4.0,
+        width_ratio: float = 1.0,
     ) -> None:
-        super().__init__(init_cfg=LINEAR_INIT)
+        # Swin's 0.02 would leave the wide output far below what the late part is used to.
+        super().__init__(init_cfg=[*LINEAR_INIT, dict(type='Xavier', override=dict(name='expand'))])
         if num_blocks < 0:
             raise ValueError(f'L2GProjector: num_blocks={num_blocks}, but it must be at least 0')
+        if width_ratio <= 0:
+            raise ValueError(f'L2GProjector: width_ratio={width_ratio}, but it must be above 0')
         self.out_grid = out_grid
+        width = max(1, round(width_ratio * out_channels))
         patch = patch_of(in_grid, out_grid)
-        self.embed = nn.Conv2d(in_channels, out_channels, patch, patch)
-        self.norm = build_norm_layer(dict(type='LN'), out_channels)[1]
-        heads = max(1, out_channels // head_dim)
-        while out_channels % heads:
+        self.embed = nn.Conv2d(in_channels, width, patch, patch)
+        self.norm = build_norm_layer(dict(type='LN'), width)[1]
+        heads = max(1, width // head_dim)
+        while width % heads:
             heads -= 1
         self.blocks = ModuleList(
-            SwinBlock(out_channels, heads, window_for(out_grid, window_size), shift=i % 2 == 1, ffn_ratio=ffn_ratio)
+            SwinBlock(width, heads, window_for(out_grid, window_size), shift=i % 2 == 1, ffn_ratio=ffn_ratio)
             for i in range(num_blocks)
         )
+        self.expand = nn.Identity() if width == out_channels else nn.Linear(width, out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, in_channels, *in_grid)`` to ``(B, out_channels, *out_grid)``."""
@@ -91,7 +100,7 @@ class L2GProjector(BaseModule):
         x = self.norm(x.flatten(2).transpose(1, 2))  # BxNxC
         for block in self.blocks:
             x = block(x, self.out_grid)
-        return x.transpose(1, 2).unflatten(2, self.out_grid)
+        return self.expand(x).transpose(1, 2).unflatten(2, self.out_grid)
 
 
 @MODELS.register_module()

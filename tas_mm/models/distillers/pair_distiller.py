@@ -12,13 +12,15 @@ from difflib import get_close_matches
 from inspect import signature
 from typing import Any
 
+import torch
 from mmengine.model import BaseModel, ModuleDict
 from mmengine.registry import DefaultScope
+from mmengine.utils.misc import apply_to
 from mmrazor.models.algorithms.base import LossResults
 from mmrazor.models.distillers import ConfigurableDistiller
 from mmrazor.models.task_modules import RecorderManager
 from mmrazor.registry import MODELS as RAZOR_MODELS
-from torch import nn
+from torch import Tensor, nn
 
 from tas_mm.registry import MODELS, not_registered
 
@@ -260,11 +262,20 @@ class PairDistiller(ConfigurableDistiller):
     # ---- a step ----------------------------------------------------------------------------------------------------
 
     def compute_distill_losses(self) -> LossResults:
-        """All distillation losses of the step. Each connector runs once, however many losses read it."""
+        """All distillation losses of the step, in float32 under any autocast: MMRazor's own would take half precision.
+
+        Each connector runs once, as autocast has it, however many losses read it.
+        """
+        device = next(self.teacher_view.model.parameters()).device.type
+        losses = {}
         try:
-            return super().compute_distill_losses()
+            for name, mapping in self.loss_forward_mappings.items():
+                records = {argument: self.get_record(**record) for argument, record in mapping.items()}
+                with torch.autocast(device, enabled=False):
+                    losses[name] = self.distill_losses[name](**apply_to(records, _is_half, Tensor.float))
         finally:
             self._connected = {}
+        return losses
 
     def get_record(
         self,
@@ -334,6 +345,10 @@ def fill_in(cfg: Mapping, facts: Mapping[str, Any], key: str) -> dict[str, Any]:
                 f'or set {name}'
             )
     return dict(cfg, **{name: facts[name] for name in asked if facts[name] is not None})
+
+
+def _is_half(leaf: Any) -> bool:
+    return isinstance(leaf, Tensor) and leaf.is_floating_point() and leaf.itemsize < 4
 
 
 def _checked(name: str, term: Any) -> dict[str, Any]:

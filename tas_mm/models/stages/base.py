@@ -44,6 +44,10 @@ READINGS = ('logits', 'feature', *STAGES)
 """What both networks give a loss, by the names of the recorders."""
 
 
+CLASS_TOKENS = ('own', 'mean')
+"""What :meth:`StagedClassifier.from_map` makes class tokens of."""
+
+
 class Knowledge(NamedTuple):
     """What one network knows of a batch: ``K = {f, p}`` (TAS, arXiv 2410.12342).
 
@@ -93,6 +97,9 @@ class StagedClassifier(ABC):
 
     loss_name = 'head.loss_module'
     """Dotted name of the loss module, whose second argument is the labels."""
+
+    class_token = 'own'
+    """Fresh class tokens: the network's own, or the mean of the map that stands beside them."""
 
     def __init__(self, model: nn.Module, input_size: tuple[int, int] | None = None, key: str = 'model') -> None:
         self.model = model

@@ -216,6 +216,8 @@ class TimmStages(StagedClassifier):
 
     def from_map(self, x: Tensor, stage: int) -> Any:
         named = [(name, token) for name, token in self.net.named_parameters() if 'token' in name]
+        if self.class_token == 'mean':
+            named = []
         native = self._layouts[stage - 1].from_map(x, lambda count, width: class_tokens(named, count, width))
         order = self._order(stage)
         return native if order is None else native[:, order.argsort()]

@@ -30,8 +30,8 @@ def cut_blocks(depth: int, key: str = 'model') -> list[range]:
 class TokenStages(StagedClassifier):
     """Tokens ``(B, T + H * W, C)``, T class tokens first.
 
-    As a late part the network's own class tokens are put before the projected tokens; no positional embedding is added
-    again.
+    As a late part the network's own class tokens, or the mean of the projected tokens, are put before the projected
+    tokens; no positional embedding is added again.
     """
 
     family = 'attention'
@@ -45,8 +45,11 @@ class TokenStages(StagedClassifier):
         return x.transpose(1, 2).unflatten(2, self.grid_of(x.size(1)))
 
     def from_map(self, x: Tensor, stage: int) -> Tensor:
+        patches = x.flatten(2).transpose(1, 2)  # BxNxC
         tokens = [token.expand(len(x), -1, -1) for token in self.class_tokens(stage)]
-        return torch.cat([*tokens, x.flatten(2).transpose(1, 2)], dim=1)
+        if self.class_token == 'mean':
+            tokens = [patches.mean(dim=1, keepdim=True)] * len(tokens)
+        return torch.cat([*tokens, patches], dim=1)
 
 
 class GridTokenStages(StagedClassifier):
