@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from tas_mm.registry import MODELS
 
+from ..stages import view_of
 from .teacher import build_teacher, renormalisation
 
 
@@ -41,6 +42,9 @@ class TAS(SingleTeacherDistill):
             teacher's config loads weights by itself.
         data_preprocessor (dict | nn.Module, optional): Of the student. The teacher's own, where its config has one,
             says how it wants the image normalised. Defaults to None.
+        compile (bool | dict): Whether ``torch.compile`` compiles both networks, or its options, such as
+            ``dict(mode='max-autotune')``. What follows a cut, in the assistant, mostly stays as it is, and so do heads
+            and losses. Defaults to False.
         init_cfg (dict, optional): As in MMEngine. Defaults to None.
         accept_other_teacher (bool): Whether a run that began with other weights of the teacher may be resumed; read by
             ``TeacherHook``. Defaults to False.
@@ -57,6 +61,7 @@ class TAS(SingleTeacherDistill):
         distiller: dict | None = None,
         teacher_ckpt: str | None = None,
         data_preprocessor: dict | nn.Module | None = None,
+        compile: bool | dict = False,
         init_cfg: dict | None = None,
         accept_other_teacher: bool = False,
     ) -> None:
@@ -87,6 +92,9 @@ class TAS(SingleTeacherDistill):
         self.register_buffer('_scale', scale, persistent=False)
         self.register_buffer('_shift', shift, persistent=False)
         self._batch_checked = False
+        if compile:  # when first called: recorders hang on the networks by now, and are compiled with them
+            for view in (view_of(self.student, key='model.architecture'), view_of(teacher, key='model.teacher')):
+                view.net.compile(**({} if compile is True else compile))
 
     # ---- a training step -------------------------------------------------------------------------------------------
 
