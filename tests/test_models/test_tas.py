@@ -7,6 +7,7 @@ import pytest
 import timm
 import torch
 from mmengine.optim import build_optim_wrapper
+from mmengine.runner import runner
 
 from tas_mm.models.algorithms.teacher import build_teacher, renormalisation
 from tests import networks
@@ -249,6 +250,45 @@ def test_pure_bfloat16_works(build_tas, batch):
     algorithm = pair(build_tas, 'resnet to vit').bfloat16()  # MMPretrain's Swin cannot
     losses = algorithm(batch[0].bfloat16(), batch[1], mode='loss')
     assert all(torch.isfinite(value) for value in losses.values())
+
+
+@pytest.mark.parametrize('name', ['swin to resnet', 'resnet to vit', 'vit to mobilenet'])
+def test_a_teacher_in_bfloat16_teaches_much_the_same(build_tas, batch, name):
+    """As early part and as late; the student's side stays in float32, and so does what is predicted."""
+    student, teacher = PAIRS[name]
+    exact = build_tas(student(), teacher())
+    narrow = build_tas(student(), teacher(), teacher_dtype='bfloat16')
+    narrow.load_state_dict(exact.state_dict())
+    narrow.teacher.load_state_dict(exact.teacher.state_dict())
+    assert {p.dtype for p in narrow.teacher.parameters() if p.dim() > 1} == {torch.bfloat16}
+    assert {p.dtype for p in narrow.parameters()} == {torch.float32}
+    logits = exact.run_teacher(batch[0])
+    assert (narrow.run_teacher(batch[0]) - logits).abs().max() < 2e-2 * logits.abs().max()
+    losses = narrow(*batch, mode='loss')
+    narrow.parse_losses(losses)[0].backward()
+    assert {value.dtype for value in losses.values()} == {torch.float32}
+    assert all(torch.isfinite(p.grad).all() for p in narrow.parameters())
+
+
+def test_a_type_that_a_teacher_cannot_be_kept_in(build_tas):
+    with pytest.raises(ValueError, match=r"model.teacher_dtype='float16', but valid are None, 'bfloat16'"):
+        build_tas(networks.resnet(), networks.swin(), teacher_dtype='float16')
+
+
+@pytest.mark.parametrize('student', ['mmpretrain', 'timm'])
+def test_only_student_and_projector_are_converted_to_sync_bn(build_tas, batch, student):
+    """By MMEngine's own function, as sync_bn='torch' in a config does; recorders and activations come along."""
+    timm_net = dict(type='TimmClassifier', _scope_='mmpretrain', model_name='efficientnet_lite0', num_classes=5)
+    student = networks.resnet() if student == 'mmpretrain' else timm_net
+    assistant = dict(projector=dict(type='tas_mm.ConvProjector'))
+    distiller = dict(type='tas_mm.TASDistiller', input_size=SIZE, assistant=assistant)
+    algorithm = build_tas(student, networks.resnet(), distiller=distiller).eval()
+    count = lambda module, kind: sum(isinstance(m, kind) for m in module.modules())  # noqa: E731
+    norms, before = count(algorithm, torch.nn.BatchNorm2d), algorithm(*batch, mode='loss')
+    converted = runner.convert_sync_batchnorm(algorithm).eval()
+    assert count(converted, torch.nn.SyncBatchNorm) == norms > count(converted.student, torch.nn.SyncBatchNorm)
+    assert count(converted.teacher, torch.nn.SyncBatchNorm) == 0
+    torch.testing.assert_close(converted(*batch, mode='loss'), before)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from their recorded output.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from mmrazor.models.architectures.connectors.base_connector import BaseConnector
@@ -59,6 +59,12 @@ def statistics_kept(model: nn.Module) -> Iterator[None]:
     finally:
         for module, name in switched:
             setattr(module, name, True)
+
+
+def in_its_type(model: nn.Module, x: Tensor) -> AbstractContextManager:
+    """Autocast to bfloat16 for a model that is kept in it and gets an input that is not."""
+    narrow = x.dtype != torch.bfloat16 and any(p.dtype == torch.bfloat16 for p in model.parameters())
+    return torch.autocast(x.device.type, torch.bfloat16) if narrow else nullcontext()
 
 
 @MODELS.register_module()
@@ -152,8 +158,11 @@ class HybridAssistant(BaseConnector):
         """
         self._check_graph(feature)
         x = self.projector(feature)
-        # The teacher is in eval mode: nothing of it is updated.
-        with statistics_kept(self.late.model) if self.late_role == 'student' else nullcontext():
+        if self.late_role == 'student':
+            kept = statistics_kept(self.late.model)
+        else:  # which is in eval mode: nothing of it is updated; it may be kept in a type of its own
+            kept = in_its_type(self.late.model, x)
+        with kept:
             return self.late.tail(self.late.from_map(x, self.start - 1), self.start)
 
     def _check_graph(self, feature: Tensor) -> None:
