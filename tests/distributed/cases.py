@@ -1,4 +1,6 @@
-"""What one, two and four processes compute: ``python -m tests.distributed.cases FOLDER`` writes 1.pt, 2.pt and 4.pt.
+"""What one, two and four processes compute, and how far they agree.
+
+``python -m tests.distributed.cases FOLDER`` writes 1.pt, 2.pt and 4.pt and prints the table of docs/distributed.md.
 
 Everything is in float64. Batch norm is in eval mode: its statistics are those of a process's own batch, and torch's
 SyncBN, which would make them one, needs GPUs.
@@ -53,6 +55,9 @@ def algorithm(name: str, options: dict | None = None, **distiller: Any) -> TAS:
     )
     model = MODELS.build(cfg)
     model.init_weights()
+    with torch.no_grad():
+        for parameter in model.parameters():  # some start at zero, such as residual branches, and hide what is before
+            parameter.add_(0.05 * torch.randn_like(parameter))
     return model.double().train()
 
 
@@ -146,6 +151,22 @@ def results() -> dict[str, dict[str, Tensor]]:
     return found
 
 
+def difference(several: dict, one: dict, gradients: bool) -> float:
+    """The largest difference in any tensor, relative to its largest element; those that ought to be zero left out."""
+    names = [name for name in one if name.startswith('grad ') is gradients and one[name].abs().max() > 1e-12]
+    return max(float((several[name] - one[name]).abs().max() / one[name].abs().max()) for name in names)
+
+
+def print_table(folder: Path) -> None:
+    """Agreement of the pairs, in Markdown."""
+    one, two, four = (torch.load(folder / f'{world}.pt') for world in (1, 2, 4))
+    print('| student from teacher | tensors | losses, 2 | gradients, 2 | losses, 4 | gradients, 4 |')
+    print('| --- | --- | --- | --- | --- | --- |')
+    for name in [name for name in one if name.endswith(tuple(PAIRS))]:
+        cells = [difference(several[name], one[name], kind) for several in (two, four) for kind in (False, True)]
+        print(f'| {name} | {len(one[name])} |', ' | '.join(f'{cell:.0e}' for cell in cells), '|')
+
+
 def work(rank: int, world: int, folder: Path) -> None:
     """One process of so many."""
     torch_dist.init_process_group('gloo', f'file://{folder}/meeting{world}', rank=rank, world_size=world)
@@ -167,3 +188,4 @@ if __name__ == '__main__':
             process.join()
         if any(process.exitcode for process in processes):
             sys.exit(f'{world} processes ended with {[process.exitcode for process in processes]}')
+    print_table(Path(sys.argv[1]))

@@ -6,6 +6,7 @@ from unittest.mock import Mock
 import pytest
 import timm
 import torch
+from mmengine.model import ExponentialMovingAverage
 from mmengine.optim import build_optim_wrapper
 from mmengine.runner import runner
 
@@ -107,6 +108,47 @@ def test_teacher_goes_along_to_another_precision_and_copies_share_its_weights(bu
     algorithm.double()
     assert {p.dtype for p in algorithm.teacher.parameters()} == {torch.float64}
     algorithm(batch[0].double(), batch[1], mode='loss')
+
+
+def test_ema_averages_student_and_projector_alone(build_tas, batch):
+    """By MMEngine's class, as its EMAHook does."""
+    algorithm = pair(build_tas).eval()
+    ema = ExponentialMovingAverage(algorithm, momentum=0.5)
+    assert set(ema.state_dict()) == {f'module.{name}' for name in algorithm.state_dict()} | {'steps'}
+    ema.update_parameters(algorithm)
+    before = copy.deepcopy(algorithm.state_dict())
+    with torch.no_grad():
+        for parameter in algorithm.parameters():
+            parameter.add_(1)
+    ema.update_parameters(algorithm)
+    for name, parameter in ema.module.named_parameters():
+        torch.testing.assert_close(parameter, before[name] + 0.5)
+    predicted, averaged = (m.predict_roles(*batch, ['assistant', 'teacher']) for m in (algorithm, ema.module))
+    assert torch.equal(predicted['teacher'][0].pred_score, averaged['teacher'][0].pred_score)
+    assert not torch.equal(predicted['assistant'][0].pred_score, averaged['assistant'][0].pred_score)
+
+
+def test_compiled_networks_compute_and_save_the_same(build_tas, batch):
+    """Through dynamo, which must see the recorders; without a compiler behind it, which takes long."""
+    plain, compiled = (
+        build_tas(
+            networks.resnet_cifar(),
+            networks.resnet(),
+            distiller=dict(type='tas_mm.TASDistiller', input_size=SIZE),
+            compile=option,
+        )
+        for option in (False, dict(backend='eager'))
+    )
+    compiled.load_state_dict(plain.state_dict())
+    compiled.teacher.load_state_dict(plain.teacher.state_dict())
+    assert list(compiled.state_dict()) == list(plain.state_dict())
+    for factor in (1, 2):  # the second time from what the first has compiled
+        losses = [model(factor * batch[0], batch[1], mode='loss') for model in (plain, compiled)]
+        torch.testing.assert_close(losses[1], losses[0])
+        for model, found in zip((plain, compiled), losses):
+            model.parse_losses(found)[0].backward()
+    gradients = [{name: p.grad for name, p in model.named_parameters()} for model in (plain, compiled)]
+    torch.testing.assert_close(gradients[1], gradients[0])
 
 
 def test_teacher_computes_no_loss_and_builds_no_graph(build_tas, batch):
