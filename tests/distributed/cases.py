@@ -23,6 +23,7 @@ from mmengine.registry import MODELS
 from torch import Tensor
 
 import tas_mm  # noqa: F401
+from tas_mm.engine.hooks.shard_teacher_hook import shard
 from tas_mm.models import TAS, InfoNCELoss
 from tests import networks
 from tests.networks import NUM_CLASSES, SIZE, samples
@@ -121,6 +122,22 @@ def accumulated(steps: int, **distiller: Any) -> dict:
     return {name: p.detach() for name, p in model.named_parameters()}
 
 
+def updated(model: TAS, optimizer: dict, shard_teacher: bool = False) -> dict:
+    """Losses of two steps, the weights after them, and how many elements of the teacher this process holds."""
+    if shard_teacher and dist.is_distributed():
+        shard(model.teacher)
+    ddp = wrapped(model)
+    optimizer = build_optim_wrapper(ddp, dict(optimizer=optimizer))
+    images, labels = batch()
+    found = {}
+    for i in range(2):
+        losses = ddp(share(images), share(labels), mode='loss')
+        optimizer.update_params(model.parse_losses(losses)[0])
+        found.update({f'{name} {i}': mean(value) for name, value in losses.items()})
+    held = sum(getattr(p, '_local_tensor', p).numel() for p in model.teacher.parameters())
+    return dict(found, held=torch.tensor(held), **{name: p.detach() for name, p in model.named_parameters()})
+
+
 def in_ddp() -> dict:
     """How many tensors of the teacher DDP knows, and how many it knows in all."""
     model = algorithm('attention from cnn')
@@ -148,6 +165,10 @@ def results() -> dict[str, dict[str, Tensor]]:
     found['info_nce local'] = info_nce(gather=False)
     found['accumulated'] = accumulated(2 if world < 4 else 1, feature_loss=None)
     found['in ddp'] = in_ddp()
+    adam = dict(type='AdamW', lr=1e-3)
+    zero = dict(adam, type='ZeroRedundancyOptimizer', optimizer_type='AdamW') if dist.is_distributed() else adam
+    for name in ('cnn from attention', 'attention from cnn'):
+        found[f'sharded {name}'] = updated(algorithm(name), zero, shard_teacher=True)
     return found
 
 

@@ -72,6 +72,15 @@ def test_checkpointed_activations_give_the_same_under_ddp(computed, world, pair)
     assert_equal_but_for_rounding(computed[world][f'checkpointing {pair}'], computed[1][pair])
 
 
+@pytest.mark.parametrize('world', [2, 4])
+@pytest.mark.parametrize('pair', ['cnn from attention', 'attention from cnn'])
+def test_a_sharded_teacher_and_a_sharded_optimizer_give_the_same_updates(computed, world, pair):
+    """Both networks' parts of the assistant included; a process holds less than half of the teacher and stem."""
+    several, one = computed[world][f'sharded {pair}'], computed[1][f'sharded {pair}']
+    assert several.pop('held') < (0.5 + 0.5 / world) * one['held']
+    assert_equal_but_for_rounding(several, {name: value for name, value in one.items() if name != 'held'})
+
+
 FAKES = dict(
     # Runs the command once for every node, as Slurm does on as many machines.
     srun="""#!/usr/bin/env bash

@@ -50,8 +50,8 @@ class TAS(SingleTeacherDistill):
         init_cfg (dict, optional): As in MMEngine. Defaults to None.
         accept_other_teacher (bool): Whether a run that began with other weights of the teacher may be resumed; read by
             ``TeacherHook``. Defaults to False.
-        teacher_dtype (str, optional): ``'bfloat16'`` keeps the frozen teacher's weights in that type, which takes half of
-            the memory, and computes its passes under autocast to it; all else stays as it is. Defaults to None.
+        teacher_dtype (str, optional): ``'bfloat16'`` keeps the frozen teacher's weights in that type, which takes half
+            of the memory, and computes its passes under autocast to it; all else stays as it is. Defaults to None.
 
     Raises:
         FileNotFoundError: If ``teacher_ckpt`` is a file that does not exist.
