@@ -72,13 +72,12 @@ def test_checkpointed_activations_give_the_same_under_ddp(computed, world, pair)
     assert_equal_but_for_rounding(computed[world][f'checkpointing {pair}'], computed[1][pair])
 
 
-@pytest.mark.parametrize('world', [2, 4])
 @pytest.mark.parametrize('pair', ['cnn from attention', 'attention from cnn'])
-def test_a_sharded_teacher_and_a_sharded_optimizer_give_the_same_updates(computed, world, pair):
-    """Both networks' parts of the assistant included; a process holds less than half of the teacher and stem."""
-    several, one = computed[world][f'sharded {pair}'], computed[1][f'sharded {pair}']
-    assert several.pop('held') < (0.5 + 0.5 / world) * one['held']
-    assert_equal_but_for_rounding(several, {name: value for name, value in one.items() if name != 'held'})
+def test_a_sharded_teacher_and_a_sharded_optimizer_give_the_same_updates(computed, pair):
+    """With the teacher's stages in the assistant late, and early. Stem and head stay whole."""
+    two, one = dict(computed[2][f'sharded {pair}']), dict(computed[1][f'sharded {pair}'])
+    assert two.pop('held') < 0.6 * one.pop('held')
+    assert_equal_but_for_rounding(two, one)
 
 
 FAKES = dict(
