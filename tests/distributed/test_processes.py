@@ -103,22 +103,31 @@ exit $CODE
 )
 
 
+RUN = """
+_base_ = 'tas_mm::quickstart/tas.py'
+model = dict(teacher_ckpt=None)
+train_dataloader = dict(dataset=dict(times=4))
+train_cfg = dict(max_epochs=3, val_interval=3)
+custom_hooks = [dict(type='tas_mm.ShardTeacherHook')]
+"""
+
+
 def test_slurm_starts_dist_train_on_every_node(tmp_path):
-    """Two nodes with a process each: both scripts that users call, several nodes, and no unused parameters.
+    """Two nodes with a process each: both scripts that users call, no unused parameters, and a sharded teacher.
 
     The teacher's weights are random, which is only said loudly.
     """
+    (tmp_path / 'run.py').write_text(RUN)
     for name, script in FAKES.items():
         (tmp_path / name).write_text(script)
         (tmp_path / name).chmod(0o755)
     env = dict(ENV, PATH=f'{tmp_path}:{ENV["PATH"]}', PYTHON=sys.executable, GPUS='2', GPUS_PER_NODE='1')
-    command = ['tools/slurm_train.sh', 'gpus', 'tas', 'configs/quickstart/tas.py', '--work-dir', str(tmp_path)]
-    command += ['--cfg-options', 'model.teacher_ckpt=None', 'train_dataloader.dataset.times=4']
-    command += ['train_cfg.max_epochs=3', 'train_cfg.val_interval=3']
+    command = ['tools/slurm_train.sh', 'gpus', 'tas', str(tmp_path / 'run.py'), '--work-dir', str(tmp_path)]
     result = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-3000:]
     checkpoint = torch.load(tmp_path / 'epoch_3.pth', weights_only=False)
     assert checkpoint['meta']['iter'] == 6  # each epoch has 200 images, of which each process takes half, 50 at a time
+    assert len(checkpoint['meta']['teacher']) == 16  # the fingerprint, taken before the weights were spread
     assert not any('teacher' in key or key.startswith('module') for key in checkpoint['state_dict'])
     assert 'assistant.accuracy/top1' in next(tmp_path.glob('*/*.log')).read_text()
 

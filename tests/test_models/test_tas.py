@@ -296,7 +296,7 @@ def test_pure_bfloat16_works(build_tas, batch):
 
 @pytest.mark.parametrize('name', ['swin to resnet', 'resnet to vit', 'vit to mobilenet'])
 def test_a_teacher_in_bfloat16_teaches_much_the_same(build_tas, batch, name):
-    """As early part and as late; the student's side stays in float32, and so does what is predicted."""
+    """As early part and as late; the student's side and the losses stay in float32."""
     student, teacher = PAIRS[name]
     exact = build_tas(student(), teacher())
     narrow = build_tas(student(), teacher(), teacher_dtype='bfloat16')
