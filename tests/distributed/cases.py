@@ -168,7 +168,7 @@ def results() -> dict[str, dict[str, Tensor]]:
     adam = dict(type='AdamW', lr=1e-3)
     zero = dict(adam, type='ZeroRedundancyOptimizer', optimizer_type='AdamW') if dist.is_distributed() else adam
     for name in ('cnn from attention', 'attention from cnn') if world < 4 else ():
-        found[f'sharded {name}'] = updated(algorithm(name), zero)
+        found[f'{name}, sharded'] = updated(algorithm(name), zero)
     return found
 
 

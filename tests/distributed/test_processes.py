@@ -75,7 +75,7 @@ def test_checkpointed_activations_give_the_same_under_ddp(computed, world, pair)
 @pytest.mark.parametrize('pair', ['cnn from attention', 'attention from cnn'])
 def test_a_sharded_teacher_and_a_sharded_optimizer_give_the_same_updates(computed, pair):
     """With the teacher's stages in the assistant late, and early. Stem and head stay whole."""
-    two, one = dict(computed[2][f'sharded {pair}']), dict(computed[1][f'sharded {pair}'])
+    two, one = dict(computed[2][f'{pair}, sharded']), dict(computed[1][f'{pair}, sharded'])
     assert two.pop('held') < 0.6 * one.pop('held')
     assert_equal_but_for_rounding(two, one)
 
