@@ -9,6 +9,7 @@ import torch
 from mmengine.model import ExponentialMovingAverage
 from mmengine.optim import build_optim_wrapper
 from mmengine.runner import runner
+from mmengine.runner.activation_checkpointing import turn_on_activation_checkpointing
 
 from tas_mm.models.algorithms.teacher import build_teacher, renormalisation
 from tests import networks
@@ -108,6 +109,14 @@ def test_teacher_goes_along_to_another_precision_and_copies_share_its_weights(bu
     algorithm.double()
     assert {p.dtype for p in algorithm.teacher.parameters()} == {torch.float64}
     algorithm(batch[0].double(), batch[1], mode='loss')
+
+
+def test_a_record_that_checkpointing_cuts_off_from_its_graph_is_an_error(build_tas, batch):
+    """Around the whole backbone, as a user's activation_checkpointing=['architecture.backbone'] would."""
+    algorithm = pair(build_tas)
+    turn_on_activation_checkpointing(algorithm, ['architecture.backbone'])
+    with pytest.raises(ValueError, match=r'model.architecture: the output of backbone.layer3 has no gradient'):
+        algorithm(*batch, mode='loss')
 
 
 def test_ema_averages_student_and_projector_alone(build_tas, batch):
