@@ -65,6 +65,14 @@ def vit(out_type: str = 'cls_token', drop_path_rate: float = 0.1, **kwargs) -> d
     return classifier(backbone, 32, 'VisionTransformerClsHead', neck=False, init_cfg=init)
 
 
+def mixer() -> dict:
+    """MLP-Mixer with four blocks and patches of 16."""
+    arch = dict(embed_dims=32, num_layers=4, tokens_mlp_dims=16, channels_mlp_dims=64)
+    return dict(
+        classifier(dict(type='MlpMixer', arch=arch, img_size=SIZE), 32), neck=dict(type='GlobalAveragePooling', dim=1)
+    )
+
+
 def samples(labels: Sequence[int]) -> list[DataSample]:
     """Labels as MMPretrain's data pipeline gives them."""
     return [DataSample().set_gt_label(label) for label in labels]

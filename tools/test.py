@@ -8,7 +8,9 @@ its weights are not needed.
 
 import argparse
 
+import torch
 from mmengine.config import Config
+from mmengine.device import get_device
 from mmengine.dist import master_only
 from mmengine.fileio import dump
 from mmengine.runner import Runner
@@ -52,6 +54,7 @@ def main() -> None:
     cfg.load_from, cfg.resume = None, False
     if args.amp:
         cfg.test_cfg = dict(cfg.get('test_cfg') or {}, fp16=True)
+        torch.set_autocast_dtype(get_device(), getattr(torch, args.amp))  # the loop names none
     runner = Runner.from_cfg(cfg)
     model = runner.model.module if runner.distributed else runner.model
     model.load_state_dict(student_weights(args.checkpoint))

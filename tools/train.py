@@ -11,7 +11,7 @@ from mmengine.runner import Runner
 
 import tas_mm  # noqa: F401  (adapts the stack and registers the components)
 from tas_mm.checkpoint import newest_checkpoint
-from tas_mm.engine.launch import add_common_options, load_config
+from tas_mm.engine.launch import add_common_options, load_config, use_mixed_precision
 
 
 def parse_args() -> argparse.Namespace:
@@ -31,8 +31,7 @@ def main() -> None:
     args = parse_args()
     cfg = load_config(args)
     if args.amp:
-        cfg.optim_wrapper.type = 'AmpOptimWrapper'
-        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+        use_mixed_precision(cfg, args.amp)
     if args.auto_scale_lr:
         if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
             raise SystemExit(f'--auto-scale-lr: {args.config} has no auto_scale_lr=dict(base_batch_size=...)')

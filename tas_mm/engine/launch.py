@@ -17,7 +17,13 @@ def add_common_options(parser: ArgumentParser) -> None:
     """Options of both tools."""
     parser.add_argument('config', help='config file, or the name of a shipped one: tas_mm::tas/swin_to_r18.py')
     parser.add_argument('--work-dir', help='folder for logs and checkpoints (default: work_dirs/<name of the config>)')
-    parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
+    parser.add_argument(
+        '--amp',
+        nargs='?',
+        const='float16',
+        choices=['float16', 'bfloat16'],
+        help='automatic mixed precision (default type: float16)',
+    )
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, help='settings of the config to override, as key=value'
@@ -46,7 +52,9 @@ def load_config(args: Namespace) -> Config:
     if args.launcher == 'pytorch' and not _has_gpu():
         # MMEngine would select a GPU for the group and for DDP; what it finds in place it leaves alone.
         torch.distributed.init_process_group('gloo')
-        cfg.model_wrapper_cfg = dict(type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False)
+        wrapper = dict(type='MMDistributedDataParallel', broadcast_buffers=False)
+        wrapper['find_unused_parameters'] = cfg.get('find_unused_parameters', False)
+        cfg.model_wrapper_cfg = dict(wrapper, **(cfg.get('model_wrapper_cfg') or {}), device_ids=None)
     for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         loader = cfg.get(name)
         if loader is not None:
@@ -55,3 +63,13 @@ def load_config(args: Namespace) -> Config:
             loader.setdefault('pin_memory', True)
             loader.setdefault('persistent_workers', loader.get('num_workers', 0) > 0)
     return cfg
+
+
+def use_mixed_precision(cfg: Config, dtype: str) -> None:
+    """Let a config train under autocast to ``'float16'``, with its loss scaled, or to ``'bfloat16'``.
+
+    bfloat16 has the range of float32, so that nothing is lost without scaling.
+    """
+    cfg.optim_wrapper.type = 'AmpOptimWrapper'
+    cfg.optim_wrapper.dtype = dtype
+    cfg.optim_wrapper.setdefault('loss_scale', 'dynamic' if dtype == 'float16' else 1.0)

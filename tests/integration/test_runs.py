@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.config import Config
+
+from tas_mm.engine.launch import use_mixed_precision
 
 ROOT = Path(__file__).parents[2]
 ENV = dict(os.environ, OMP_NUM_THREADS='1')
@@ -135,3 +138,12 @@ def test_mixed_precision_without_a_gpu_is_refused_in_plain_words(tmp_path, monke
     result = run(*command, check=False)
     assert result.returncode != 0
     assert '--amp: MMEngine trains in mixed precision on a GPU only' in result.stderr
+
+
+@pytest.mark.parametrize(('dtype', 'scale'), [('float16', 'dynamic'), ('bfloat16', 1.0)])
+def test_mixed_precision_scales_the_loss_of_float16_alone(dtype, scale):
+    cfg = Config(dict(optim_wrapper=dict(type='OptimWrapper', clip_grad=dict(max_norm=5.0))))
+    use_mixed_precision(cfg, dtype)
+    assert cfg.optim_wrapper == dict(
+        type='AmpOptimWrapper', dtype=dtype, loss_scale=scale, clip_grad=dict(max_norm=5.0)
+    )

@@ -6,7 +6,10 @@ from unittest.mock import Mock
 import pytest
 import timm
 import torch
+from mmengine.model import ExponentialMovingAverage
 from mmengine.optim import build_optim_wrapper
+from mmengine.runner import runner
+from mmengine.runner.activation_checkpointing import turn_on_activation_checkpointing
 
 from tas_mm.models.algorithms.teacher import build_teacher, renormalisation
 from tests import networks
@@ -106,6 +109,55 @@ def test_teacher_goes_along_to_another_precision_and_copies_share_its_weights(bu
     algorithm.double()
     assert {p.dtype for p in algorithm.teacher.parameters()} == {torch.float64}
     algorithm(batch[0].double(), batch[1], mode='loss')
+
+
+def test_a_record_that_checkpointing_cuts_off_from_its_graph_is_an_error(build_tas, batch):
+    """Around the whole backbone, as a user's activation_checkpointing=['architecture.backbone'] would."""
+    algorithm = pair(build_tas)
+    turn_on_activation_checkpointing(algorithm, ['architecture.backbone'])
+    with pytest.raises(ValueError, match=r'model.architecture: the output of backbone.layer3 has no gradient'):
+        algorithm(*batch, mode='loss')
+
+
+def test_ema_averages_student_and_projector_alone(build_tas, batch):
+    """By MMEngine's class, as its EMAHook does."""
+    algorithm = pair(build_tas).eval()
+    ema = ExponentialMovingAverage(algorithm, momentum=0.5)
+    assert set(ema.state_dict()) == {f'module.{name}' for name in algorithm.state_dict()} | {'steps'}
+    ema.update_parameters(algorithm)
+    before = copy.deepcopy(algorithm.state_dict())
+    with torch.no_grad():
+        for parameter in algorithm.parameters():
+            parameter.add_(1)
+    ema.update_parameters(algorithm)
+    for name, parameter in ema.module.named_parameters():
+        torch.testing.assert_close(parameter, before[name] + 0.5)
+    predicted, averaged = (m.predict_roles(*batch, ['assistant', 'teacher']) for m in (algorithm, ema.module))
+    assert torch.equal(predicted['teacher'][0].pred_score, averaged['teacher'][0].pred_score)
+    assert not torch.equal(predicted['assistant'][0].pred_score, averaged['assistant'][0].pred_score)
+
+
+def test_compiled_networks_compute_and_save_the_same(build_tas, batch):
+    """Through dynamo, which must see the recorders; without a compiler behind it, which takes long."""
+    plain, compiled = (
+        build_tas(
+            networks.resnet_cifar(),
+            networks.resnet(),
+            distiller=dict(type='tas_mm.TASDistiller', input_size=SIZE),
+            compile=option,
+        )
+        for option in (False, dict(backend='eager'))
+    )
+    compiled.load_state_dict(plain.state_dict())
+    compiled.teacher.load_state_dict(plain.teacher.state_dict())
+    assert list(compiled.state_dict()) == list(plain.state_dict())
+    for factor in (1, 2):  # the second time from what the first has compiled
+        losses = [model(factor * batch[0], batch[1], mode='loss') for model in (plain, compiled)]
+        torch.testing.assert_close(losses[1], losses[0])
+        for model, found in zip((plain, compiled), losses):
+            model.parse_losses(found)[0].backward()
+    gradients = [{name: p.grad for name, p in model.named_parameters()} for model in (plain, compiled)]
+    torch.testing.assert_close(gradients[1], gradients[0])
 
 
 def test_teacher_computes_no_loss_and_builds_no_graph(build_tas, batch):
@@ -256,6 +308,45 @@ def test_pure_bfloat16_works(build_tas, batch):
     algorithm = pair(build_tas, 'resnet to vit').bfloat16()  # MMPretrain's Swin cannot
     losses = algorithm(batch[0].bfloat16(), batch[1], mode='loss')
     assert all(torch.isfinite(value) for value in losses.values())
+
+
+@pytest.mark.parametrize('name', ['swin to resnet', 'resnet to vit', 'vit to mobilenet'])
+def test_a_teacher_in_bfloat16_teaches_much_the_same(build_tas, batch, name):
+    """As early part and as late; the student's side and the losses stay in float32."""
+    student, teacher = PAIRS[name]
+    exact = build_tas(student(), teacher())
+    narrow = build_tas(student(), teacher(), teacher_dtype='bfloat16')
+    narrow.load_state_dict(exact.state_dict())
+    narrow.teacher.load_state_dict(exact.teacher.state_dict())
+    assert {p.dtype for p in narrow.teacher.parameters() if p.dim() > 1} == {torch.bfloat16}
+    assert {p.dtype for p in narrow.parameters()} == {torch.float32}
+    logits = exact.run_teacher(batch[0])
+    assert (narrow.run_teacher(batch[0]) - logits).abs().max() < 2e-2 * logits.abs().max()
+    losses = narrow(*batch, mode='loss')
+    narrow.parse_losses(losses)[0].backward()
+    assert {value.dtype for value in losses.values()} == {torch.float32}
+    assert all(torch.isfinite(p.grad).all() for p in narrow.parameters())
+
+
+def test_a_type_that_a_teacher_cannot_be_kept_in(build_tas):
+    with pytest.raises(ValueError, match=r"model.teacher_dtype='float16', but valid are None, 'bfloat16'"):
+        build_tas(networks.resnet(), networks.swin(), teacher_dtype='float16')
+
+
+@pytest.mark.parametrize('student', ['mmpretrain', 'timm'])
+def test_only_student_and_projector_are_converted_to_sync_bn(build_tas, batch, student):
+    """By MMEngine's own function, as sync_bn='torch' in a config does; recorders and activations come along."""
+    timm_net = dict(type='TimmClassifier', _scope_='mmpretrain', model_name='efficientnet_lite0', num_classes=5)
+    student = networks.resnet() if student == 'mmpretrain' else timm_net
+    assistant = dict(projector=dict(type='tas_mm.ConvProjector'))
+    distiller = dict(type='tas_mm.TASDistiller', input_size=SIZE, assistant=assistant)
+    algorithm = build_tas(student, networks.resnet(), distiller=distiller).eval()
+    count = lambda module, kind: sum(isinstance(m, kind) for m in module.modules())  # noqa: E731
+    norms, before = count(algorithm, torch.nn.BatchNorm2d), algorithm(*batch, mode='loss')
+    converted = runner.convert_sync_batchnorm(algorithm).eval()
+    assert count(converted, torch.nn.SyncBatchNorm) == norms > count(converted.student, torch.nn.SyncBatchNorm)
+    assert count(converted.teacher, torch.nn.SyncBatchNorm) == 0
+    torch.testing.assert_close(converted(*batch, mode='loss'), before)
 
 
 @pytest.mark.parametrize(

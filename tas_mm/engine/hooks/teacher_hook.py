@@ -30,6 +30,10 @@ class TeacherHook(Hook):
             self.fingerprint = fingerprint(model.teacher)
         return self.fingerprint
 
+    def before_train(self, runner: Runner) -> None:
+        """Take it, before anything is done to the weights."""
+        self._fingerprint(runner)
+
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Add the fingerprint."""
         if (value := self._fingerprint(runner)) is not None:

@@ -17,6 +17,7 @@ import torch
 from mmengine.model import BaseModel
 from mmengine.registry import DefaultScope
 from mmengine.structures import BaseDataElement
+from mmengine.utils.misc import apply_to
 from mmrazor.models.algorithms import SingleTeacherDistill
 from mmrazor.models.algorithms.base import LossResults
 from mmrazor.models.utils import add_prefix
@@ -25,6 +26,8 @@ from torch import Tensor, nn
 
 from tas_mm.registry import MODELS
 
+from ..losses.utils import exact
+from ..stages import view_of
 from .teacher import build_teacher, renormalisation
 
 
@@ -41,13 +44,19 @@ class TAS(SingleTeacherDistill):
             teacher's config loads weights by itself.
         data_preprocessor (dict | nn.Module, optional): Of the student. The teacher's own, where its config has one,
             says how it wants the image normalised. Defaults to None.
+        compile (bool | dict): Whether ``torch.compile`` compiles both networks, or its options, such as
+            ``dict(mode='max-autotune')``. What follows a cut, in the assistant, mostly stays as it is, and so do heads
+            and losses. Defaults to False.
         init_cfg (dict, optional): As in MMEngine. Defaults to None.
         accept_other_teacher (bool): Whether a run that began with other weights of the teacher may be resumed; read by
             ``TeacherHook``. Defaults to False.
+        teacher_dtype (str, optional): ``'bfloat16'`` keeps the frozen teacher's weights in that type, which takes half
+            of the memory, and computes its passes under autocast to it; all else stays as it is. Defaults to None.
 
     Raises:
         FileNotFoundError: If ``teacher_ckpt`` is a file that does not exist.
-        ValueError: If the weights do not fit the teacher, or, from the distiller, if the two networks do not fit.
+        ValueError: If ``teacher_dtype`` is another, if the weights do not fit the teacher, or, from the distiller, if
+            the two networks do not fit.
     """
 
     def __init__(
@@ -57,9 +66,13 @@ class TAS(SingleTeacherDistill):
         distiller: dict | None = None,
         teacher_ckpt: str | None = None,
         data_preprocessor: dict | nn.Module | None = None,
+        compile: bool | dict = False,
         init_cfg: dict | None = None,
         accept_other_teacher: bool = False,
+        teacher_dtype: str | None = None,
     ) -> None:
+        if teacher_dtype not in (None, 'bfloat16'):
+            raise ValueError(f"model.teacher_dtype={teacher_dtype!r}, but valid are None, 'bfloat16'")
         scope = DefaultScope.get_current_instance()
         # MMEngine's own scope, a runner's where the config names none, knows no classifier.
         unknown = scope is None or scope.scope_name == 'mmengine'
@@ -87,6 +100,13 @@ class TAS(SingleTeacherDistill):
         self.register_buffer('_scale', scale, persistent=False)
         self.register_buffer('_shift', shift, persistent=False)
         self._batch_checked = False
+        self._teacher_dtype = getattr(torch, teacher_dtype) if teacher_dtype else None
+        for parameter in teacher.parameters() if teacher_dtype else ():
+            if parameter.dim() > 1:  # norms stay exact, which costs nothing, and which autocast wants on a CPU
+                parameter.data = parameter.data.to(self._teacher_dtype)
+        if compile:  # when first called: recorders hang on the networks by now, and are compiled with them
+            for view in (view_of(self.student, key='model.architecture'), view_of(teacher, key='model.teacher')):
+                view.net.compile(**({} if compile is True else compile))
 
     # ---- a training step -------------------------------------------------------------------------------------------
 
@@ -125,7 +145,14 @@ class TAS(SingleTeacherDistill):
         """The teacher's logits ``(B, num_classes)`` for images as the student sees them."""
         if self._scale is not None:
             inputs = inputs * self._scale + self._shift
-        return self.teacher(inputs, mode='tensor')
+        if self._teacher_dtype is None:
+            return self.teacher(inputs, mode='tensor')
+        # Autocast takes care of the operations that the narrow type lacks or is too coarse for, as in the assistant.
+        with torch.autocast(inputs.device.type, self._teacher_dtype):
+            logits = self.teacher(inputs, mode='tensor')
+        for recorder in self.distiller.teacher_recorders.recorders.values():
+            recorder.data_buffer[:] = apply_to(recorder.data_buffer, lambda x: isinstance(x, Tensor), exact)
+        return exact(logits)
 
     @torch.no_grad()
     def predict_roles(

@@ -12,8 +12,9 @@ from their recorded output.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
+import torch
 from mmrazor.models.architectures.connectors.base_connector import BaseConnector
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -37,20 +38,33 @@ def projector_type(early: StagedClassifier, late: StagedClassifier) -> str:
     return 'tas_mm.L2GProjector' if early.family == 'cnn' else 'tas_mm.LinearProjector'
 
 
+CHECKPOINTING = ('with_cp', 'use_checkpoint', 'grad_checkpointing')
+"""Attributes by which modules of MMPretrain and timm are told to run again in the backward pass."""
+
+
 @contextmanager
 def statistics_kept(model: nn.Module) -> Iterator[None]:
     """Within it, the batch norms of a model in training use their batch's statistics but leave the running ones alone.
 
-    SyncBN counts as one; those in eval mode are not touched.
+    SyncBN counts as one; those in eval mode are not touched. Activation checkpointing is off: it would run the modules
+    again in the backward pass, outside of this.
     """
-    norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.training and m.track_running_stats]
-    for norm in norms:
-        norm.track_running_stats = False
+    switched = [(m, 'track_running_stats') for m in model.modules() if isinstance(m, _BatchNorm) and m.training]
+    switched += [(m, name) for m in model.modules() for name in CHECKPOINTING]
+    switched = [(module, name) for module, name in switched if getattr(module, name, False) is True]
+    for module, name in switched:
+        setattr(module, name, False)
     try:
         yield
     finally:
-        for norm in norms:
-            norm.track_running_stats = True
+        for module, name in switched:
+            setattr(module, name, True)
+
+
+def in_its_type(model: nn.Module, x: Tensor) -> AbstractContextManager:
+    """Autocast to bfloat16 for a model that is kept in it and gets an input that is not."""
+    narrow = x.dtype != torch.bfloat16 and any(p.dtype == torch.bfloat16 for p in model.parameters())
+    return torch.autocast(x.device.type, torch.bfloat16) if narrow else nullcontext()
 
 
 @MODELS.register_module()
@@ -63,8 +77,8 @@ class HybridAssistant(BaseConnector):
     With a late part from the student (the teacher alone is a CNN) the student's last stages run twice a training step,
     on two distributions of features. Batch norm layers in them normalise either with its own batch's statistics, but
     only the student's own pass updates the running ones: the student is used without the assistant, and a mixture
-    would fit neither. (Activation checkpointing, ``with_cp``, runs modules again in the backward pass, where they do
-    update.) DropPath and dropout act in both passes, drawn anew.
+    would fit neither. Activation checkpointing applies to the student's own pass only. DropPath and dropout act in both
+    passes, drawn anew.
 
     Args:
         early (str, optional): ``'student'`` or ``'teacher'``, the network of the early stages. Defaults to None: chosen
@@ -152,7 +166,22 @@ class HybridAssistant(BaseConnector):
         Returns:
             Knowledge: The assistant's pooled feature ``(B, C_late)`` and logits ``(B, num_classes)``.
         """
+        self._check_graph(feature)
         x = self.projector(feature)
-        # The teacher is in eval mode: nothing of it is updated.
-        with statistics_kept(self.late.model) if self.late_role == 'student' else nullcontext():
+        if self.late_role == 'student':
+            kept = statistics_kept(self.late.model)
+        else:  # which is in eval mode: nothing of it is updated; it may be kept in a type of its own
+            kept = in_its_type(self.late.model, x)
+        with kept:
             return self.late.tail(self.late.from_map(x, self.start - 1), self.start)
+
+    def _check_graph(self, feature: Tensor) -> None:
+        """Refuse a record of the student's that was cut off from its graph, which nothing else would show."""
+        source = self.early.stages[self.early_stages - 1].source
+        trains = any(p.requires_grad for p in self.early.model.get_submodule(source).parameters())
+        if torch.is_grad_enabled() and trains and not feature.requires_grad:
+            raise ValueError(
+                f'{self.early.key}: the output of {source} has no gradient. Activation checkpointing around a whole '
+                f'stage or more hides it: take modules inside of the stages, or {source} itself, in '
+                'activation_checkpointing, or the with_cp option of the backbone'
+            )

@@ -29,7 +29,8 @@ class InfoNCELoss(nn.Module):
         \quad s = \exp(\mathtt{log\_scale}) \le \mathtt{max\_scale}
 
     Under distributed training the negatives are those of all processes. The target carries no gradient, so each process
-    needs only its own rows, and the average over processes that DDP takes of the gradients is that of the whole batch.
+    needs only its own rows, and the average that DDP takes over the processes, of the loss as of the gradients, is that
+    of one process with the whole batch. Batches may differ in size: each process counts by its share of the samples.
 
     ``log_scale`` must have no weight decay: ``paramwise_cfg=dict(custom_keys=dict(log_scale=dict(decay_mult=0)))``, as
     in every shipped schedule.
@@ -43,7 +44,8 @@ class InfoNCELoss(nn.Module):
         max_scale (float): Upper limit of ``s``. Defaults to 100.
         gather (bool): Whether negatives come from all processes. Defaults to True.
         loss_weight (float): Factor on the result. Defaults to 1.0.
-        detach_target (bool): Whether ``feat_T`` gets no gradient. Defaults to True.
+        detach_target (bool): Whether ``feat_T`` gets no gradient. If it gets one, it is that of this process's loss:
+            what other processes' losses would add is missing. Defaults to True.
 
     Raises:
         ValueError: If the temperature lies below ``1 / max_scale`` or only one of the two widths is given.
@@ -99,12 +101,28 @@ class InfoNCELoss(nn.Module):
                     f'set learner_dim={feat_S.size(-1)}, target_dim={feat_T.size(-1)}'
                 )
             a, b = F.normalize(a, dim=1), F.normalize(b, dim=1)
-            first = 0  # position of this process's samples among those of all
+            first, share = 0, 1.0  # where this process's samples stand among those of all, and its part in the mean
             if self.gather and dist.is_distributed():
-                b_all = dist.all_gather(b)
-                b_all[dist.get_rank()] = b
-                first = dist.get_rank() * len(b)
-                b = torch.cat(b_all)
-            similarity = self.log_scale.exp() * a @ b.T  # BxB, or Bx(B * processes)
+                batches = gather_batches(b)
+                rank = dist.get_rank()
+                batches[rank] = b  # which has its graph still, should the target keep its gradient
+                first = sum(map(len, batches[:rank]))
+                b = torch.cat(batches)
+                share = len(a) * len(batches) / len(b)
+            similarity = self.log_scale.exp() * a @ b.T  # BxB, or Bx(samples of all processes)
             loss = F.cross_entropy(similarity, torch.arange(len(a), device=a.device) + first)
-        return self.loss_weight * loss
+        return self.loss_weight * share * loss
+
+
+def gather_batches(x: Tensor) -> list[Tensor]:
+    """The batches of all processes, without gradient; they may differ in size.
+
+    Args:
+        x (Tensor): This process's, ``(B, C)``; C is the same everywhere.
+
+    Returns:
+        list: A tensor ``(B_r, C)`` for each process, in the order of their ranks.
+    """
+    sizes = [int(size) for size in dist.all_gather(torch.tensor([len(x)], device=x.device))]
+    padded = F.pad(x.detach(), (0, 0, 0, max(sizes) - len(x)))  # a collective wants equal shapes
+    return [batch[:size] for batch, size in zip(dist.all_gather(padded), sizes)]

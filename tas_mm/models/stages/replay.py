@@ -7,6 +7,8 @@ arbitrary network is not rebuilt from its modules. Its own forward runs, and eve
 before the cut gives the feature that the tail starts from. What is left of the early stages is the glue between
 modules, on zeros, which costs next to nothing.
 
+Modules are remembered by name, since training may put others in their place (conversion to SyncBN and back).
+
 This is exact as long as everything that the later stages know of the image passes through that one module. Where it
 does not (NASNet's cells look back two cells), :meth:`StagedClassifier.check_tail` says so when the model is built.
 """
@@ -17,6 +19,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -44,7 +47,8 @@ class Blank:
 class Call:
     """One call of a module, in the order the calls began."""
 
-    module: nn.Module
+    name: str  # dotted, in the network
+    kind: str  # the module's class
     parent: Call | None
     sees_image: bool
     begun: int
@@ -78,12 +82,13 @@ class Trace:
     BATCH = 2
 
     def __init__(self, net: nn.Module, run: Callable[[], Any]) -> None:
+        self.net = net
         self.calls: list[Call] = []
         self._open: list[Call] = []
         self._time = 0
         hooks = []
-        for module in net.modules():
-            hooks.append(module.register_forward_pre_hook(self._begin, with_kwargs=True))
+        for name, module in net.named_modules():
+            hooks.append(module.register_forward_pre_hook(partial(self._begin, name), with_kwargs=True))
             hooks.append(module.register_forward_hook(self._end))
         try:
             run()
@@ -94,9 +99,9 @@ class Trace:
     def _batched(self, found: list[Tensor]) -> bool:
         return all(t.dim() > 0 and t.size(0) % self.BATCH == 0 for t in found)
 
-    def _begin(self, module: nn.Module, args: tuple, kwargs: dict) -> None:
+    def _begin(self, name: str, module: nn.Module, args: tuple, kwargs: dict) -> None:
         sees_image = any(self._batched([t]) for t in tensors([args, kwargs]))
-        call = Call(module, self._open[-1] if self._open else None, sees_image, self._tick())
+        call = Call(name, type(module).__name__, self._open[-1] if self._open else None, sees_image, self._tick())
         self.calls.append(call)
         self._open.append(call)
 
@@ -118,20 +123,21 @@ class Trace:
         self._time += 1
         return self._time
 
-    def source(self, module: nn.Module) -> Call:
-        """The one call of a module whose output ends a stage.
+    def source(self, name: str) -> Call:
+        """The one call of a module, by its dotted name in the network, whose output ends a stage.
 
         Raises:
             ValueError: If it is not called exactly once, or what it gives has no batch dimension.
         """
-        calls = [call for call in self.calls if call.module is module]
+        calls = [call for call in self.calls if call.name == name]
         if len(calls) != 1 or not calls[0].sees_image:
-            raise ValueError(f'its {type(module).__name__} runs {len(calls)} times in a forward pass, not once')
+            kind = type(self.net.get_submodule(name)).__name__
+            raise ValueError(f'its {kind} runs {len(calls)} times in a forward pass, not once')
         return calls[0]
 
     @contextmanager
-    def answered(self, source: nn.Module, native: Any) -> Iterator[None]:
-        """Within it, a forward pass of the network starts after ``source``, from its output ``native``."""
+    def answered(self, source: str, native: Any) -> Iterator[None]:
+        """Within it, a forward pass of the network starts after the module ``source``, from its output ``native``."""
         end = self.source(source)
         around = set()
         call = end.parent
@@ -140,14 +146,15 @@ class Trace:
             call = call.parent
         like = tensors(native)[0]
         batch = like.size(0) // blanks(end.output)[0].ratio
-        answers: dict[nn.Module, deque] = {}
+        answers: dict[str, deque] = {}
         for call in self.calls:
             outermost = call.parent is None or call.parent in around
             if call is not end and outermost and call.sees_image and call.done < end.done and call not in around:
-                answers.setdefault(call.module, deque()).append(call.output)
+                answers.setdefault(call.name, deque()).append(call.output)
         answers.setdefault(source, deque()).append(native)
-        own = {module: module.__dict__.get('forward') for module in answers}
-        for module, outputs in answers.items():
+        modules = {self.net.get_submodule(name): outputs for name, outputs in answers.items()}
+        own = {module: module.__dict__.get('forward') for module in modules}
+        for module, outputs in modules.items():
             module.forward = _answer(module.forward, outputs, batch, like)
         try:
             yield

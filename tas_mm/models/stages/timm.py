@@ -168,8 +168,8 @@ class TimmStages(StagedClassifier):
         name = type(self.net).__name__
         if name in FAMILY:
             return FAMILY[name]
-        begin, end = (self._trace.source(self.model.get_submodule(stage.source)) for stage in self.stages[2:])
-        inside = {type(call.module).__name__ for call in self._trace.calls if begin.done < call.begun < end.done}
+        begin, end = (self._trace.source(modules[-1]) for modules in self.cut()[2:])
+        inside = {call.kind for call in self._trace.calls if begin.done < call.begun < end.done}
         if any(TOKEN_MLP.search(module) for module in inside) and 'Mixer' in name:
             return 'mlp'
         return 'attention' if any(ATTENTION.search(m) and not NOT_ATTENTION.match(m) for m in inside) else 'cnn'
@@ -197,7 +197,7 @@ class TimmStages(StagedClassifier):
         layouts = []
         for i, modules in enumerate(self.cut(), 1):
             try:
-                call = self._trace.source(self.net.get_submodule(modules[-1]))
+                call = self._trace.source(modules[-1])
                 layouts.append(Layout(call.output, self.input_size, prefix, last))
             except ValueError as error:
                 raise ValueError(
@@ -254,7 +254,7 @@ class TimmStages(StagedClassifier):
 
     def _replay(self, native: Any, start: int) -> None:
         """Run the whole classifier from the native output of stage ``start - 1``."""
-        source = self.model.get_submodule(self.stages[start - 2].source)
+        source = self.stages[start - 2].source.removeprefix(f'{self.net_name}.')
         like = tensors(native)[0]
         batch = like.size(0) // self._layouts[start - 2].ratio
         with self._trace.answered(source, native):

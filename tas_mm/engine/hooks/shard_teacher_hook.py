@@ -1,0 +1,79 @@
+"""A large teacher spread over the processes: each keeps a part of every block, and has a block whole while it runs.
+
+PyTorch's ``fully_shard`` (FSDP2) does the work. The student stays with DDP: it is small, and MMEngine's
+``FSDPStrategy``, which would shard the model that it is given, does not see the teacher, which is no part of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from mmengine.device import get_device
+from mmengine.dist import get_world_size, is_distributed
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+
+from tas_mm.models.connectors.hybrid_assistant import in_its_type
+from tas_mm.models.stages import StagedClassifier, view_of
+from tas_mm.models.stages.replay import Call, Trace
+from tas_mm.registry import HOOKS
+
+CONTAINERS = (nn.ModuleList, nn.Sequential)
+
+
+def shard(teacher: nn.Module) -> None:
+    """Replace the blocks' parameters by this process's part of them; every process must call it, and run the teacher.
+
+    Args:
+        teacher (nn.Module): A frozen classifier. What is in no list of blocks, such as stem and head, stays whole.
+    """
+    from torch.distributed.fsdp import fully_shard  # torch 2.6
+
+    mesh = init_device_mesh(get_device(), (get_world_size(),))
+    for block in _blocks(view_of(teacher, key='model.teacher')):
+        fully_shard(block, mesh=mesh, reshard_after_forward=True)
+
+
+def _blocks(view: StagedClassifier) -> list[nn.Module]:
+    """The outermost modules in lists and sequences of which no part runs by itself, outside of the module's forward."""
+    with in_its_type(view.net, torch.zeros(0, device=next(view.net.parameters()).device)):
+        calls = Trace(view.net, lambda: view.look(Trace.BATCH)).calls
+
+    def runs_as_one(name: str) -> bool:
+        inside = [call for call in calls if call.name.startswith(f'{name}.')]
+        return any(call.name == name for call in calls) and all(name in _around(call) for call in inside)
+
+    def search(module: nn.Module, prefix: str) -> Iterator[nn.Module]:
+        for child_name, child in module.named_children():
+            name = f'{prefix}{child_name}'
+            is_block = isinstance(module, CONTAINERS) and not isinstance(child, CONTAINERS) and runs_as_one(name)
+            if not is_block:
+                yield from search(child, f'{name}.')
+            elif any(True for _ in child.parameters()):
+                yield child
+
+    return list(search(view.net, ''))
+
+
+def _around(call: Call) -> Iterator[str]:
+    """Names of the modules that a call happened within."""
+    while call.parent is not None:
+        call = call.parent
+        yield call.name
+
+
+@HOOKS.register_module()
+class ShardTeacherHook(Hook):
+    """Shard the teacher when training starts. Alone, a process keeps it whole."""
+
+    priority = 'LOW'  # TeacherHook looks at the whole weights first
+
+    def before_train(self, runner: Runner) -> None:
+        """Shard."""
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        if is_distributed():
+            shard(model.teacher)
