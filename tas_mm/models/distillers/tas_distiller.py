@@ -10,9 +10,11 @@ Source of the three paths and their losses: TAS, arXiv 2410.12342.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from mmrazor.registry import MODELS as RAZOR_MODELS
+from torch import nn
 
 from tas_mm.registry import MODELS
 
@@ -82,6 +84,7 @@ class TASDistiller(PairDistiller):
         if self.assistant is not None and not self._assistant_learns():
             # No path trains it (the paper's ablation C): parameters without a gradient would stop DDP.
             self.assistant.requires_grad_(False)
+        self._detach_assistant()
 
     @property
     def assistant(self) -> HybridAssistant | None:
@@ -147,6 +150,14 @@ class TASDistiller(PairDistiller):
                     return True
         return False
 
+    def _detach_assistant(self) -> None:
+        """Keep gradients out of the assistant where it is a target: many of MMRazor's losses leave that to others."""
+        for name, mapping in self.loss_forward_mappings.items():
+            loss = self.distill_losses[name]
+            targets = [key for i, (key, record) in enumerate(mapping.items()) if i and self._reads_assistant(record)]
+            if targets and not hasattr(loss, 'detach_target') and not hasattr(loss, 'teacher_detach'):
+                loss.register_forward_pre_hook(partial(_detach, targets), with_kwargs=True)
+
     # ---- a step ----------------------------------------------------------------------------------------------------
 
     def run_assistant(self) -> Knowledge:
@@ -155,3 +166,8 @@ class TASDistiller(PairDistiller):
             return self.get_record(**dict(self._assistant_record, connector_idx=None))
         finally:
             self._connected = {}
+
+
+def _detach(names: list[str], loss: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+    """Forward pre-hook of a loss: its arguments, those that are named without their graph."""
+    return args, {key: value.detach() if key in names else value for key, value in kwargs.items()}
