@@ -232,7 +232,7 @@ def main() -> int:
     parser.add_argument('--seed', type=int, default=0, help='of the configs that are drawn (default: 0)')
     parser.add_argument('--configs', type=int, default=10**6, help='configs at most')
     parser.add_argument('--steps', type=int, default=4, help='training steps of each (default: 4)')
-    parser.add_argument('--timeout', type=float, default=180, help='seconds that one config may take (default: 180)')
+    parser.add_argument('--timeout', type=float, default=600, help='seconds that one config may take (default: 600)')
     parser.add_argument('--tolerance', type=float, default=0.02, help='growth of memory allowed (default: 0.02)')
     parser.add_argument('--out', type=Path, default=Path('work_dirs/soak'), help='folder of soak.jsonl')
     args = parser.parse_args()

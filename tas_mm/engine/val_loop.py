@@ -45,6 +45,8 @@ class TASValLoop(ValLoop):
         super().__init__(runner, dataloader, evaluator, fp16)
         self.assistant_interval = assistant_interval
         self.teacher_interval = teacher_interval
+        self.teacher_metrics: dict[str, float] = {}
+        """The teacher's metrics, if CheckTeacherHook has measured them on the whole set."""
 
     def _due(self) -> list[str]:
         """The roles besides the student to validate this time."""
@@ -56,7 +58,7 @@ class TASValLoop(ValLoop):
         roles = []
         if assistant is not None and self.assistant_interval and n % self.assistant_interval == 0:
             roles.append('assistant')
-        if n == 1 or (self.teacher_interval and n % self.teacher_interval == 0):
+        if (n == 1 and not self.teacher_metrics) or (self.teacher_interval and n % self.teacher_interval == 0):
             roles.append('teacher')
         return roles
 
@@ -81,6 +83,8 @@ class TASValLoop(ValLoop):
             self.run_iter(idx, data_batch)
         size = len(self.dataloader.dataset)
         metrics = self.evaluator.evaluate(size)
+        if not self._validations:
+            metrics.update({f'teacher.{key}': value for key, value in self.teacher_metrics.items()})
         for role, evaluator in self.evaluators.items():
             metrics.update({f'{role}.{key}': value for key, value in evaluator.evaluate(size).items()})
         self.runner.message_hub.update_info('validations', self._validations + 1)

@@ -1,9 +1,21 @@
 """Hooks, one concern a file."""
 
+from .check_data_hook import CheckDataHook
+from .check_finite_hook import CheckFiniteHook
+from .check_teacher_hook import CheckTeacherHook
 from .checkpoint_hook import CheckpointHook
 from .progress_bar_hook import ProgressBarHook
 from .resume_hook import ResumeHook
 from .seed_hook import SeedHook
 from .teacher_hook import TeacherHook
 
-__all__ = ['CheckpointHook', 'ProgressBarHook', 'ResumeHook', 'SeedHook', 'TeacherHook']
+__all__ = [
+    'CheckDataHook',
+    'CheckFiniteHook',
+    'CheckTeacherHook',
+    'CheckpointHook',
+    'ProgressBarHook',
+    'ResumeHook',
+    'SeedHook',
+    'TeacherHook',
+]

@@ -153,17 +153,7 @@ class TAS(SingleTeacherDistill):
                 logits['assistant'] = distiller.run_assistant().logits
         finally:
             self._free_records()
-        predictions = {}
-        for role in roles:
-            predictions[role] = (
-                predicted
-                if role == 'student'
-                else [
-                    sample.clone().set_pred_score(score).set_pred_label(score.argmax())
-                    for sample, score in zip(data_samples, logits[role].softmax(dim=1))
-                ]
-            )
-        return predictions
+        return {role: predicted if role == 'student' else scored(data_samples, logits[role]) for role in roles}
 
     def _check_batch(self, inputs: Tensor, data_samples: list[BaseDataElement] | None) -> None:
         """Refuse, on the first batch, images of another size than laid out for, and labels out of range."""
@@ -213,3 +203,11 @@ class TAS(SingleTeacherDistill):
         memo[id(self)] = copied
         copied.__dict__.update({key: deepcopy(value, memo) for key, value in self.__dict__.items()})
         return copied
+
+
+def scored(data_samples: list[BaseDataElement], logits: Tensor) -> list[BaseDataElement]:
+    """Copies of the samples with predicted scores ``(num_classes, )`` and label, from logits ``(B, num_classes)``."""
+    return [
+        sample.clone().set_pred_score(score).set_pred_label(score.argmax())
+        for sample, score in zip(data_samples, logits.softmax(dim=1))
+    ]
