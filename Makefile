@@ -10,7 +10,7 @@ RUNS := work_dirs/quickstart
 # Small models run faster on one thread than on two.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: install quickstart test test-all test-kill lint format doctor clean
+.PHONY: install quickstart test test-all test-kill soak lint format doctor clean
 
 install: .venv/installed
 
@@ -40,6 +40,10 @@ test-all: install lint
 # Kills small runs at more than twenty moments and resumes them: minutes.
 test-kill: install
 	$(BIN)/python -m pytest -q tests/integration/test_kill.py -m ''
+
+# Trains random pairs with random options for an hour: nothing may leak, hang or go to infinity. See docs/reliability.md.
+soak: install
+	$(BIN)/python tools/soak.py --minutes 60
 
 lint: install
 	$(BIN)/ruff check .

@@ -87,7 +87,7 @@ def draw(seed: int) -> Record:
 
     student, teacher = network_other_than(TEACHERS_ONLY), network_other_than()
     distiller: Record = dict(type='tas_mm.TASDistiller')
-    distiller['paths'] = {path: rng.choice([0, 0.5, 1, 1, 1]) for path in ('ts', 'ta', 'as')}
+    distiller['paths'] = {path: rng.choice([0, 0.5, 1, 1, 1]) for path in ('TS', 'TA', 'AS')}
     logit_losses = [
         *[dict(type='tas_mm.OFALoss', gamma=gamma) for gamma in (1.0, 1.2, 1.5)],
         dict(type='KLDivergence', tau=4),
