@@ -42,7 +42,16 @@ def main() -> None:
         cfg.load_from = None if args.resume == 'auto' else args.resume
     if cfg.get('resume') and not cfg.get('load_from'):
         cfg.load_from = newest_checkpoint(cfg.work_dir)
-    Runner.from_cfg(cfg).train()
+    try:
+        Runner.from_cfg(cfg).train()
+    except RuntimeError as error:
+        if 'DataLoader worker (pid' not in str(error):
+            raise
+        raise RuntimeError(
+            f'{error}\nA process that loads images was killed, most often for want of memory: lower '
+            'train_dataloader.num_workers or batch_size, or give the container more shared memory. What was saved is '
+            'as it was; go on with --resume'
+        ) from error
 
 
 if __name__ == '__main__':

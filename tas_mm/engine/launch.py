@@ -44,6 +44,8 @@ def load_config(args: Namespace) -> Config:
     if args.amp and not _has_gpu():
         raise SystemExit('--amp: MMEngine trains in mixed precision on a GPU only, and there is none here')
     if args.launcher == 'pytorch' and not _has_gpu():
+        if 'RANK' not in os.environ:
+            raise SystemExit('--launcher pytorch: start it with tools/dist_train.sh CONFIG PROCESSES, or with torchrun')
         # MMEngine would select a GPU for the group and for DDP; what it finds in place it leaves alone.
         torch.distributed.init_process_group('gloo')
         cfg.model_wrapper_cfg = dict(type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False)

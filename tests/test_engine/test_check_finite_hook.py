@@ -55,7 +55,12 @@ def run(tmp_path, bad=(), value=NAN, checkpoint=None, spy=None, optim=None, load
     runner = Runner(
         model=Model(),
         work_dir=str(tmp_path),
-        train_dataloader=dict(dataset=data, batch_size=2, sampler=dict(type='DefaultSampler', shuffle=False)),
+        train_dataloader=dict(
+            dataset=data,
+            batch_size=2,
+            collate_fn=dict(type='default_collate'),
+            sampler=dict(type='DefaultSampler', shuffle=False),
+        ),
         train_cfg=dict(by_epoch=True, max_epochs=2),
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1, momentum=0.9, weight_decay=0.1), **(optim or {})),
         default_hooks=dict(

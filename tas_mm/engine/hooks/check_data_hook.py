@@ -10,13 +10,15 @@ from collections.abc import Iterator
 
 import torch
 from mmengine import dist
-from mmengine.dataset import Compose
+from mmengine.dataset import Compose, InfiniteSampler
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader, Dataset
 
+from tas_mm.models.losses import InfoNCELoss, RSDLoss
 from tas_mm.registry import HOOKS
 
 
@@ -25,12 +27,13 @@ class CheckDataHook(Hook):
     """Look at the data loaders before training, and at every image and label of training and validation.
 
     Raises:
-        ValueError: From :meth:`before_train`, if a loader gives nothing, or processes would get batches of different
-            sizes; from the loaders, for an image that cannot be read, is not finite, is of a type or has a number of
-            channels that the network does not take, or has a label out of range.
+        ValueError: From :meth:`before_train`, if a loader gives nothing, a batch of one image to batch norm or a
+            contrastive loss, or batches of different sizes to different processes; from the loaders, for an image that
+            cannot be read, is not finite, is of a type or has a number of channels that the network does not take, or
+            has a label out of range.
     """
 
-    priority = 'VERY_HIGH'  # before any other hook reads from a loader
+    priority = 'HIGHEST'  # before any other hook has anything read
 
     def before_train(self, runner: Runner) -> None:
         """Check the loaders and put a watch on their pipelines."""
@@ -41,6 +44,8 @@ class CheckDataHook(Hook):
             if loop is None:
                 continue
             check_loader(loop.dataloader, key, dist.get_world_size())
+            if key == 'train_dataloader':
+                check_smallest_batch(loop.dataloader, runner.model)
             for dataset in _datasets(loop.dataloader.dataset):
                 if isinstance(getattr(dataset, 'pipeline', None), Compose):
                     dataset.pipeline = CheckedPipeline(dataset.pipeline, key, view and view.in_channels, classes)
@@ -68,6 +73,33 @@ def check_loader(loader: DataLoader, key: str, processes: int = 1) -> None:
         raise ValueError(
             f'{key}.sampler.round_up=False shares {size} images unevenly among {processes} processes, which wait for '
             'each other in every iteration: set round_up=True or drop_last=True'
+        )
+
+
+def check_smallest_batch(loader: DataLoader, model: nn.Module) -> None:
+    """Check that no training batch is of one image where something in the model compares images of a batch.
+
+    Args:
+        loader (DataLoader): Of the training.
+        model (nn.Module): What is trained.
+
+    Raises:
+        ValueError: If one is.
+    """
+    size, batch_size = len(loader.sampler), getattr(loader.batch_sampler, 'batch_size', None)
+    if batch_size is None:  # a batch sampler of a kind of its own
+        return
+    ends = not (loader.drop_last or isinstance(loader.sampler, InfiniteSampler))
+    if batch_size > 1 and not (ends and size % batch_size == 1):
+        return
+    # With more processes the contrastive losses gather what the others have.
+    comparing = (_BatchNorm,) if dist.is_distributed() else (_BatchNorm, InfoNCELoss, RSDLoss)
+    names = {type(module).__name__ for module in model.modules() if isinstance(module, comparing)}
+    if names:
+        raise ValueError(
+            f'train_dataloader gives a batch of 1 image (batch_size={batch_size} of {size} images, '
+            f'drop_last={loader.drop_last}), which is too few for {" and ".join(sorted(names))}: set drop_last=True, '
+            'or another batch_size of at least 2'
         )
 
 

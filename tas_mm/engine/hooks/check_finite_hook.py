@@ -14,10 +14,11 @@ import torch
 from mmengine import dist
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.model import is_model_wrapper
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from tas_mm.checkpoint import newest_checkpoint
 from tas_mm.registry import HOOKS
 
 SMALLEST_SCALE = 2.0**-24
@@ -101,7 +102,7 @@ class CheckFiniteHook(Hook):
             self._decide(runner)
 
     def _saves_now(self, runner: Runner) -> bool:
-        """Whether a checkpoint will be saved in this iteration; its oldest brother is deleted first."""
+        """Whether a checkpoint will be saved in this iteration, by the main process alone: all must stop before."""
         return any(
             isinstance(hook, CheckpointHook)
             and not hook.by_epoch
@@ -177,7 +178,7 @@ def _some(names: list[str]) -> str:
 
 
 def _last_good(runner: Runner) -> str:
-    path = find_latest_checkpoint(runner.work_dir)
+    path = newest_checkpoint(runner.work_dir)
     return f'The last checkpoint is good: {path}' if path else 'There is no checkpoint yet'
 
 

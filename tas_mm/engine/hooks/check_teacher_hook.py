@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import math
-import random
-from collections.abc import Iterator
-from contextlib import contextmanager
 from copy import deepcopy
 
 import numpy as np
@@ -27,9 +24,8 @@ from ..val_loop import TASValLoop
 class CheckTeacherHook(Hook):
     """Validate the teacher on some validation images, once, and warn loudly if it knows too little.
 
-    The images are spread evenly over the validation set and shared among all processes. Random states and the data
-    order of training stay as they are. A resumed run does not repeat it. Where the images are the whole set, the
-    validation loop takes the result over instead of measuring the teacher again.
+    The images are spread evenly over the validation set and shared among all processes. A resumed run does not repeat
+    it. Where the images are the whole set, the validation loop takes the result over instead of measuring again.
 
     Args:
         expected (float, optional): The accuracy in percent that the teacher is known to have; one that is clearly lower
@@ -70,8 +66,7 @@ class CheckTeacherHook(Hook):
             return
         size = len(loop.dataloader.dataset)
         images = min(size, self.num_images)
-        with random_states_kept():
-            metrics, classes = self._measure(loop, algorithm, images)
+        metrics, classes = self._measure(loop, algorithm, images)
         if images == size and isinstance(loop, TASValLoop):
             loop.teacher_metrics = metrics
         self._report(runner, metrics, images, classes)
@@ -86,7 +81,6 @@ class CheckTeacherHook(Hook):
             batch_size=source.batch_size or source.batch_sampler.batch_size,
             num_workers=source.num_workers,
             collate_fn=source.collate_fn,
-            generator=torch.Generator(),  # without it a loader draws from the random state of training
         )
         evaluator = deepcopy(loop.evaluator)
         classes = 0
@@ -129,16 +123,3 @@ class CheckTeacherHook(Hook):
 def _three_errors(accuracy: float, images: int) -> float:
     """Three standard errors of an accuracy in percent that was measured on so many images."""
     return 3 * math.sqrt(accuracy * (100 - accuracy) / images)
-
-
-@contextmanager
-def random_states_kept() -> Iterator[None]:
-    """Within it anything may be drawn; Python's, NumPy's and torch's random states are the same afterwards."""
-    python, numpy_ = random.getstate(), np.random.get_state()
-    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
-    try:
-        with torch.random.fork_rng(devices=devices):
-            yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy_)

@@ -9,8 +9,11 @@ Source of the three paths and their losses: TAS, arXiv 2410.12342.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from difflib import get_close_matches
 from functools import partial
+from inspect import signature
 from typing import Any
 
 from mmrazor.registry import MODELS as RAZOR_MODELS
@@ -56,11 +59,15 @@ class TASDistiller(PairDistiller):
         assistant: dict | None = None,
         **kwargs: Any,
     ) -> None:
+        valid = [name for cls in (TASDistiller, PairDistiller) for name in signature(cls).parameters]
+        for name in kwargs.keys() - set(valid):
+            near = get_close_matches(name, valid, n=3, cutoff=0.5) or valid
+            raise ValueError(f'model.distiller has no option {name!r}; nearest: {", ".join(near)}')
         super().__init__(**kwargs)
         for name, weight in (paths or {}).items():
             if name not in PATHS:
                 raise ValueError(f'model.distiller.paths has {name!r}, but valid are {", ".join(PATHS)}')
-            if not isinstance(weight, (int, float)) or weight < 0:
+            if not isinstance(weight, (int, float)) or not 0 <= weight < math.inf:
                 raise ValueError(f'model.distiller.paths.{name}={weight!r}, but a weight is a number of at least 0')
         self.paths = {name: (paths or {}).get(name, 1.0) for name in PATHS}
         self.feature_loss = None if feature_loss is None else {'type': 'tas_mm.InfoNCELoss', **feature_loss}

@@ -61,7 +61,7 @@ class InfoNCELoss(nn.Module):
         detach_target: bool = True,
     ) -> None:
         super().__init__()
-        if temperature < 1 / max_scale:
+        if not temperature >= 1 / max_scale:
             raise ValueError(f'InfoNCELoss: temperature={temperature}, but it must be at least {1 / max_scale:g}')
         if (learner_dim is None) != (target_dim is None):
             raise ValueError(f'InfoNCELoss: give both widths or neither, not {learner_dim=} with {target_dim=}')
@@ -83,7 +83,8 @@ class InfoNCELoss(nn.Module):
             Tensor: A scalar in ``[0, log(number of samples) + 2 s]``.
 
         Raises:
-            ValueError: If the widths differ and no linear layer was asked for.
+            ValueError: If the widths differ and no linear layer was asked for, or for a batch of one, which has no
+                negatives.
         """
         if self.detach_target:
             feat_T = feat_T.detach()
@@ -105,6 +106,11 @@ class InfoNCELoss(nn.Module):
                 b_all[dist.get_rank()] = b
                 first = dist.get_rank() * len(b)
                 b = torch.cat(b_all)
+            if len(b) < 2:
+                raise ValueError(
+                    'InfoNCELoss: a batch of 1 image has no negatives; set train_dataloader.batch_size to at least 2, '
+                    'and train_dataloader.drop_last=True if the last batch of an epoch may be of 1'
+                )
             similarity = self.log_scale.exp() * a @ b.T  # BxB, or Bx(B * processes)
             loss = F.cross_entropy(similarity, torch.arange(len(a), device=a.device) + first)
         return self.loss_weight * loss
