@@ -11,7 +11,7 @@ from mmengine.runner import Runner
 
 import tas_mm  # noqa: F401  (adapts the stack and registers the components)
 from tas_mm.checkpoint import newest_checkpoint
-from tas_mm.engine.launch import add_common_options, load_config
+from tas_mm.engine.launch import add_common_options, load_config, train
 
 
 def parse_args() -> argparse.Namespace:
@@ -42,16 +42,7 @@ def main() -> None:
         cfg.load_from = None if args.resume == 'auto' else args.resume
     if cfg.get('resume') and not cfg.get('load_from'):
         cfg.load_from = newest_checkpoint(cfg.work_dir)
-    try:
-        Runner.from_cfg(cfg).train()
-    except RuntimeError as error:
-        if 'DataLoader worker (pid' not in str(error):
-            raise
-        raise RuntimeError(
-            f'{error}\nA process that loads images was killed, most often for want of memory: lower '
-            'train_dataloader.num_workers or batch_size, or give the container more shared memory. What was saved is '
-            'as it was; go on with --resume'
-        ) from error
+    train(Runner.from_cfg(cfg))
 
 
 if __name__ == '__main__':

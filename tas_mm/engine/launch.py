@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from mmengine.config import Config, DictAction
 from mmengine.device import get_device
+from mmengine.runner import Runner
 
 from tas_mm.config import read_config
 
@@ -57,3 +58,21 @@ def load_config(args: Namespace) -> Config:
             loader.setdefault('pin_memory', True)
             loader.setdefault('persistent_workers', loader.get('num_workers', 0) > 0)
     return cfg
+
+
+def train(runner: Runner) -> None:
+    """Train.
+
+    Raises:
+        RuntimeError: If a process that loads images was killed, with what to do then.
+    """
+    try:
+        runner.train()
+    except RuntimeError as error:
+        if 'DataLoader worker (pid' not in str(error):
+            raise
+        raise RuntimeError(
+            f'{error}\nA process that loads images was killed, most often for want of memory: lower '
+            'train_dataloader.num_workers or batch_size, or give the container more shared memory. What was saved is '
+            'as it was; go on with --resume'
+        ) from error

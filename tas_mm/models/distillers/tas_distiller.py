@@ -59,8 +59,8 @@ class TASDistiller(PairDistiller):
         assistant: dict | None = None,
         **kwargs: Any,
     ) -> None:
-        valid = [name for cls in (TASDistiller, PairDistiller) for name in signature(cls).parameters]
-        for name in kwargs.keys() - set(valid):
+        valid = {name for cls in (TASDistiller, PairDistiller) for name in signature(cls).parameters} - {'kwargs'}
+        for name in kwargs.keys() - valid:
             near = get_close_matches(name, valid, n=3, cutoff=0.5) or valid
             raise ValueError(f'model.distiller has no option {name!r}; nearest: {", ".join(near)}')
         super().__init__(**kwargs)
