@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import re
 import signal
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch import nn
 
 from tas_mm.engine.hooks.check_data_hook import check_loader, check_smallest_batch
 from tas_mm.engine.launch import train
+from tests.integration.runs import PROCESSES
 
 
 class Model(BaseModel):
@@ -52,7 +54,7 @@ def runner_of(folder, hook=True, workers=0, epochs=2, train_cfg=None, **loader):
         train_cfg=train_cfg or dict(by_epoch=True, max_epochs=epochs),
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
         default_hooks=dict(
-            check_data=dict(type='tas_mm.CheckDataHook') if hook else None,
+            **(dict(check_data=dict(type='tas_mm.CheckDataHook')) if hook else {}),
             seed=dict(type='tas_mm.SeedHook'),
             checkpoint=dict(type='tas_mm.CheckpointHook', interval=1),
         ),
@@ -142,10 +144,20 @@ class Killer(BaseModel):
         return dict(loss=self.weight.square().sum())
 
 
+def train_with_killer(folder):
+    runner = runner_of(folder, workers=1, epochs=3)
+    runner.model = Killer(folder)
+    try:
+        train(runner)
+    except RuntimeError as error:
+        (folder / 'said').write_text(str(error))
+
+
 def test_a_killed_data_worker_is_said_and_costs_no_checkpoint(tmp_path):
     write(tmp_path, *range(40))
-    runner = runner_of(tmp_path, workers=1, epochs=3)
-    runner.model = Killer(tmp_path)
-    with pytest.raises(RuntimeError, match=r'(?s)DataLoader worker.*killed.*num_workers or batch_size.*--resume'):
-        train(runner)
+    process = PROCESSES.Process(target=train_with_killer, args=(tmp_path,))  # whose signals are not the tests'
+    process.start()
+    process.join()
+    said = (tmp_path / 'said').read_text()
+    assert re.search(r'(?s)DataLoader worker.*killed.*num_workers or batch_size.*--resume', said)
     assert torch.load(tmp_path / 'run' / 'epoch_1.pth', weights_only=False)['meta']['epoch'] == 1

@@ -1,6 +1,7 @@
 """The teacher is measured before training, and warned of if it knows too little."""
 
 import random
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -75,7 +76,8 @@ def train(tmp_path, monkeypatch, build_tas):
         metrics = {
             key: values.data[0][0] for key, values in runner.message_hub.log_scalars.items() if 'accuracy' in key
         }
-        return watch.before_training, asked.images, metrics
+        log = max(tmp_path.glob('*/*.log'), key=lambda path: path.stat().st_mtime_ns).read_text()
+        return SimpleNamespace(before=watch.before_training, in_all=asked.images, metrics=metrics, log=log)
 
     return train
 
@@ -83,51 +85,53 @@ def train(tmp_path, monkeypatch, build_tas):
 TOP1 = 'val/teacher.accuracy/top1'
 
 
-def test_the_whole_set_is_looked_at_once(train, logged):
-    before, in_all, metrics = train()
-    assert (before, in_all) == (40, 40)
-    assert metrics[TOP1] == 100
-    assert 'THE TEACHER' not in logged.text
+def test_the_whole_set_is_looked_at_once(train):
+    run = train()
+    assert (run.before, run.in_all) == (40, 40)
+    assert run.metrics[TOP1] == 100
+    assert 'THE TEACHER' not in run.log
 
 
 def test_of_a_large_set_a_part_and_then_all_in_validation(train):
-    before, in_all, metrics = train(num_images=8)
-    assert (before, in_all) == (8, 48)
-    assert metrics[TOP1] == 100
+    run = train(num_images=8)
+    assert (run.before, run.in_all) == (8, 48)
+    assert run.metrics[TOP1] == 100
 
 
 @pytest.mark.parametrize('val_cfg', [dict(type='tas_mm.TASValLoop', teacher_interval=None), dict(type='ValLoop')])
-def test_it_needs_no_validation_of_the_teacher(train, val_cfg, logged):
-    before, in_all, metrics = train(val_cfg=val_cfg)
-    assert (before, in_all) == (40, 40)
-    assert TOP1 not in metrics
+def test_it_needs_no_validation_of_the_teacher(train, val_cfg):
+    run = train(val_cfg=val_cfg)
+    assert run.before == 40
+    assert TOP1 not in run.metrics
 
 
-def test_a_teacher_near_chance_is_warned_of(train, logged):
-    train(knows=False)
-    assert 'THE TEACHER IS NEAR CHANCE: accuracy/top1 is 20.00 on 40 validation images' in logged.text
-    assert 'guessing among 5 classes gives 20.00' in logged.text
+def test_a_teacher_near_chance_is_warned_of(train):
+    log = train(knows=False).log
+    assert 'THE TEACHER IS NEAR CHANCE: accuracy/top1 is 20.00 on 40 validation images' in log
+    assert 'guessing among 5 classes gives 20.00' in log
 
 
-def test_a_teacher_far_below_what_the_config_states_is_warned_of(train, monkeypatch, logged):
-    train(expected=99.0, tolerance=0.0)
-    assert 'THE TEACHER' not in logged.text
+def test_a_teacher_far_below_what_the_config_states_is_warned_of(train, monkeypatch):
+    assert 'THE TEACHER' not in train(expected=99.0, tolerance=0.0).log
     knows = Asked.forward
-    halved = lambda *args: (scores := knows(*args)) * (torch.arange(len(scores)) % 2)[:, None]  # noqa: E731
+
+    def halved(*args, **kwargs):
+        scores = knows(*args, **kwargs)
+        return scores * (torch.arange(len(scores)) % 2)[:, None]
+
     monkeypatch.setattr(Asked, 'forward', halved)
-    train(expected=99.0)
-    assert 'THE TEACHER IS FAR BELOW WHAT IS EXPECTED: accuracy/top1 is ' in logged.text
-    assert 'default_hooks.check_teacher.expected=99.0' in logged.text
+    log = train(expected=99.0).log
+    assert 'THE TEACHER IS FAR BELOW WHAT IS EXPECTED: accuracy/top1 is 60.00 on 40' in log
+    assert 'default_hooks.check_teacher.expected=99.0' in log
 
 
 def test_a_resumed_run_does_not_repeat_it(train, tmp_path):
     train()
-    before, in_all, metrics = train(epochs=2, resume=tmp_path / 'epoch_1.pth')
-    assert (before, in_all) == (0, 0)
+    assert train(epochs=2, resume=tmp_path / 'epoch_1.pth').before == 0
 
 
-def test_none_and_nothing_to_measure(train):
-    assert train(num_images=0)[0] == 0
+def test_none_is_measured_where_none_is_wanted(train):
+    assert train(num_images=0).before == 0
 
 
 @pytest.mark.parametrize(('name', 'value'), [('expected', 0.8), ('num_images', -1)])
