@@ -28,6 +28,10 @@ KINDS = {
 }
 
 
+PLACES = ('cfg', 'experiment_name', 'mmengine_version')
+"""What MMEngine keeps of where and from what a run was started; its version names the commit of the working folder."""
+
+
 class Reference(NamedTuple):
     """An uninterrupted run."""
 
@@ -62,7 +66,7 @@ def final(work_dir: Path) -> dict:
         **{key: checkpoint[key] for key in ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers')},
         'place': [checkpoint['meta'][key] for key in ('epoch', 'iter', 'seed', 'steps_done', 'teacher')],
         'log': {key: value for key, value in hub['log_scalars'].items() if not key.endswith(clock)},
-        'info': {key: value for key, value in hub['runtime_info'].items() if key not in ('cfg', 'experiment_name')},
+        'info': {key: value for key, value in hub['runtime_info'].items() if key not in PLACES},
         'best': best['state_dict'],
     }
 

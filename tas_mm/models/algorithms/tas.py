@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from copy import deepcopy
 from itertools import chain
+from typing import Any
 
 import torch
 from mmengine.model import BaseModel
@@ -23,7 +24,7 @@ from mmrazor.models.utils import add_prefix
 from mmrazor.registry import MODELS as RAZOR_MODELS
 from torch import Tensor, nn
 
-from tas_mm.registry import MODELS
+from tas_mm.registry import MODELS, refuse_unknown
 
 from .teacher import build_teacher, renormalisation
 
@@ -44,10 +45,12 @@ class TAS(SingleTeacherDistill):
         init_cfg (dict, optional): As in MMEngine. Defaults to None.
         accept_other_teacher (bool): Whether a run that began with other weights of the teacher may be resumed; read by
             ``TeacherHook``. Defaults to False.
+        **others: What there is not; refused with the nearest that there is.
 
     Raises:
         FileNotFoundError: If ``teacher_ckpt`` is a file that does not exist.
-        ValueError: If the weights do not fit the teacher, or, from the distiller, if the two networks do not fit.
+        ValueError: For an unknown option, if the weights do not fit the teacher, or, from the distiller, if the two
+            networks do not fit.
     """
 
     def __init__(
@@ -59,7 +62,9 @@ class TAS(SingleTeacherDistill):
         data_preprocessor: dict | nn.Module | None = None,
         init_cfg: dict | None = None,
         accept_other_teacher: bool = False,
+        **others: Any,
     ) -> None:
+        refuse_unknown('model', others, TAS)
         scope = DefaultScope.get_current_instance()
         # MMEngine's own scope, a runner's where the config names none, knows no classifier.
         unknown = scope is None or scope.scope_name == 'mmengine'

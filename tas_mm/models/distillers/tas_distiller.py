@@ -11,15 +11,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from difflib import get_close_matches
 from functools import partial
-from inspect import signature
 from typing import Any
 
 from mmrazor.registry import MODELS as RAZOR_MODELS
 from torch import nn
 
-from tas_mm.registry import MODELS
+from tas_mm.registry import MODELS, refuse_unknown
 
 from ..connectors import HybridAssistant
 from ..connectors.hybrid_assistant import early_role
@@ -59,10 +57,7 @@ class TASDistiller(PairDistiller):
         assistant: dict | None = None,
         **kwargs: Any,
     ) -> None:
-        valid = {name for cls in (TASDistiller, PairDistiller) for name in signature(cls).parameters} - {'kwargs'}
-        for name in kwargs.keys() - valid:
-            near = get_close_matches(name, valid, n=3, cutoff=0.5) or valid
-            raise ValueError(f'model.distiller has no option {name!r}; nearest: {", ".join(near)}')
+        refuse_unknown('model.distiller', kwargs, TASDistiller, PairDistiller)
         super().__init__(**kwargs)
         for name, weight in (paths or {}).items():
             if name not in PATHS:
@@ -111,7 +106,8 @@ class TASDistiller(PairDistiller):
     def _work_out(self) -> tuple[Configs, Configs, Configs]:
         """Connectors, losses and their mappings, of the paths and then of the terms."""
         student, teacher = self._views
-        class_of(self.assistant_cfg, 'model.distiller.connectors.assistant')
+        cls = class_of(self.assistant_cfg, 'model.distiller.connectors.assistant')
+        refuse_unknown('model.distiller.assistant', self.assistant_cfg, cls)
         assistant = RAZOR_MODELS.build(self.assistant_cfg)
         early_is_student = (assistant.early_role or early_role(student, teacher)) == 'student'
         late = teacher if early_is_student else student
