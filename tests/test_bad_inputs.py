@@ -296,11 +296,14 @@ def _(folder):
     tas(changed(networks.resnet_cifar(), 'backbone', in_channels=1))
 
 
-bad(
+@case(
+    PAIR,
     'images too small for a network',
-    'model.architecture: images of 4x4 do not fit VisionTransformer ...Set model.distiller.input_size=(height, width)',
-    input_size=4,
+    ValueError,
+    'model.teacher: images of 4x4 do not fit SwinTransformer ...Set model.distiller.input_size=(height, width)',
 )
+def _(folder):
+    tas(teacher=networks.swin(), distiller=dict(type='tas_mm.TASDistiller', input_size=4))
 
 
 # ---- checkpoints -----------------------------------------------------------------------------------------------------
