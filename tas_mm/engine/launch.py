@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import traceback
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
@@ -68,11 +69,13 @@ def train(runner: Runner) -> None:
     """
     try:
         runner.train()
-    except RuntimeError as error:
-        if 'DataLoader worker (pid' not in str(error):
+    except (RuntimeError, ConnectionError, EOFError) as error:
+        # torch says so if it is the first to notice; else a batch that was on its way is lost with its process.
+        reading = any(frame.filename.endswith('dataloader.py') for frame in traceback.extract_tb(error.__traceback__))
+        if 'DataLoader worker (pid' not in str(error) and (isinstance(error, RuntimeError) or not reading):
             raise
         raise RuntimeError(
-            f'{error}\nA process that loads images was killed, most often for want of memory: lower '
-            'train_dataloader.num_workers or batch_size, or give the container more shared memory. What was saved is '
-            'as it was; go on with --resume'
+            f'A process that loads images was killed ({type(error).__name__}: {error}), most often for want of memory: '
+            'lower train_dataloader.num_workers or batch_size, or give the container more shared memory. What was '
+            'saved is as it was; go on with --resume'
         ) from error

@@ -159,5 +159,16 @@ def test_a_killed_data_worker_is_said_and_costs_no_checkpoint(tmp_path):
     process.start()
     process.join()
     said = (tmp_path / 'said').read_text()
-    assert re.search(r'(?s)DataLoader worker.*killed.*num_workers or batch_size.*--resume', said)
+    assert re.search(r'(?s)process that loads images was killed \(.*num_workers or batch_size.*--resume', said)
     assert torch.load(tmp_path / 'run' / 'epoch_1.pth', weights_only=False)['meta']['epoch'] == 1
+
+
+@pytest.mark.parametrize('error', [RuntimeError('shapes differ'), ConnectionResetError('by peer'), EOFError()])
+def test_other_errors_stay_what_they_are(error):
+    class Fails:
+        def train(self):
+            raise error
+
+    with pytest.raises(type(error)) as raised:
+        train(Fails())
+    assert raised.value is error
