@@ -78,6 +78,7 @@ def test_a_bad_input_gets_an_error_that_says_so(one, tmp_path, monkeypatch):
 
 def test_the_documentation_lists_these_cases():
     text = (ROOT / 'docs' / 'reliability.md').read_text()
+    assert f'{len(CASES)} of them' in text
     for group in dict.fromkeys(one.group for one in CASES):
         assert table(group) in text, f'{group}: write what python -m tests.test_bad_inputs prints'
 
