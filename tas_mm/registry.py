@@ -10,7 +10,9 @@ not by a name in a config.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from difflib import get_close_matches
+from inspect import signature
 
 import mmpretrain.registry as mmpretrain_registry
 from mmengine.registry import Registry
@@ -59,3 +61,21 @@ def not_registered(name: str) -> str:
     known = {key: key for key in RAZOR_MODELS.module_dict} | {key: f'tas_mm.{key}' for key in MODELS.module_dict}
     near = get_close_matches(str(name).split('.')[-1], known, n=3, cutoff=0.5)
     return f'{name!r} is not registered; nearest: {", ".join(known[key] for key in near) or "none"}'
+
+
+def refuse_unknown(key: str, given: Iterable[str], *classes: type) -> None:
+    """Refuse options that a config gives and that no class takes.
+
+    Args:
+        key (str): Where the config stands.
+        given (iterable): Names of the options.
+        *classes (type): The classes that share them; one that takes any keyword counts for those that it names.
+
+    Raises:
+        ValueError: For an option that none of them has, with the nearest ones.
+    """
+    parameters = [p for cls in classes for p in signature(cls).parameters.values()]
+    valid = [p.name for p in parameters if p.kind is not p.VAR_KEYWORD]
+    for name in sorted(set(given) - {*valid, 'type', '_scope_'}):
+        near = get_close_matches(name, valid, n=3, cutoff=0.5) or valid
+        raise ValueError(f'{key} has no option {name!r}; nearest: {", ".join(near)}')

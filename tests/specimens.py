@@ -277,8 +277,9 @@ SPECIMENS: dict[str, Specimen] = dict(
 @cache
 def _built(name: str, size: int | None) -> nn.Module:
     config = SPECIMENS[name].config
-    if size and 'img_size' in config['backbone']:
-        config['backbone'] = dict(config['backbone'], img_size=size)
+    given = config['backbone'].get('img_size')
+    if size and given:
+        config['backbone'] = dict(config['backbone'], img_size=(size, size) if isinstance(given, tuple) else size)
     torch.manual_seed(0)
     with DefaultScope.overwrite_default_scope('mmpretrain'), torch.no_grad():
         model = MODELS.build(config)

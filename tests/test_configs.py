@@ -4,6 +4,7 @@ import re
 from functools import cache
 from pathlib import Path
 
+import mmpretrain
 import pytest
 import yaml
 from mmengine.config import Config
@@ -81,14 +82,28 @@ def test_the_recipe_goes_by_the_students_kind(pair):
     assert cfg.train_dataloader.batch_size * 8 == cfg.auto_scale_lr.base_batch_size
 
 
-def test_the_teacher_has_weights(pair):
-    """In MMPretrain's metafiles for ImageNet; for CIFAR-100 they are what its fine-tuning leaves."""
+@cache
+def accuracies(folder: str) -> dict[str, float]:
+    """Weights in a folder of MMPretrain's configs -> their top-1 accuracy on ImageNet-1K."""
+    models = yaml.safe_load((Path(mmpretrain.__path__[0]) / '.mim' / 'configs' / folder / 'metafile.yml').read_text())
+    return {
+        model['Weights']: result['Metrics']['Top 1 Accuracy']
+        for model in models['Models']
+        for result in model['Results'] or []
+        if result['Dataset'].lower() == 'imagenet-1k'
+    }
+
+
+def test_the_teacher_has_weights_and_the_accuracy_that_they_are_known_for(pair):
+    """In MMPretrain's metafiles for ImageNet; for CIFAR-100 what its fine-tuning leaves, and what the paper states."""
     name, cfg = pair
-    teacher = cfg.model.teacher
+    teacher, expected = cfg.model.teacher, cfg.default_hooks.check_teacher.expected
     if not name.endswith('cifar100'):
         assert teacher.pretrained
-        assert get_config(teacher.cfg_path, pretrained=True).model_path.endswith('.pth')
+        weights = get_config(teacher.cfg_path, pretrained=True).model_path
+        assert expected == accuracies(teacher.cfg_path.partition('::')[2].split('/')[0])[weights]
         return
+    assert expected == {'swin': 89.26, 'vit': 92.04, 'mixer': 87.29, 'convnext': 88.41}[name.split('_')[0]]
     tuned = read_config(teacher)
     folder = Path(teacher.partition('::')[2]).stem
     assert cfg.model.teacher_ckpt == f'work_dirs/{folder}/epoch_{tuned.train_cfg.max_epochs}.pth'

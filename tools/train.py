@@ -11,7 +11,7 @@ from mmengine.runner import Runner
 
 import tas_mm  # noqa: F401  (adapts the stack and registers the components)
 from tas_mm.checkpoint import newest_checkpoint
-from tas_mm.engine.launch import add_common_options, load_config, use_mixed_precision
+from tas_mm.engine.launch import add_common_options, load_config, train, use_mixed_precision
 
 
 def parse_args() -> argparse.Namespace:
@@ -41,7 +41,7 @@ def main() -> None:
         cfg.load_from = None if args.resume == 'auto' else args.resume
     if cfg.get('resume') and not cfg.get('load_from'):
         cfg.load_from = newest_checkpoint(cfg.work_dir)
-    Runner.from_cfg(cfg).train()
+    train(Runner.from_cfg(cfg))
 
 
 if __name__ == '__main__':

@@ -6,3 +6,4 @@ tools/dist_train.sh configs/tas/convnext_to_resmlp.py 8
 _base_ = '../_base_/students/resmlp.py'
 
 model = dict(teacher=dict(cfg_path='mmpretrain::convnext/convnext-tiny_32xb128_in1k.py', pretrained=True))
+default_hooks = dict(check_teacher=dict(expected=82.14))

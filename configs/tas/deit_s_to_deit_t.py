@@ -6,3 +6,4 @@ tools/dist_train.sh configs/tas/deit_s_to_deit_t.py 8
 _base_ = '../_base_/students/deit_t.py'
 
 model = dict(teacher=dict(cfg_path='mmpretrain::deit/deit-small_4xb256_in1k.py', pretrained=True))
+default_hooks = dict(check_teacher=dict(expected=80.69))

@@ -6,3 +6,4 @@ tools/dist_train.sh configs/tas/deit_t_to_mobilenetv2.py 8
 _base_ = '../_base_/students/mobilenetv2.py'
 
 model = dict(teacher=dict(cfg_path='mmpretrain::deit/deit-tiny_4xb256_in1k.py', pretrained=True))
+default_hooks = dict(check_teacher=dict(expected=74.5))

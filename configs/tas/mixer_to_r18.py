@@ -6,3 +6,4 @@ tools/dist_train.sh configs/tas/mixer_to_r18.py 8
 _base_ = '../_base_/students/r18.py'
 
 model = dict(teacher=dict(cfg_path='mmpretrain::mlp_mixer/mlp-mixer-base-p16_64xb64_in1k.py', pretrained=True))
+default_hooks = dict(check_teacher=dict(expected=76.68))

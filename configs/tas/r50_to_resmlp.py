@@ -6,3 +6,4 @@ tools/dist_train.sh configs/tas/r50_to_resmlp.py 8
 _base_ = '../_base_/students/resmlp.py'
 
 model = dict(teacher=dict(cfg_path='mmpretrain::resnet/resnet50_8xb32_in1k.py', pretrained=True))
+default_hooks = dict(check_teacher=dict(expected=76.55))

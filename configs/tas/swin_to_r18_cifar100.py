@@ -10,3 +10,4 @@ model = dict(
     teacher='tas_mm::teachers/swin-tiny_cifar100.py',
     teacher_ckpt='work_dirs/swin-tiny_cifar100/epoch_30.pth',
 )
+default_hooks = dict(check_teacher=dict(expected=89.26))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import traceback
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 import torch
 from mmengine.config import Config, DictAction
 from mmengine.device import get_device
+from mmengine.runner import Runner
 
 from tas_mm.config import read_config
 
@@ -50,6 +52,8 @@ def load_config(args: Namespace) -> Config:
     if args.amp and not _has_gpu():
         raise SystemExit('--amp: MMEngine trains in mixed precision on a GPU only, and there is none here')
     if args.launcher == 'pytorch' and not _has_gpu():
+        if 'RANK' not in os.environ:
+            raise SystemExit('--launcher pytorch: start it with tools/dist_train.sh CONFIG PROCESSES, or with torchrun')
         # MMEngine would select a GPU for the group and for DDP; what it finds in place it leaves alone.
         torch.distributed.init_process_group('gloo')
         wrapper = dict(type='MMDistributedDataParallel', broadcast_buffers=False)
@@ -73,3 +77,23 @@ def use_mixed_precision(cfg: Config, dtype: str) -> None:
     cfg.optim_wrapper.type = 'AmpOptimWrapper'
     cfg.optim_wrapper.dtype = dtype
     cfg.optim_wrapper.setdefault('loss_scale', 'dynamic' if dtype == 'float16' else 1.0)
+
+
+def train(runner: Runner) -> None:
+    """Train.
+
+    Raises:
+        RuntimeError: If a process that loads images was killed, with what to do then.
+    """
+    try:
+        runner.train()
+    except (RuntimeError, ConnectionError, EOFError) as error:
+        # torch says so if it is the first to notice; else a batch that was on its way is lost with its process.
+        reading = any(frame.filename.endswith('dataloader.py') for frame in traceback.extract_tb(error.__traceback__))
+        if 'DataLoader worker (pid' not in str(error) and (isinstance(error, RuntimeError) or not reading):
+            raise
+        raise RuntimeError(
+            f'A process that loads images was killed ({type(error).__name__}: {error}), most often for want of memory: '
+            'lower train_dataloader.num_workers or batch_size, or give the container more shared memory. What was '
+            'saved is as it was; go on with --resume'
+        ) from error

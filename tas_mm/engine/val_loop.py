@@ -28,9 +28,13 @@ class TASValLoop(ValLoop):
         dataloader (DataLoader | dict): As in MMEngine.
         evaluator (Evaluator | dict | list): As in MMEngine; each network gets a copy of its own.
         fp16 (bool): Whether to validate in half precision. Defaults to False.
-        assistant_interval (int): Validate the assistant at every so-manieth validation; 0 never. Defaults to 1.
+        assistant_interval (int, optional): Validate the assistant at every so-manieth validation; 0 or None never.
+            Defaults to 1.
         teacher_interval (int, optional): Likewise the teacher; 0 only at the first validation, since it does not
             change; None never. Defaults to 0.
+
+    Raises:
+        ValueError: If an interval is neither None nor a number of at least 0.
     """
 
     def __init__(
@@ -39,12 +43,17 @@ class TASValLoop(ValLoop):
         dataloader: DataLoader | dict,
         evaluator: Evaluator | dict | list,
         fp16: bool = False,
-        assistant_interval: int = 1,
+        assistant_interval: int | None = 1,
         teacher_interval: int | None = 0,
     ) -> None:
         super().__init__(runner, dataloader, evaluator, fp16)
+        for name, value in (('assistant_interval', assistant_interval), ('teacher_interval', teacher_interval)):
+            if value is not None and not (isinstance(value, int) and value >= 0):
+                raise ValueError(f'val_cfg.{name}={value!r}, but it must be a number of at least 0, or None for never')
         self.assistant_interval = assistant_interval
         self.teacher_interval = teacher_interval
+        self.teacher_metrics: dict[str, float] = {}
+        """The teacher's metrics, if CheckTeacherHook has measured them on the whole set."""
 
     def _due(self) -> list[str]:
         """The roles besides the student to validate this time."""
@@ -56,10 +65,14 @@ class TASValLoop(ValLoop):
         roles = []
         if assistant is not None and self.assistant_interval and n % self.assistant_interval == 0:
             roles.append('assistant')
-        every = self.teacher_interval
-        if every is not None and (n == 1 or (every and n % every == 0)):
+        if self._teacher_due(n) and not (n == 1 and self.teacher_metrics):
             roles.append('teacher')
         return roles
+
+    def _teacher_due(self, n: int) -> bool:
+        """Whether the teacher's metrics belong to the so-manieth validation."""
+        every = self.teacher_interval
+        return every is not None and (n == 1 or (every > 0 and n % every == 0))
 
     @property
     def _validations(self) -> int:
@@ -82,6 +95,8 @@ class TASValLoop(ValLoop):
             self.run_iter(idx, data_batch)
         size = len(self.dataloader.dataset)
         metrics = self.evaluator.evaluate(size)
+        if self._validations == 0 and self._teacher_due(1):
+            metrics.update({f'teacher.{key}': value for key, value in self.teacher_metrics.items()})
         for role, evaluator in self.evaluators.items():
             metrics.update({f'{role}.{key}': value for key, value in evaluator.evaluate(size).items()})
         self.runner.message_hub.update_info('validations', self._validations + 1)

@@ -101,13 +101,22 @@ def start(config: Path, work_dir: Path, *options: str, die_at: int = 0) -> multi
     return process
 
 
-def finish(config: Path, work_dir: Path, *options: str) -> float:
-    """Run to the end; the seconds that it took."""
-    begun = time.monotonic()
+def finish(config: Path, work_dir: Path, *options: str) -> None:
+    """Run to the end."""
     process = start(config, work_dir, *options)
     process.join()
     assert process.exitcode == 0, (work_dir / 'printed').read_text()[-3000:]
-    return time.monotonic() - begun
+
+
+def lines(work_dir: Path) -> int:
+    """How many lines a run has logged."""
+    return sum(log.read_text().count('\n') for log in work_dir.glob('*/vis_data/scalars.json'))
+
+
+def wait(process: multiprocessing.Process, work_dir: Path, number: int) -> None:
+    """Wait until a run has logged so many lines, or has ended."""
+    while process.is_alive() and lines(work_dir) < number:
+        time.sleep(0.01)
 
 
 def _train(arguments: list[str], work_dir: Path, die_at: int) -> None:

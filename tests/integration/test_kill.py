@@ -28,12 +28,16 @@ KINDS = {
 }
 
 
+PLACES = ('cfg', 'experiment_name', 'mmengine_version')
+"""What MMEngine keeps of where and from what a run was started; its version names the commit of the working folder."""
+
+
 class Reference(NamedTuple):
     """An uninterrupted run."""
 
     config: Path
     work_dir: Path
-    seconds: float
+    lines: int
     changes: int
 
 
@@ -46,8 +50,8 @@ def reference(tmp_path_factory):
     def reference(kind: str) -> Reference:
         folder = tmp_path_factory.mktemp('reference')
         config, work_dir = runs.config(folder, KINDS[kind]), folder / 'run'
-        seconds = runs.finish(config, work_dir)
-        return Reference(config, work_dir, seconds, int((work_dir / 'changes').read_text()))
+        runs.finish(config, work_dir)
+        return Reference(config, work_dir, runs.lines(work_dir), int((work_dir / 'changes').read_text()))
 
     return reference
 
@@ -62,7 +66,7 @@ def final(work_dir: Path) -> dict:
         **{key: checkpoint[key] for key in ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers')},
         'place': [checkpoint['meta'][key] for key in ('epoch', 'iter', 'seed', 'steps_done', 'teacher')],
         'log': {key: value for key, value in hub['log_scalars'].items() if not key.endswith(clock)},
-        'info': {key: value for key, value in hub['runtime_info'].items() if key not in ('cfg', 'experiment_name')},
+        'info': {key: value for key, value in hub['runtime_info'].items() if key not in PLACES},
         'best': best['state_dict'],
     }
 
@@ -101,15 +105,16 @@ def test_two_runs_are_one(reference, tmp_path, kind):
 
 @pytest.mark.parametrize('number', [*range(3), *(pytest.param(n, marks=pytest.mark.kill) for n in range(3, 24))])
 def test_a_killed_run_ends_as_if_it_had_not_been(reference, tmp_path, record_property, number):
-    """Killed by the clock, or when a file is half written, written, renamed or removed; the later ones killed twice."""
+    """Killed anywhere, or when a file is half written, written, renamed or removed; the later ones killed twice."""
     moment = random.Random(number)
-    config, work_dir, seconds, changes = reference([*KINDS][number % len(KINDS)])
+    config, work_dir, lines, changes = reference([*KINDS][number % len(KINDS)])
     killed = 0
     for _ in range(1 + number // 12):
-        by_clock = number % 2
-        process = runs.start(config, tmp_path, die_at=0 if by_clock else moment.randint(1, changes - 1))
-        if by_clock:
-            process.join(moment.uniform(0.1, 0.9) * seconds)
+        anywhere = number % 2
+        process = runs.start(config, tmp_path, die_at=0 if anywhere else moment.randint(1, changes - 1))
+        if anywhere:
+            runs.wait(process, tmp_path, moment.randint(0, lines - 1))
+            process.join(moment.uniform(0, 0.1))
             process.kill()
         process.join()
         assert process.exitcode in (-signal.SIGKILL, 0), (tmp_path / 'printed').read_text()[-3000:]

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from mmengine.hooks import Hook
+from mmengine.hooks import EMAHook, Hook
 from mmengine.runner import Runner
 from mmpretrain.evaluation import Accuracy  # noqa: F401  (registers the metric)
 
@@ -35,7 +35,7 @@ class Calls(Hook):
         self.metrics = metrics
 
 
-def loop_of(tmp_path, algorithm, **intervals):
+def loop_of(tmp_path, algorithm, hooks=(), **intervals):
     loader = dict(dataset=Data(), batch_size=4, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False))
     runner = Runner(
         model=algorithm,
@@ -43,7 +43,7 @@ def loop_of(tmp_path, algorithm, **intervals):
         val_dataloader=loader,
         val_cfg=dict(type='tas_mm.TASValLoop', **intervals),
         val_evaluator=dict(type='mmpretrain.Accuracy', topk=(1,)),
-        custom_hooks=(calls := [Calls()]),
+        custom_hooks=(calls := [Calls(), *hooks]),
         default_hooks=dict(logger=None, checkpoint=None),
         experiment_name=f'val{abs(hash(str(tmp_path)))}',
         log_level='ERROR',
@@ -62,6 +62,8 @@ ROLES = {'accuracy/top1'} | ASSISTANT | TEACHER
         ({}, [ROLES, ROLES - TEACHER, ROLES - TEACHER]),
         (dict(assistant_interval=2), [ROLES - ASSISTANT, ROLES - TEACHER, {'accuracy/top1'}]),
         (dict(assistant_interval=3, teacher_interval=3), [ROLES - ASSISTANT, {'accuracy/top1'}, ROLES]),
+        (dict(teacher_interval=None), [ROLES - TEACHER] * 3),
+        (dict(teacher_interval=1, assistant_interval=None), [ROLES - ASSISTANT] * 3),
         (dict(assistant_interval=0), [ROLES - ASSISTANT, {'accuracy/top1'}, {'accuracy/top1'}]),
     ],
 )
@@ -109,3 +111,47 @@ def test_with_one_kind_of_loss_all_are_validated(tmp_path, build_tas, name):
 def test_a_student_alone_is_validated_under_the_same_recipe(tmp_path, build):
     loop, _ = loop_of(tmp_path, build(networks.resnet()))
     assert set(loop.run()) == {'accuracy/top1'}
+
+
+@pytest.mark.parametrize('intervals', [dict(teacher_interval=-1), dict(assistant_interval=0.5)])
+def test_intervals_out_of_range(tmp_path, build, intervals):
+    with pytest.raises(ValueError, match=r'val_cfg.\w+_interval=.*, but it must be a number of at least 0, or None'):
+        loop_of(tmp_path, build(networks.resnet_cifar()), **intervals)
+
+
+def scores(loop):
+    """What a validation sees of each network, ``(images, classes)``."""
+    seen, algorithm = {}, loop.runner.model
+    original = algorithm.predict_roles
+
+    def predict_roles(**kwargs):
+        predicted = original(**kwargs)
+        for role, samples_ in predicted.items():
+            seen.setdefault(role, []).extend(sample.pred_score for sample in samples_)
+        return predicted
+
+    algorithm.predict_roles = predict_roles
+    try:
+        loop.run()
+    finally:
+        del algorithm.predict_roles
+    return {role: torch.stack(each) for role, each in seen.items()}
+
+
+def test_with_ema_the_averaged_weights_are_validated_and_then_put_back(tmp_path, build_tas):
+    """The assistant, made of modules of the student's, is the averaged one too."""
+    algorithm = build_tas(networks.resnet(), networks.swin())
+    loop, _ = loop_of(tmp_path, algorithm, hooks=[ema := EMAHook()])
+    averaged = scores(loop_of(tmp_path, algorithm)[0])
+    ema.before_run(loop.runner)
+    with torch.no_grad():
+        for parameter in algorithm.parameters():
+            parameter.add_(torch.randn_like(parameter))
+    trained = {key: value.clone() for key, value in algorithm.state_dict().items()}
+    for _ in range(2):
+        seen = scores(loop)
+        assert all(torch.equal(value, trained[key]) for key, value in algorithm.state_dict().items())
+        assert all(torch.equal(value, averaged[role]) for role, value in seen.items())
+    not_averaged = scores(loop_of(tmp_path, algorithm)[0])
+    assert torch.equal(not_averaged['teacher'], averaged['teacher'])
+    assert not any(torch.equal(not_averaged[role], averaged[role]) for role in ('student', 'assistant'))

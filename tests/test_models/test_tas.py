@@ -224,8 +224,10 @@ def test_with_the_teacher_early_teacher_to_assistant_trains_projector_and_the_st
     assert not any(name.startswith('architecture.backbone.layers.4') for name in trained)
 
 
-def test_assistant_to_student_reaches_nothing_of_the_assistant(build_tas, batch):
-    algorithm = pair(build_tas)
+@pytest.mark.parametrize('loss', ['tas_mm.OFALoss', 'DKDLoss'])
+def test_assistant_to_student_reaches_nothing_of_the_assistant(build_tas, batch, loss):
+    """Whether or not the loss detaches its target by itself: MMRazor's DKDLoss does not."""
+    algorithm = pair(build_tas, logit_loss=dict(type=loss))
     trained = gradients_of(algorithm, batch, 'as')
     assert not any('projector' in name for name in trained)
     # All that trains is the student, by its own logits, and the loss's own parameters.

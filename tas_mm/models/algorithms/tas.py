@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from copy import deepcopy
 from itertools import chain
+from typing import Any
 
 import torch
 from mmengine.model import BaseModel
@@ -24,7 +25,7 @@ from mmrazor.models.utils import add_prefix
 from mmrazor.registry import MODELS as RAZOR_MODELS
 from torch import Tensor, nn
 
-from tas_mm.registry import MODELS
+from tas_mm.registry import MODELS, refuse_unknown
 
 from ..losses.utils import exact
 from ..stages import view_of
@@ -53,10 +54,12 @@ class TAS(SingleTeacherDistill):
         teacher_dtype (str, optional): ``'bfloat16'`` keeps the frozen teacher's weights in that type, which takes half
             of the memory, and computes its passes under autocast to it; all else stays as it is. Defaults to None.
 
+        **others: What there is not; refused with the nearest that there is.
+
     Raises:
         FileNotFoundError: If ``teacher_ckpt`` is a file that does not exist.
-        ValueError: If ``teacher_dtype`` is another, if the weights do not fit the teacher, or, from the distiller, if
-            the two networks do not fit.
+        ValueError: For an unknown option, for another ``teacher_dtype``, if the weights do not fit the teacher, or,
+            from the distiller, if the two networks do not fit.
     """
 
     def __init__(
@@ -70,7 +73,9 @@ class TAS(SingleTeacherDistill):
         init_cfg: dict | None = None,
         accept_other_teacher: bool = False,
         teacher_dtype: str | None = None,
+        **others: Any,
     ) -> None:
+        refuse_unknown('model', others, TAS)
         if teacher_dtype not in (None, 'bfloat16'):
             raise ValueError(f"model.teacher_dtype={teacher_dtype!r}, but valid are None, 'bfloat16'")
         scope = DefaultScope.get_current_instance()
@@ -180,17 +185,7 @@ class TAS(SingleTeacherDistill):
                 logits['assistant'] = distiller.run_assistant().logits
         finally:
             self._free_records()
-        predictions = {}
-        for role in roles:
-            predictions[role] = (
-                predicted
-                if role == 'student'
-                else [
-                    sample.clone().set_pred_score(score).set_pred_label(score.argmax())
-                    for sample, score in zip(data_samples, logits[role].softmax(dim=1))
-                ]
-            )
-        return predictions
+        return {role: predicted if role == 'student' else scored(data_samples, logits[role]) for role in roles}
 
     def _check_batch(self, inputs: Tensor, data_samples: list[BaseDataElement] | None) -> None:
         """Refuse, on the first batch, images of another size than laid out for, and labels out of range."""
@@ -240,3 +235,11 @@ class TAS(SingleTeacherDistill):
         memo[id(self)] = copied
         copied.__dict__.update({key: deepcopy(value, memo) for key, value in self.__dict__.items()})
         return copied
+
+
+def scored(data_samples: list[BaseDataElement], logits: Tensor) -> list[BaseDataElement]:
+    """Copies of the samples with predicted scores ``(num_classes, )`` and label, from logits ``(B, num_classes)``."""
+    return [
+        sample.clone().set_pred_score(score).set_pred_label(score.argmax())
+        for sample, score in zip(data_samples, logits.softmax(dim=1))
+    ]

@@ -66,7 +66,12 @@ def teacher_config(teacher: dict | str) -> dict:
     """The model config of a teacher that may be named by the path of its config, with its preprocessor."""
     if not isinstance(teacher, str):
         return teacher
-    config = read_config(teacher)
+    try:
+        config = read_config(teacher)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f'model.teacher={teacher!r}: {error}; name a config file, or one of a package as mmpretrain::PATH'
+        ) from None
     model = config.model
     if 'data_preprocessor' in config:
         model.setdefault('data_preprocessor', config.data_preprocessor)
@@ -111,6 +116,12 @@ def _load(teacher: BaseModel, checkpoint: str) -> None:
         raise ValueError(
             f'{key} does not fit model.teacher: {len(missing)} of its parameters and statistics are not in the file, '
             f'such as {missing[0]!r}; the file has such as {next(iter(state), "none at all")!r}'
+        )
+    spoilt = [n for n, x in state.items() if n in parameters and not x.isfinite().all()]
+    if spoilt:
+        raise ValueError(
+            f'{key} holds weights that are not finite (NaN or infinity), such as {spoilt[0]!r}: its training failed. '
+            'Take an earlier checkpoint of it'
         )
     if result.unexpected_keys:
         print_log(

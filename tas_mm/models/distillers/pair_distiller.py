@@ -22,7 +22,7 @@ from mmrazor.models.task_modules import RecorderManager
 from mmrazor.registry import MODELS as RAZOR_MODELS
 from torch import Tensor, nn
 
-from tas_mm.registry import MODELS, not_registered
+from tas_mm.registry import MODELS, not_registered, refuse_unknown
 
 from ..stages import READINGS, STAGES, StagedClassifier, view_of
 
@@ -334,9 +334,11 @@ def fill_in(cfg: Mapping, facts: Mapping[str, Any], key: str) -> dict[str, Any]:
     """A config, and the facts that its class has as arguments and it does not give.
 
     Raises:
-        ValueError: If the class has no default for one that is None.
+        ValueError: If the class has no default for one that is None, or does not take what the config gives.
     """
     cls = class_of(cfg, key)
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in signature(cls).parameters.values()):
+        refuse_unknown(key, cfg, cls)
     asked = {name: arg for name, arg in signature(cls).parameters.items() if name in facts and name not in cfg}
     for name, argument in asked.items():
         if facts[name] is None and argument.default is argument.empty:

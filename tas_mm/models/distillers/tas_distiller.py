@@ -9,12 +9,15 @@ Source of the three paths and their losses: TAS, arXiv 2410.12342.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from mmrazor.registry import MODELS as RAZOR_MODELS
+from torch import nn
 
-from tas_mm.registry import MODELS
+from tas_mm.registry import MODELS, refuse_unknown
 
 from ..connectors import HybridAssistant
 from ..connectors.hybrid_assistant import early_role
@@ -54,11 +57,12 @@ class TASDistiller(PairDistiller):
         assistant: dict | None = None,
         **kwargs: Any,
     ) -> None:
+        refuse_unknown('model.distiller', kwargs, TASDistiller, PairDistiller)
         super().__init__(**kwargs)
         for name, weight in (paths or {}).items():
             if name not in PATHS:
                 raise ValueError(f'model.distiller.paths has {name!r}, but valid are {", ".join(PATHS)}')
-            if not isinstance(weight, (int, float)) or weight < 0:
+            if not isinstance(weight, (int, float)) or not 0 <= weight < math.inf:
                 raise ValueError(f'model.distiller.paths.{name}={weight!r}, but a weight is a number of at least 0')
         self.paths = {name: (paths or {}).get(name, 1.0) for name in PATHS}
         self.feature_loss = None if feature_loss is None else {'type': 'tas_mm.InfoNCELoss', **feature_loss}
@@ -82,6 +86,7 @@ class TASDistiller(PairDistiller):
         if self.assistant is not None and not self._assistant_learns():
             # No path trains it (the paper's ablation C): parameters without a gradient would stop DDP.
             self.assistant.requires_grad_(False)
+        self._detach_assistant()
 
     @property
     def assistant(self) -> HybridAssistant | None:
@@ -101,7 +106,8 @@ class TASDistiller(PairDistiller):
     def _work_out(self) -> tuple[Configs, Configs, Configs]:
         """Connectors, losses and their mappings, of the paths and then of the terms."""
         student, teacher = self._views
-        class_of(self.assistant_cfg, 'model.distiller.connectors.assistant')
+        cls = class_of(self.assistant_cfg, 'model.distiller.connectors.assistant')
+        refuse_unknown('model.distiller.assistant', self.assistant_cfg, cls)
         assistant = RAZOR_MODELS.build(self.assistant_cfg)
         early_is_student = (assistant.early_role or early_role(student, teacher)) == 'student'
         late = teacher if early_is_student else student
@@ -147,6 +153,14 @@ class TASDistiller(PairDistiller):
                     return True
         return False
 
+    def _detach_assistant(self) -> None:
+        """Keep gradients out of the assistant where it is a target: many of MMRazor's losses leave that to others."""
+        for name, mapping in self.loss_forward_mappings.items():
+            loss = self.distill_losses[name]
+            targets = [key for i, (key, record) in enumerate(mapping.items()) if i and self._reads_assistant(record)]
+            if targets and not hasattr(loss, 'detach_target') and not hasattr(loss, 'teacher_detach'):
+                loss.register_forward_pre_hook(partial(_detach, targets), with_kwargs=True)
+
     # ---- a step ----------------------------------------------------------------------------------------------------
 
     def run_assistant(self) -> Knowledge:
@@ -155,3 +169,8 @@ class TASDistiller(PairDistiller):
             return self.get_record(**dict(self._assistant_record, connector_idx=None))
         finally:
             self._connected = {}
+
+
+def _detach(names: list[str], loss: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+    """Forward pre-hook of a loss: its arguments, those that are named without their graph."""
+    return args, {key: value.detach() if key in names else value for key, value in kwargs.items()}

@@ -63,7 +63,7 @@ class InfoNCELoss(nn.Module):
         detach_target: bool = True,
     ) -> None:
         super().__init__()
-        if temperature < 1 / max_scale:
+        if not temperature >= 1 / max_scale:
             raise ValueError(f'InfoNCELoss: temperature={temperature}, but it must be at least {1 / max_scale:g}')
         if (learner_dim is None) != (target_dim is None):
             raise ValueError(f'InfoNCELoss: give both widths or neither, not {learner_dim=} with {target_dim=}')
@@ -85,7 +85,8 @@ class InfoNCELoss(nn.Module):
             Tensor: A scalar in ``[0, log(number of samples) + 2 s]``.
 
         Raises:
-            ValueError: If the widths differ and no linear layer was asked for.
+            ValueError: If the widths differ and no linear layer was asked for, or for a batch of one, which has no
+                negatives.
         """
         if self.detach_target:
             feat_T = feat_T.detach()
@@ -109,6 +110,11 @@ class InfoNCELoss(nn.Module):
                 first = sum(map(len, batches[:rank]))
                 b = torch.cat(batches)
                 share = len(a) * len(batches) / len(b)
+            if len(b) < 2:
+                raise ValueError(
+                    'InfoNCELoss: a batch of 1 image has no negatives; set train_dataloader.batch_size to at least 2, '
+                    'and train_dataloader.drop_last=True if the last batch of an epoch may be of 1'
+                )
             similarity = self.log_scale.exp() * a @ b.T  # BxB, or Bx(samples of all processes)
             loss = F.cross_entropy(similarity, torch.arange(len(a), device=a.device) + first)
         return self.loss_weight * share * loss

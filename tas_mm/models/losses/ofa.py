@@ -40,9 +40,9 @@ class OFALoss(nn.Module):
         self, gamma: float = 1.0, tau: float = 1.0, loss_weight: float = 1.0, detach_target: bool = True
     ) -> None:
         super().__init__()
-        if gamma < 1:
+        if not gamma >= 1:
             raise ValueError(f'OFALoss: gamma={gamma}, but it must be at least 1 (1 is plain soft cross-entropy)')
-        if tau <= 0:
+        if not tau > 0:
             raise ValueError(f'OFALoss: tau={tau}, but it must be above 0')
         self.gamma = gamma
         self.tau = tau

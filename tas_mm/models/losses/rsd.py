@@ -52,9 +52,9 @@ class RSDLoss(nn.Module):
         detach_target: bool = True,
     ) -> None:
         super().__init__()
-        if kappa < 0:
+        if not kappa >= 0:
             raise ValueError(f'RSDLoss: kappa={kappa}, but it must be at least 0')
-        if head_ratio <= 0:
+        if not head_ratio > 0:
             raise ValueError(f'RSDLoss: head_ratio={head_ratio}, but it must be above 0')
         hidden = max(1, round(head_ratio * learner_dim))
         self.head = nn.Sequential(
