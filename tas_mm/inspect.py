@@ -6,6 +6,7 @@ What ``tools/check_pair.py`` and its siblings share. Nothing here prints.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -81,8 +82,13 @@ def classifier_config(name: str, num_classes: int = 10, **options: Any) -> dict:
 
 def build_classifier(name: str, num_classes: int = 10, **options: Any) -> BaseModel:
     """Build a classifier by name, with random weights; see :func:`classifier_config`."""
+    return build_classifier_from(classifier_config(name, num_classes, **options))
+
+
+def build_classifier_from(config: dict) -> BaseModel:
+    """Build a classifier from its config, which is left as it is."""
     with DefaultScope.overwrite_default_scope('mmpretrain'):
-        return CLASSIFIERS.build(classifier_config(name, num_classes, **options))
+        return CLASSIFIERS.build(deepcopy(config))
 
 
 def _unknown(name: str, source: str, model: str) -> str:
