@@ -49,9 +49,7 @@ class OwnData:
     to_rgb: bool
 
 
-def find_data(
-    data: str, data_root: str | None = None, val_csv: str | None = None, lists: str | Path = '.'
-) -> OwnData:
+def find_data(data: str, data_root: str | None = None, val_csv: str | None = None, lists: str | Path = '.') -> OwnData:
     """Find a data set.
 
     Args:
@@ -100,8 +98,8 @@ def _folder(folder: Path) -> tuple[dict, dict]:
     if names['train'] != names['val']:
         only = {part: sorted(names[part] - names[other])[:3] for part, other in (('train', 'val'), ('val', 'train'))}
         raise ValueError(
-            f'--data {folder}: train/ and val/ must hold the same classes, but only train/ has {only["train"]} and only '
-            f'val/ has {only["val"]}; {FOLDER_HELP}'
+            f'--data {folder}: train/ and val/ must hold the same classes, but only train/ has {only["train"]} and '
+            f'only val/ has {only["val"]}; {FOLDER_HELP}'
         )
     return tuple(dict(type='CustomDataset', data_root=str(folder), data_prefix=part) for part in names)
 

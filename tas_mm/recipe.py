@@ -23,7 +23,7 @@ from .models.stages import StagedClassifier, view_of
 from .own_data import OwnData
 
 IMAGENET = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
-LINE = 110
+LINE = 118
 
 # ---- the networks ---------------------------------------------------------------------------------------------------
 
@@ -132,9 +132,7 @@ def head_fits(network: Network, checkpoint: str) -> bool:
     needed |= {name.removeprefix('model.') for name in needed}  # of timm's networks files do not name the wrapper
     heads = tuple(name.removeprefix('model.') for name in head_layers(network.view))
     wrong = [
-        name
-        for name, shape in wanted.items()
-        if name in needed and getattr(loaded.get(name), 'shape', None) != shape
+        name for name, shape in wanted.items() if name in needed and getattr(loaded.get(name), 'shape', None) != shape
     ]
     others = [name for name in wrong if not name.removeprefix('model.').startswith(heads)]
     if others:
@@ -150,7 +148,9 @@ def head_layers(view: StagedClassifier) -> list[str]:
     """Names of the layers that give the logits: one, or two where a distillation token has its own."""
     classifier = view.classifier
     parent, _, name = classifier.rpartition('.')
-    twins = [child for child, _ in view.model.get_submodule(parent).named_children() if child.startswith(f'{name}_dist')]
+    twins = [
+        child for child, _ in view.model.get_submodule(parent).named_children() if child.startswith(f'{name}_dist')
+    ]
     return [classifier, *(f'{parent}.{twin}' for twin in twins)]
 
 
@@ -163,7 +163,7 @@ class Recipe:
 
     Attributes:
         epochs (int): Passes over the training images.
-        batch_size (int): Images a step; less where there are fewer images.
+        batch_size (int): Images a step, at most as many as there are.
         size (int): Height and width of the images.
         workers (int): Processes that load data.
         seed (int): The run's.
@@ -280,8 +280,7 @@ def source(value: Any, indent: int = 0, used: int = 0) -> str:
 def data_parts(data: OwnData, family: str, recipe: Recipe, normalisation: dict) -> dict[str, dict[str, Any]]:
     """The parts of a config about the data, by comment."""
     train, test = pipelines(family, data, recipe.size, normalisation)
-    batch = min(recipe.batch_size, data.sizes[0])
-    loader = dict(batch_size=batch, num_workers=recipe.workers)
+    loader = dict(batch_size=recipe.batch_size, num_workers=recipe.workers)
     val = dict(
         **loader,
         dataset=dict(**data.val, pipeline=Name('test_pipeline')),
@@ -315,7 +314,7 @@ def run_parts(
     steps = max(1, data.sizes[0] // recipe.batch_size)
     # About twenty validations, the last of them at the end.
     interval = next(n for n in range(max(1, recipe.epochs // 20), 0, -1) if recipe.epochs % n == 0)
-    runtime = read_config('tas_mm::_base_/default_runtime.py').to_dict()
+    runtime = _without_scopes(read_config('tas_mm::_base_/default_runtime.py').to_dict())
     runtime['default_hooks']['logger']['interval'] = min(50, steps)
     runtime['default_hooks']['checkpoint'].update(interval=interval, max_keep_ckpts=1)
     runtime.update(randomness=dict(seed=recipe.seed), work_dir=str(work_dir))
@@ -332,6 +331,13 @@ def run_parts(
     }
 
 
+def _without_scopes(config: Any) -> Any:
+    """A config without the notes that MMEngine makes about where its parts come from."""
+    if isinstance(config, Mapping):
+        return {key: _without_scopes(value) for key, value in config.items() if key != '_scope_'}
+    return [_without_scopes(value) for value in config] if isinstance(config, list) else config
+
+
 def teacher_parts(
     teacher: Network, start: dict, data: OwnData, recipe: Recipe, head_only: bool, work_dir: str | Path
 ) -> dict[str, dict[str, Any]]:
@@ -345,12 +351,11 @@ def teacher_parts(
         head_only (bool): Whether only the classifier trains.
         work_dir (str | Path): Folder for logs and checkpoints.
     """
-    batch = min(recipe.batch_size, data.sizes[0])
     if head_only:
-        family, optim_wrapper = 'cnn', head_optimizer(teacher.view, batch, recipe.amp)
+        family, optim_wrapper = 'cnn', head_optimizer(teacher.view, recipe.batch_size, recipe.amp)
         title = 'The teacher, whose weights but for its head stay: the rates of all other layers are 0.'
     else:
-        family, optim_wrapper = teacher.view.family, optimizer(teacher.view.family, batch, recipe.amp)
+        family, optim_wrapper = teacher.view.family, optimizer(teacher.view.family, recipe.batch_size, recipe.amp)
         title = 'The teacher, all of which is trained.'
     return {
         title: dict(model=dict(teacher.config, **start)),
@@ -389,14 +394,18 @@ def distill_parts(
         **ckpt,
         distiller=dict(type='tas_mm.TASDistiller', input_size=(recipe.size, recipe.size)),
     )
-    batch = min(recipe.batch_size, data.sizes[0])
     return {
         f'Networks: {teacher.name} teaches {student.name}.': dict(
             teacher=dict(teacher.config, **loading, data_preprocessor=preprocessor), student=architecture, model=model
         ),
         **data_parts(data, family, recipe, student.normalisation),
         **run_parts(
-            optimizer(family, batch, recipe.amp), family, data, recipe, dict(type='tas_mm.TASValLoop'), work_dir
+            optimizer(family, recipe.batch_size, recipe.amp),
+            family,
+            data,
+            recipe,
+            dict(type='tas_mm.TASValLoop'),
+            work_dir,
         ),
     }
 
