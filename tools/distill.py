@@ -157,6 +157,7 @@ def test(config: Path, weights: Path) -> float:
     """As ``tools/test.py CONFIG WEIGHTS`` does: top-1 accuracy of the student alone."""
     tool = runpy.run_path(str(Path(__file__).with_name('test.py')))
     cfg = tool['student_of'](load(config))
+    cfg.update(work_dir=str(weights.with_name('test')), log_level='WARNING')
     runner = Runner.from_cfg(cfg)
     runner.model.load_state_dict(tool['student_weights'](str(weights)))
     return runner.test()[METRIC]
@@ -212,7 +213,7 @@ def distil(args: argparse.Namespace) -> None:
     elif args.teacher_ckpt:
         start = dict(teacher_ckpt=args.teacher_ckpt)
     parts = recipe.distill_parts(
-        teacher, start, student, data, Recipe(epochs=args.epochs, **options), work_dir / 'student'
+        teacher, start, student, data, Recipe(epochs=args.epochs, **options), work_dir / 'distill'
     )
     title = f'{args.teacher} distilled into {args.student} on {args.data}. Run it with tools/train.py.'
     configs.append(recipe.write_config(work_dir / 'distill.py', parts, title))
@@ -234,9 +235,9 @@ def distil(args: argparse.Namespace) -> None:
 def report(work_dir: Path, config: Path, teacher_epochs: int) -> None:
     """Export and evaluate the student, print the results and draw the curves."""
     weights = work_dir / 'student.pth'
-    export(newest(work_dir / 'student'), weights)
+    export(newest(work_dir / 'distill'), weights)
     exported = test(config, weights)
-    run = read_run(work_dir / 'student')
+    run = read_run(work_dir / 'distill')
     rows = []
     for network, role in (('teacher', 'teacher.'), ('assistant', 'assistant.'), ('student', '')):
         values = run.curve(role + METRIC)[1]

@@ -144,6 +144,7 @@ def _accuracies(axes: Axes, runs: list[Run], metric: str) -> None:
                 axes.axhline(values[0], **style)
             elif steps:
                 axes.plot(steps, values, marker='o', markersize=3, **style)
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_xlabel('epoch')
     axes.set_ylabel(f'{metric.split("/")[-1]} accuracy (%)')
     axes.grid(alpha=0.3)
