@@ -14,7 +14,7 @@ from torch import Tensor
 
 
 def gram(feature: Tensor) -> Tensor:
-    """Products of all pairs of images, ``(B, ...)`` to ``(B, B)`` in float64; features are scaled, which CKA ignores."""
+    """Products of all pairs of images, ``(B, ...)`` to ``(B, B)`` in float64, scaled, which CKA ignores."""
     feature = feature.flatten(1).double()
     feature = feature - feature.mean(dim=0)  # which changes no CKA, but keeps the numbers small
     return feature @ feature.T / feature.size(1)

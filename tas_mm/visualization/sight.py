@@ -95,7 +95,7 @@ def features_figure(
                 vmax=1,
                 alpha=0.7,
             )
-    figure.colorbar(heat, ax=list(grid[:, -1]), label='attention (share of the largest)', shrink=0.7)
+    figure.colorbar(heat, ax=list(grid[:, -1]), label='attention (0 least, 1 most in the photo)', shrink=0.7)
     return figure
 
 
