@@ -96,7 +96,7 @@ def test_errors_name_the_option_and_what_would_be_valid(folder, tmp_path):
             find_data(*args, lists=tmp_path / 'run', **kwargs)
         return str(error.value)
 
-    assert 'nearest: CIFAR100' in refused('CIFAR10O')
+    assert 'nearest: CIFAR10, CIFAR100' in refused('CIFAR10O')
     assert 'valid is a folder with train/CLASS' in refused('no such thing')
     assert '--data-root None' in refused('CIFAR100')
     assert 'it has no folder train/' in refused(str(folder / 'train'))
