@@ -68,9 +68,8 @@ def test_the_exported_student_is_a_plain_classifier(run):
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         student = MODELS.build(config.student)
     student.load_state_dict(torch.load(folder / 'student.pth')['state_dict'])
-    last = next(line for line in printed.splitlines() if line.strip().startswith('student  '))
-    exported = next(line for line in printed.splitlines() if 'exported' in line)
-    assert last.split()[1] == exported.split()[-1]
+    table = dict(line.rsplit(maxsplit=2)[:2] for line in printed.partition('best epoch\n')[2].splitlines()[:3])
+    assert f'exported to {folder}/student.pth  {table["  student"]}' in printed
     assert (folder / 'curves.png').stat().st_size > 10_000
 
 
@@ -119,5 +118,5 @@ def test_pictures_of_the_run(run, tmp_path, capsys):
         sent = cv2.imread(str(next((tmp_path / 'out').rglob(f'vis_image/{name}_0.png'))))
         assert sent.shape == image.shape
     student = str(folder / 'student.pth')
-    assert visualize.main(['cka', named[0], student, *out]) == 1
+    assert visualize.main(['features', named[0], student, str(tmp_path / 'flower.png'), *out]) == 1
     assert 'valid is a checkpoint of the run' in capsys.readouterr().err
