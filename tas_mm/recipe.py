@@ -1,9 +1,9 @@
 """A complete training config for a pair and a data set: what ``tools/distill.py`` writes, runs and leaves behind.
 
-Recipes follow OFA-KD's (arXiv 2310.19444), which the paper uses: SGD for CNNs, AdamW with strong augmentation for
-transformers and MLPs. They are laid out for large batches, so the learning rate is scaled: linearly for SGD
-(arXiv 1706.02677), with the square root for AdamW (arXiv 2205.10287). Epochs are the user's, and all else counts from
-them, so that in the written config one number changes the length of a run.
+Recipes follow OFA-KD's (arXiv 2310.19444), which the paper uses: SGD for CNNs, AdamW for transformers and MLPs, with
+strong augmentation if the run is long enough. They are laid out for large batches, so the learning rate is scaled:
+linearly for SGD (arXiv 1706.02677), with the square root for AdamW (arXiv 2205.10287). Epochs are the user's, and all
+else counts from them, so that in the written config one number changes the length of a run.
 """
 
 from __future__ import annotations
@@ -187,7 +187,7 @@ def optimizer(family: str, batch_size: int, amp: bool) -> dict:
         )
     else:
         wrapper = dict(
-            optimizer=dict(type='AdamW', lr=_rounded(1e-3 * math.sqrt(batch_size / 1024)), weight_decay=0.05),
+            optimizer=dict(type='AdamW', lr=_rounded(2e-3 * math.sqrt(batch_size / 1024)), weight_decay=0.05),
             paramwise_cfg=dict(
                 norm_decay_mult=0.0,
                 bias_decay_mult=0.0,
@@ -219,12 +219,17 @@ def schedule(family: str, epochs: int) -> list[dict]:
     return [linear, cosine] if warm_up else [cosine]
 
 
-def pipelines(family: str, data: OwnData, size: int, normalisation: dict) -> tuple[list[dict], list[dict]]:
-    """Train and test pipeline: crops and flips, and for transformers and MLPs RandAugment and erasing."""
+def strong(family: str, epochs: int) -> bool:
+    """Whether a run takes strong augmentation: of transformers and MLPs, unless it is too short to gain from it."""
+    return family != 'cnn' and epochs >= 50
+
+
+def pipelines(data: OwnData, size: int, normalisation: dict, strong: bool) -> tuple[list[dict], list[dict]]:
+    """Train and test pipeline: crops and flips, and where augmentation is to be strong RandAugment and erasing."""
     crop = dict(type='RandomResizedCrop', scale=size, crop_ratio_range=(0.25, 1.0))
     flip = dict(type='RandomFlip', prob=0.5, direction='horizontal')
     train = [*data.load, crop, flip]
-    if family != 'cnn':
+    if strong:
         mean = [round(value) for value in (normalisation['mean'][::-1] if data.to_rgb else normalisation['mean'])]
         train += [
             dict(
@@ -279,7 +284,7 @@ def source(value: Any, indent: int = 0, used: int = 0) -> str:
 
 def data_parts(data: OwnData, family: str, recipe: Recipe, normalisation: dict) -> dict[str, dict[str, Any]]:
     """The parts of a config about the data, by comment."""
-    train, test = pipelines(family, data, recipe.size, normalisation)
+    train, test = pipelines(data, recipe.size, normalisation, strong(family, recipe.epochs))
     loader = dict(batch_size=recipe.batch_size, num_workers=recipe.workers)
     val = dict(
         **loader,
@@ -381,7 +386,7 @@ def distill_parts(
     architecture = dict(student.config)
     if architecture['type'] == 'TimmClassifier':
         architecture['loss'] = dict(type='LabelSmoothLoss', label_smooth_val=0.1, mode='original')
-    if family != 'cnn':
+    if strong(family, recipe.epochs):
         mixing = dict(augments=[dict(type='Mixup', alpha=0.8), dict(type='CutMix', alpha=1.0)])
         architecture.setdefault('train_cfg', mixing)
     preprocessor = dict(num_classes=len(data.classes), **teacher.normalisation, to_rgb=data.to_rgb)

@@ -92,7 +92,7 @@ def test_grey_arrays_become_colour(tmp_path):
 
 def test_errors_name_the_option_and_what_would_be_valid(folder, tmp_path):
     def refused(*args, **kwargs):
-        with pytest.raises(ValueError, match='valid|nearest|only') as error:
+        with pytest.raises(ValueError, match='^--data') as error:
             find_data(*args, lists=tmp_path / 'run', **kwargs)
         return str(error.value)
 
