@@ -22,16 +22,14 @@ import runpy
 import sys
 from pathlib import Path
 
+import mmengine
 import torch
-from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.registry import DATASETS, DefaultScope
-from mmengine.runner import Runner
 
 import tas_mm  # noqa: F401  (adapts the stack and registers the components)
 from tas_mm import inspect, recipe
 from tas_mm.config import read_config
-from tas_mm.engine.launch import load_config
 from tas_mm.own_data import find_data
 from tas_mm.recipe import Recipe
 from tas_mm.visualization.curves import METRIC, curves_figure, read_run
@@ -147,38 +145,15 @@ def check(config: Path) -> None:
     say(f'{config}: the model builds and takes a step; the first image is {tuple(image.shape)}')
 
 
-def train(config: Path) -> None:
-    """As ``tools/train.py CONFIG`` does."""
-    Runner.from_cfg(load(config)).train()
-    gc.collect()
-
-
-def test(config: Path, weights: Path) -> float:
-    """As ``tools/test.py CONFIG WEIGHTS`` does: top-1 accuracy of the student alone."""
-    tool = runpy.run_path(str(Path(__file__).with_name('test.py')))
-    cfg = tool['student_of'](load(config))
-    cfg.update(work_dir=str(weights.with_name('test')), log_level='WARNING')
-    runner = Runner.from_cfg(cfg)
-    runner.model.load_state_dict(tool['student_weights'](str(weights)))
-    return runner.test()[METRIC]
-
-
-def load(config: Path) -> Config:
-    return load_config(
-        argparse.Namespace(
-            config=str(config), work_dir=None, amp=False, launcher='none', cfg_options=None, local_rank=0
-        )
-    )
-
-
-def export(checkpoint: str, out: Path) -> None:
-    """Write the student's weights by themselves, as MMPretrain and timm load them."""
-    tool = runpy.run_path(str(Path(__file__).with_name('test.py')))
-    torch.save(dict(state_dict=tool['student_weights'](checkpoint)), out)
-
-
-def newest(work_dir: Path) -> str:
-    return (work_dir / 'last_checkpoint').read_text().strip()
+def tool(name: str, *options: object) -> None:
+    """Run another tool, as from the command line."""
+    given = sys.argv
+    sys.argv = [name, *map(str, options)]
+    try:
+        runpy.run_path(str(Path(__file__).with_name(name)), run_name='__main__')
+    finally:
+        sys.argv = given
+        gc.collect()  # the model, and what it holds on a GPU
 
 
 def distil(args: argparse.Namespace) -> None:
@@ -224,7 +199,7 @@ def distil(args: argparse.Namespace) -> None:
         return
     for config in configs:
         say(f'\nTraining {config.stem}: {config}')
-        train(config)
+        tool('train.py', config)
     report(work_dir, configs[-1], teacher_epochs)
     if teacher_epochs and not head_only:
         loudly(
@@ -235,8 +210,10 @@ def distil(args: argparse.Namespace) -> None:
 def report(work_dir: Path, config: Path, teacher_epochs: int) -> None:
     """Export and evaluate the student, print the results and draw the curves."""
     weights = work_dir / 'student.pth'
-    export(newest(work_dir / 'distill'), weights)
-    exported = test(config, weights)
+    tool('export_student.py', (work_dir / 'distill' / 'last_checkpoint').read_text().strip(), weights)
+    quiet = ('--work-dir', work_dir / 'test', '--cfg-options', 'log_level=WARNING')
+    tool('test.py', config, weights, '--out', work_dir / 'test.json', *quiet)
+    exported = mmengine.load(work_dir / 'test.json')[METRIC]
     run = read_run(work_dir / 'distill')
     rows = []
     for network, role in (('teacher', 'teacher.'), ('assistant', 'assistant.'), ('student', '')):
