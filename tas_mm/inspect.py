@@ -5,7 +5,8 @@ What ``tools/check_pair.py`` and its siblings share. Nothing here prints.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import deepcopy
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,9 @@ from mmengine.registry import DefaultScope
 from mmpretrain.registry import MODELS as CLASSIFIERS
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from .models.algorithms import TAS
 from .models.algorithms.teacher import teacher_config
@@ -81,8 +84,13 @@ def classifier_config(name: str, num_classes: int = 10, **options: Any) -> dict:
 
 def build_classifier(name: str, num_classes: int = 10, **options: Any) -> BaseModel:
     """Build a classifier by name, with random weights; see :func:`classifier_config`."""
+    return build_classifier_from(classifier_config(name, num_classes, **options))
+
+
+def build_classifier_from(config: dict) -> BaseModel:
+    """Build a classifier from its config, which is left as it is."""
     with DefaultScope.overwrite_default_scope('mmpretrain'):
-        return CLASSIFIERS.build(classifier_config(name, num_classes, **options))
+        return CLASSIFIERS.build(deepcopy(config))
 
 
 def _unknown(name: str, source: str, model: str) -> str:
@@ -267,9 +275,39 @@ def cost_rows(algorithm: TAS) -> Rows:
 
 def multiply_adds(module: nn.Module, *inputs: Any) -> int:
     """Multiply-adds of one forward pass in eval mode, convolutions and matrix products alone."""
-    with evaluating(module), FlopCounterMode(display=False) as counter:
-        module(*inputs)
-    return counter.get_total_flops() // 2
+    return cost(module, *inputs)[0]
+
+
+def cost(run: Callable, *inputs: Any, model: nn.Module | None = None) -> tuple[int, int]:
+    """Multiply-adds and activations of one forward pass in eval mode, of convolutions and matrix products.
+
+    Args:
+        run (callable): What is called with the inputs.
+        *inputs: Its inputs.
+        model (nn.Module, optional): The module that is to be in eval mode. Defaults to ``run``.
+
+    Returns:
+        tuple: Multiply-adds, and elements of the results of these operations (activations as in arXiv 2103.06877).
+    """
+    activations = _Activations()
+    # Attention is written out: the counter does not know the fused one of the CPU.
+    with evaluating(model or run), sdpa_kernel(SDPBackend.MATH), activations, FlopCounterMode(display=False) as counter:
+        run(*inputs)
+    return counter.get_total_flops() // 2, activations.count
+
+
+class _Activations(TorchDispatchMode):
+    """Counts the elements that the operations give which torch's counter knows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if func.overloadpacket in flop_registry:
+            self.count += out.numel()
+        return out
 
 
 def describe(algorithm: TAS) -> dict[str, tuple[tuple[str, ...], Rows]]:

@@ -7,14 +7,20 @@ that was resumed has several such folders; later records of a step replace earli
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .figures import COLOURS, DPI, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 METRIC = 'accuracy/top1'
 ROLES = ('', 'assistant.', 'teacher.')
-# Okabe and Ito's colours, which colour-blind readers tell apart.
-COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000')
 
 
 @dataclass
@@ -81,24 +87,64 @@ def draw_accuracy(runs: list[Run], path: str | Path, metric: str = METRIC) -> No
         path (str | Path): File to write; its ending says the format.
         metric (str): Name of the metric, without a role. Defaults to top-1 accuracy.
     """
-    import matplotlib
+    figure = new_figure(7, 4.2)
+    axes = figure.subplots()
+    _accuracies(axes, runs, metric)
+    axes.legend()
+    figure.savefig(path, dpi=DPI)
 
-    matplotlib.use('Agg')
-    import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(7, 4.2), layout='constrained')
-    colours = iter(COLOURS * len(runs))
-    for run in runs:
-        for role in ROLES:
+def curves_figure(runs: list[Run], metric: str = METRIC) -> Figure:
+    """Accuracies over epochs, and every loss over training steps, each in a panel of its own.
+
+    Args:
+        runs (list): The runs; their names become the legend's.
+        metric (str): Name of the metric, without a role. Defaults to top-1 accuracy.
+    """
+    names = list(
+        dict.fromkeys(key for run in runs for record in run.losses.values() for key in record if 'loss' in key)
+    )
+    columns = min(3, 1 + len(names))
+    rows = math.ceil((1 + len(names)) / columns)
+    figure = new_figure(1 + 3.6 * columns, 0.6 + 2.6 * rows)
+    panels = figure.subplots(rows, columns, squeeze=False).flatten()
+    _accuracies(panels[0], runs, metric)
+    panels[0].set_title('accuracy', fontsize=10)
+    for axes, name in zip(panels[1:], names):
+        for run, colour in zip(runs, _colours(len(runs))):
+            points = sorted((step, record[name]) for step, record in run.losses.items() if name in record)
+            axes.plot(*zip(*points) if points else ([], []), color=colour, linewidth=1.2, label=run.name)
+        axes.set_title('sum of the losses' if name == 'loss' else name, fontsize=10)
+        axes.set_xlabel('training step')
+        axes.set_ylabel('loss (nats)')
+        axes.grid(alpha=0.3)
+    for axes in panels[1 + len(names) :]:
+        axes.axis('off')
+    figure.legend(*panels[0].get_legend_handles_labels(), loc='outside lower center', ncols=3, fontsize=9)
+    return figure
+
+
+def _colours(number: int) -> list[str]:
+    return [COLOURS[i % len(COLOURS)] for i in range(number)]
+
+
+def _accuracies(axes: Axes, runs: list[Run], metric: str) -> None:
+    """One colour a run, one kind of line a network; of a single run, one colour a network too."""
+    for i, run in enumerate(runs):
+        distilled = any(run.curve(role + metric)[0] for role in ROLES if role)
+        for j, role in enumerate(ROLES):
             steps, values = run.curve(role + metric)
-            label = f'{run.name}: {role.rstrip(".")}' if role else run.name
-            if len(steps) == 1:  # measured once, since it does not change
-                axes.axhline(values[0], color=next(colours), linestyle='--', label=label)
+            network = role.rstrip('.') or ('student' if distilled else '')
+            style = dict(
+                color=COLOURS[(i if len(runs) > 1 else j) % len(COLOURS)],
+                linestyle=('-', '--', ':')[j],
+                label=f'{run.name}: {network}' if network else run.name,
+            )
+            if len(steps) == 1 and role:  # measured once, since it does not change
+                axes.axhline(values[0], **style)
             elif steps:
-                axes.plot(steps, values, color=next(colours), marker='o', markersize=3, label=label)
+                axes.plot(steps, values, marker='o', markersize=3, **style)
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_xlabel('epoch')
     axes.set_ylabel(f'{metric.split("/")[-1]} accuracy (%)')
     axes.grid(alpha=0.3)
-    axes.legend()
-    figure.savefig(path, dpi=150)
-    plt.close(figure)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .curves import COLOURS
+from .figures import COLOURS
 
 if TYPE_CHECKING:
     from tas_mm.benchmark import Results

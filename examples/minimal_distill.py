@@ -1,0 +1,131 @@
+"""TAS (arXiv 2410.12342) in a plain PyTorch loop: no Runner, no config file.
+
+    python examples/minimal_distill.py
+
+Trains a small vision transformer on 1,297 handwritten digits, then a small CNN on 50, alone and distilled. Three
+parts of tas_mm do the work, and fit into any loop: the stage view, which cuts a network and runs its tail; the
+assistant; and the losses. Needs scikit-learn, for the digits; no GPU, no download.
+"""
+
+import sys
+
+import torch
+from sklearn.datasets import load_digits
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import tas_mm  # noqa: F401  (adapts the stack)
+from tas_mm.inspect import build_classifier
+from tas_mm.models.connectors import HybridAssistant
+from tas_mm.models.losses import InfoNCELoss, OFALoss
+from tas_mm.models.stages import Knowledge, StagedClassifier, view_of
+
+SIZE = 32
+
+
+def data() -> tuple[Tensor, Tensor]:
+    """1,797 digits of 8x8 pixels, enlarged, normalised and in three equal colours, and their labels."""
+    digits = load_digits()
+    images = torch.tensor(digits.images, dtype=torch.float32)[:, None] / 16
+    images = F.interpolate((images - 0.305) / 0.376, SIZE, mode='bilinear').expand(-1, 3, -1, -1)
+    return images, torch.tensor(digits.target)
+
+
+def look(view: StagedClassifier, images: Tensor, stage: int) -> tuple[Knowledge, Tensor]:
+    """Run a network: its pooled feature and logits, and the map that leaves a stage."""
+    maps = []
+    end = view.model.get_submodule(view.stages[stage - 1].source)
+    hook = end.register_forward_hook(lambda module, inputs, output: maps.append(view.to_map(output, stage)))
+    with view.watching() as known:
+        view.model(images, mode='tensor')
+    hook.remove()
+    return Knowledge(**known), maps[0]  # (B, C) and (B, classes); (B, C, H, W)
+
+
+class Distillation(nn.Module):
+    """The assistant and the losses of the three paths."""
+
+    def __init__(self, student: StagedClassifier, teacher: StagedClassifier) -> None:
+        super().__init__()
+        self.student, self.teacher = student, teacher
+        self.assistant = HybridAssistant()
+        self.assistant.bind(student, teacher)  # the early stages of one network, the late ones of the other
+        s, t, a = student.feature_dim, teacher.feature_dim, self.assistant.late.feature_dim
+        widths = dict(TS=(s, t), TA=(a, t), AS=(s, a))  # learner's and target's
+        self.contrast = nn.ModuleDict({path: InfoNCELoss(*dims) for path, dims in widths.items()})
+        self.ofa = OFALoss(gamma=1.0)
+
+    def forward(self, images: Tensor, labels: Tensor) -> Tensor:
+        """The paper's loss of a batch: images ``(B, C, H, W)`` and labels ``(B, )``."""
+        stage = self.assistant.early_stages
+        student, student_map = look(self.student, images, stage)
+        with torch.no_grad():
+            teacher, teacher_map = look(self.teacher, images, stage)
+        early = student_map if self.assistant.early_role == 'student' else teacher_map
+        assistant = self.assistant(early)
+        loss = F.cross_entropy(student.logits, labels)
+        paths = dict(TS=(student, teacher), TA=(assistant, teacher), AS=(student, assistant))
+        for path, (learner, target) in paths.items():
+            loss = loss + self.contrast[path](learner.feature, target.feature)
+            loss = loss + self.ofa(learner.logits, target.logits, labels)
+        return loss
+
+
+def train(parameters: list[nn.Parameter], loss_of, images: Tensor, labels: Tensor, steps: int, batch: int) -> None:
+    """An ordinary training loop."""
+    optimizer = torch.optim.AdamW(parameters, lr=2e-3, weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=2e-3, total_steps=steps, pct_start=0.1)
+    for step in range(steps):
+        drawn = torch.randint(len(images), (batch,))
+        moved = [int(shift) for shift in torch.randint(-3, 4, (2,))]
+        loss = loss_of(images[drawn].roll(moved, dims=(2, 3)), labels[drawn])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        if step % 25 == 0 or step == steps - 1:
+            print(f'  step {step:3d}  loss {loss.item():.3f}', flush=True)
+
+
+@torch.no_grad()
+def accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:
+    """Share of right answers, in percent."""
+    model.eval()
+    return 100 * (model(images, mode='tensor').argmax(dim=1) == labels).float().mean().item()
+
+
+def main(steps: int = 200) -> dict[str, float]:
+    torch.manual_seed(0)
+    images, labels = data()
+    test = images[1297:], labels[1297:]
+    vit = dict(img_size=SIZE, patch_size=4, embed_dim=64, depth=4, num_heads=4)
+    teacher = build_classifier('timm:vit_tiny_patch16_224', num_classes=10, **vit)
+    # timm's initial weights suit wide networks; torch's own let one so narrow learn faster.
+    teacher.apply(lambda module: module.reset_parameters() if isinstance(module, nn.Linear) else None)
+    print('teacher: a ViT, on 1,297 digits')
+    loss_of = lambda x, y: F.cross_entropy(teacher(x, mode='tensor'), y)  # noqa: E731
+    train(list(teacher.parameters()), loss_of, images[:1297], labels[:1297], 2 * steps, 64)
+    results = {'teacher': accuracy(teacher, *test)}
+    teacher.eval().requires_grad_(False)
+
+    few = images[:50], labels[:50]
+    for name in ('alone', 'distilled'):
+        torch.manual_seed(0)
+        student = build_classifier('timm:resnet10t', num_classes=10, channels=(16, 32, 64, 128))
+        student.train()
+        print(f'student {name}: a ResNet, on 50 digits')
+        if name == 'alone':
+            loss_of = lambda x, y: F.cross_entropy(student(x, mode='tensor'), y)  # noqa: B023, E731
+            train(list(student.parameters()), loss_of, *few, steps, 50)
+        else:
+            size = (SIZE, SIZE)
+            distillation = Distillation(view_of(student, size), view_of(teacher, size))
+            # The assistant's parameters are its projector's: the rest of it belongs to the two networks.
+            train([*student.parameters(), *distillation.parameters()], distillation, *few, steps, 50)
+        results[f'student {name}'] = accuracy(student, *test)
+    return results
+
+
+if __name__ == '__main__':
+    for network, value in main(*map(int, sys.argv[1:])).items():
+        print(f'{network}: {value:.1f} %')

@@ -1,0 +1,115 @@
+"""What --data names."""
+
+import cv2
+import numpy as np
+import pytest
+from mmengine.registry import DATASETS, DefaultScope
+from sklearn.datasets import load_digits
+
+from tas_mm.own_data import find_data
+
+NAMES = ('eight', 'nine', 'seven')
+
+
+def write_folder(folder, train=6, val=4):
+    """Digits of three classes as an image folder."""
+    digits = load_digits()
+    for name, digit in zip(NAMES, (8, 9, 7)):
+        images = digits.images[digits.target == digit]
+        for part, start, stop in (('train', 0, train), ('val', train, train + val)):
+            (folder / part / name).mkdir(parents=True)
+            for i in range(start, stop):
+                image = cv2.resize((images[i] * 15.9).astype(np.uint8), (32, 32))
+                cv2.imwrite(str(folder / part / name / f'an image {i}.png'), image)
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return write_folder(tmp_path / 'photos')
+
+
+def labels(config):
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        dataset = DATASETS.build(config)
+    return [
+        (info['img_path'].split('/')[-2], int(info['gt_label']))
+        for info in map(dataset.get_data_info, range(len(dataset)))
+    ]
+
+
+def write_table(path, folder, header, split=None):
+    rows = [
+        f'{image.relative_to(folder.parent)},{image.parent.name},{image.parts[-3]}' for image in folder.rglob('*.png')
+    ]
+    rows = [
+        row if header.endswith('split') else row.rpartition(',')[0]
+        for row in rows
+        if split in (None, row.rpartition(',')[2])
+    ]
+    path.write_text('\n'.join([header, *rows]))
+    return str(path)
+
+
+def test_a_folder_is_taken_as_it_is(folder):
+    data = find_data(str(folder))
+    assert data.classes == ('eight', 'nine', 'seven')
+    assert data.sizes == (18, 12)
+    assert data.to_rgb
+    assert set(labels(data.train)) == {('eight', 0), ('nine', 1), ('seven', 2)}
+
+
+@pytest.mark.parametrize('two_tables', [False, True])
+def test_a_table_gives_the_same_as_the_folder(folder, tmp_path, two_tables):
+    if two_tables:
+        tables = [write_table(tmp_path / f'{part}.csv', folder, 'path,label', part) for part in ('train', 'val')]
+    else:
+        tables = [write_table(tmp_path / 'all.csv', folder, 'path,label,split'), None]
+    data, same = find_data(tables[0], val_csv=tables[1], lists=tmp_path / 'run'), find_data(str(folder))
+    assert (data.classes, data.sizes) == (same.classes, same.sizes)
+    for part in ('train', 'val'):
+        assert sorted(labels(getattr(data, part))) == sorted(labels(getattr(same, part)))
+
+
+def test_a_data_set_by_name():
+    data = find_data('tas_mm.Digits')
+    assert (len(data.classes), data.sizes, data.load, data.to_rgb) == (10, (1297, 500), [], False)
+
+
+def test_grey_arrays_become_colour(tmp_path):
+    """MNIST's files, as MMPretrain reads them."""
+    for part, count in (('train', 6), ('t10k', 4)):
+        head = (0x803).to_bytes(4, 'big') + b''.join(n.to_bytes(4, 'big') for n in (count, 28, 28))
+        (tmp_path / f'{part}-images-idx3-ubyte').write_bytes(head + bytes(count * 784))
+        head = (0x801).to_bytes(4, 'big') + count.to_bytes(4, 'big')
+        (tmp_path / f'{part}-labels-idx1-ubyte').write_bytes(head + bytes(range(count)))
+    data = find_data('MNIST', str(tmp_path))
+    assert data.sizes == (6, 4)
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        dataset = DATASETS.build(dict(data.val, pipeline=[*data.load, dict(type='PackInputs')]))
+    assert dataset[0]['inputs'].shape == (3, 28, 28)
+
+
+def test_errors_name_the_option_and_what_would_be_valid(folder, tmp_path):
+    def refused(*args, **kwargs):
+        with pytest.raises(ValueError, match='^--data') as error:
+            find_data(*args, lists=tmp_path / 'run', **kwargs)
+        return str(error.value)
+
+    assert 'nearest: CIFAR10, CIFAR100' in refused('CIFAR10O')
+    assert 'valid is a folder with train/CLASS' in refused('no such thing')
+    assert '--data-root None' in refused('CIFAR100')
+    assert 'it has no folder train/' in refused(str(folder / 'train'))
+    table = tmp_path / 'table.csv'
+    table.write_text('file,class\na.png,b\n')
+    assert "names ['file', 'class']; valid is a header 'path,label,split'" in refused(str(table))
+    table.write_text('path,label,split\na.png,b,test\n')
+    assert "column 'split' holds 'test'" in refused(str(table))
+    table.write_text('path,label,split\nphotos/none.png,b,train\nphotos/none.png,b,val\n')
+    assert f'{folder}/none.png is no file; valid are paths relative to --data-root' in refused(str(table))
+    table.write_text('path,label,split\na.png,b,train\na.png,c,val\n')
+    assert "labels 'c' are in no training row; valid are 'b'" in refused(str(table))
+    for image in (folder / 'val' / 'nine').iterdir():
+        image.unlink()
+    (folder / 'val' / 'nine').rmdir()
+    assert "only train/ has ['nine']" in refused(str(folder))

@@ -1,0 +1,122 @@
+"""tools/distill.py on a folder of images, and tools/visualize.py on what it leaves behind."""
+
+import sys
+from pathlib import Path
+
+import cv2
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope
+from sklearn.datasets import load_sample_images
+
+from tests.test_own_data import NAMES, write_folder
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / 'tools'))
+PAIR = ('--teacher', 'timm:test_vit', '--student', 'timm:test_resnet', '--size', '32', '--workers', '0')
+
+
+@pytest.fixture(scope='module')
+def run(tmp_path_factory):
+    """A whole run, with weights of a teacher that knows five classes; the folder, and what was printed."""
+    import contextlib
+    import io
+
+    import distill
+
+    from tas_mm.inspect import build_classifier
+
+    folder = tmp_path_factory.mktemp('run')
+    write_folder(folder / 'photos')
+    torch.manual_seed(0)
+    torch.save(build_classifier('timm:test_vit', 5, img_size=32).state_dict(), folder / 'teacher.pth')
+    options = ('--data', folder / 'photos', '--teacher-ckpt', folder / 'teacher.pth', '--work-dir', folder)
+    numbers = ('--epochs', '2', '--teacher-epochs', '1', '--batch-size', '8')
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        assert distill.main([*PAIR, *map(str, options), *numbers]) == 0
+    return folder, printed.getvalue()
+
+
+def test_a_teacher_of_other_classes_gets_a_new_head_only(run):
+    folder, _ = run
+    start = torch.load(folder / 'teacher.pth')
+    end = torch.load(folder / 'teacher' / 'epoch_1.pth', weights_only=False)['state_dict']
+    assert end.keys() == start.keys()
+    assert {name for name in start if not torch.equal(start[name], end[name])} == {'head.weight', 'head.bias'}
+    assert end['head.weight'].shape[0] == len(NAMES)
+
+
+def test_the_written_config_gives_the_same_under_train_py(run, tmp_path, monkeypatch):
+    import runpy
+
+    folder, _ = run
+    monkeypatch.setattr(sys, 'argv', ['train.py', str(folder / 'distill.py'), '--work-dir', str(tmp_path)])
+    runpy.run_path(str(ROOT / 'tools' / 'train.py'), run_name='__main__')
+    ours, same = (
+        torch.load(path / 'epoch_2.pth', weights_only=False)['state_dict'] for path in (folder / 'distill', tmp_path)
+    )
+    assert ours.keys() == same.keys()
+    assert all(torch.equal(ours[name], same[name]) for name in ours)
+    assert '_base_' not in (folder / 'distill.py').read_text()
+
+
+def test_the_exported_student_is_a_plain_classifier(run):
+    folder, printed = run
+    config = Config.fromfile(folder / 'distill.py')
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        student = MODELS.build(config.student)
+    student.load_state_dict(torch.load(folder / 'student.pth')['state_dict'])
+    table = dict(line.rsplit(maxsplit=2)[:2] for line in printed.partition('best epoch\n')[2].splitlines()[:3])
+    assert f'exported to {folder}/student.pth  {table["  student"]}' in printed
+    assert (folder / 'curves.png').stat().st_size > 10_000
+
+
+def test_random_weights_are_said_loudly(tmp_path, capsys):
+    import distill
+
+    write_folder(tmp_path / 'photos')
+    options = ('--data', str(tmp_path / 'photos'), '--offline', '--dry-run', '--work-dir', str(tmp_path / 'run'))
+    assert distill.main([*PAIR, *options, '--epochs', '4']) == 0
+    printed = capsys.readouterr().out
+    assert 'THE TEACHER STARTS WITH RANDOM WEIGHTS: --offline was given' in printed
+    config = Config.fromfile(tmp_path / 'run' / 'teacher.py')  # all of it trains, as long as the student
+    assert config.train_cfg.max_epochs == 4
+    assert 'lr_mult' not in str(config.optim_wrapper)
+    assert not (tmp_path / 'run' / 'teacher').exists()
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (('--device', 'gpu'), '--device gpu: valid are cpu, cuda and cuda:N'),
+        (('--data', 'CIFAR10O'), '--data CIFAR10O: neither a folder'),
+        (('--data', 'tas_mm.Digits', '--offline', '--teacher-epochs', '0'), '--teacher-epochs 0: a teacher of random'),
+    ],
+)
+def test_errors_name_the_option(options, message, capsys, tmp_path):
+    import distill
+
+    assert distill.main([*PAIR, '--data', 'tas_mm.Digits', '--work-dir', str(tmp_path), *options]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_pictures_of_the_run(run, tmp_path, capsys):
+    import visualize
+
+    folder, _ = run
+    named = [str(folder / 'distill.py'), str(folder / 'distill' / 'epoch_2.pth')]
+    cv2.imwrite(str(tmp_path / 'flower.png'), load_sample_images().images[1][..., ::-1])
+    out = ['--out', str(tmp_path / 'out'), '--backend', 'local']
+    assert visualize.main(['cka', *named, '--images', '12', '--batch-size', '6', *out]) == 0
+    assert visualize.main(['features', *named, str(tmp_path / 'flower.png'), *out]) == 0
+    assert visualize.main(['curves', str(folder / 'distill'), str(folder / 'teacher'), *out]) == 0
+    for name in ('cka', 'features_flower', 'curves'):
+        image = cv2.imread(str(tmp_path / 'out' / f'{name}.png'))
+        assert image.std() > 10
+        sent = cv2.imread(str(next((tmp_path / 'out').rglob(f'vis_image/{name}_0.png'))))
+        assert sent.shape == image.shape
+    student = str(folder / 'student.pth')
+    assert visualize.main(['features', named[0], student, str(tmp_path / 'flower.png'), *out]) == 1
+    assert 'valid is a checkpoint of the run' in capsys.readouterr().err

@@ -1,0 +1,240 @@
+"""Distil on your own data, without writing a config.
+
+    python tools/distill.py --teacher timm:swin_tiny_patch4_window7_224 --student timm:resnet18 --data photos
+    python tools/distill.py --teacher mmpretrain:swin-tiny_16xb64_in1k --student timm:resnet18 --data photos.csv
+    python tools/distill.py --teacher timm:vit_small_patch16_224 --student timm:resnet18 --data CIFAR100 \
+        --data-root data/cifar100 --teacher-ckpt vit_s_cifar100.pth
+
+Writes WORK_DIR/distill.py, the complete config that it runs, to keep and to edit; checks it; makes the teacher fit the
+classes (WORK_DIR/teacher.py); trains, evaluates, exports the student, prints a table and draws curves. Afterwards
+
+    python tools/train.py WORK_DIR/distill.py
+
+does the same training again. Without a network connection it goes on with random weights, and says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import os
+import runpy
+import sys
+from pathlib import Path
+
+import mmengine
+import torch
+from mmengine.logging import MMLogger
+from mmengine.registry import DATASETS, DefaultScope
+
+import tas_mm  # noqa: F401  (adapts the stack and registers the components)
+from tas_mm import inspect, recipe
+from tas_mm.config import read_config
+from tas_mm.own_data import find_data
+from tas_mm.recipe import Recipe
+from tas_mm.visualization.curves import METRIC, curves_figure, read_run
+from tas_mm.visualization.figures import publish
+
+DATA_HELP = """a folder with train/CLASS/*.jpg and val/CLASS/*.jpg; a table *.csv with the header path,label,split (or
+path,label and --val-csv); or the name of a data set of MMPretrain, such as CIFAR100, with --data-root"""
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    network = 'timm:NAME, mmpretrain:NAME, or the path of a config'
+    parser.add_argument('--teacher', required=True, help=network)
+    parser.add_argument('--student', required=True, help=f'{network}; starts with random weights')
+    parser.add_argument('--data', required=True, help=DATA_HELP)
+    parser.add_argument('--data-root', help='where the images of a table or the files of a named data set lie')
+    parser.add_argument('--val-csv', help='table for validation, if --data is a table without a column split')
+    parser.add_argument('--size', type=int, help='height and width of the images (default: what the networks declare)')
+    parser.add_argument('--epochs', type=int, default=100, help='of the distillation (default: 100)')
+    parser.add_argument('--batch-size', type=int, help='default: 128 on a GPU, 32 on a CPU')
+    parser.add_argument('--device', help='cpu, cuda, or one GPU such as cuda:1 (default: a GPU if there is one)')
+    parser.add_argument('--workers', type=int, help='processes that load data (default: by the number of cores)')
+    parser.add_argument('--work-dir', type=Path, help='default: work_dirs/TEACHER_to_STUDENT')
+    parser.add_argument(
+        '--teacher-ckpt', help="weights of the teacher; if of other classes, all but its head's are taken"
+    )
+    parser.add_argument(
+        '--teacher-epochs',
+        type=int,
+        help='epochs to fit the teacher to the classes (default: 10 for its head, or, if it starts with random '
+        'weights, as many as --epochs; 0 for none where it has a head that fits)',
+    )
+    parser.add_argument('--offline', action='store_true', help='fetch no weights')
+    parser.add_argument('--seed', type=int, default=0, help='default: 0')
+    parser.add_argument('--dry-run', action='store_true', help='write and check the configs, train nothing')
+    args = parser.parse_args(argv)
+    for name, least in (('size', 8), ('epochs', 1), ('batch_size', 2), ('workers', 0), ('teacher_epochs', 0)):
+        value = getattr(args, name)
+        if value is not None and value < least:
+            parser.error(f'--{name.replace("_", "-")} {value}: valid is a number of at least {least}')
+    return args
+
+
+def choose_device(device: str | None) -> str:
+    """Make MMEngine, which takes the first GPU if there is one, take the device that is wanted."""
+    kind, _, number = (device or '').partition(':')
+    if kind not in ('', 'cpu', 'cuda') or (number and not (kind == 'cuda' and number.isdigit())):
+        raise ValueError(f'--device {device}: valid are cpu, cuda and cuda:N')
+    if kind == 'cpu':
+        os.environ['CUDA_VISIBLE_DEVICES'] = ''
+    elif number:
+        os.environ['CUDA_VISIBLE_DEVICES'] = number
+    if kind == 'cuda' and not torch.cuda.is_available():
+        raise ValueError(f'--device {device}: torch finds no such GPU here; valid is cpu')
+    return 'cuda' if kind != 'cpu' and torch.cuda.is_available() else 'cpu'
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+def loudly(text: str) -> None:
+    """Say what nobody should overlook."""
+    say('\n'.join(('', '!' * 110, *(f'!! {line}' for line in text.splitlines()), '!' * 110, '')))
+
+
+def random_teacher(why: str) -> str:
+    return (
+        f'THE TEACHER STARTS WITH RANDOM WEIGHTS: {why}.\n'
+        'So all of it is trained on your images first. It then knows no more than they teach it, and the student\n'
+        'gains little from it. For a real teacher name a file of weights with --teacher-ckpt, or run this with a\n'
+        'network connection.'
+    )
+
+
+def plan_teacher(args: argparse.Namespace, teacher: recipe.Network, classes: int) -> tuple[dict, bool, int]:
+    """Where the teacher's weights come from, whether only its head must be trained, and for how many epochs."""
+    if args.teacher_ckpt:
+        fits = recipe.head_fits(teacher, args.teacher_ckpt)
+        start = dict(init_cfg=dict(type='Pretrained', checkpoint=args.teacher_ckpt))
+    else:
+        why = '--offline was given' if args.offline else recipe.why_no_weights(teacher)
+        if why:
+            loudly(random_teacher(why))
+            if args.teacher_epochs == 0:
+                raise ValueError('--teacher-epochs 0: a teacher of random weights must be trained; valid is 1 or more')
+            return {}, False, args.teacher_epochs or args.epochs
+        fits, start = teacher.known_classes == classes, teacher.weights
+        if fits:
+            say(f'The data has {classes} classes, as many as the weights of {teacher.name} know: its head is kept.')
+    if args.teacher_epochs == 0 and not fits:
+        raise ValueError(
+            f'--teacher-epochs 0: the head of {teacher.name} does not know these classes; valid is 1 or more'
+        )
+    return start, True, (0 if fits else 10) if args.teacher_epochs is None else args.teacher_epochs
+
+
+def check(config: Path) -> None:
+    """Build the model of a config, take one step with it, and load one image.
+
+    Raises:
+        Exception: Whatever stands in the way.
+    """
+    cfg = read_config(str(config))
+    MMLogger.get_current_instance().setLevel('ERROR')  # of weights, which play no part here
+    model = inspect.build_model(cfg)
+    if hasattr(model, 'distiller'):
+        for title, (header, rows) in inspect.describe(model).items():
+            say(f'{title}\n{inspect.table(header, rows)}\n')
+    inspect.train_step(model, inspect.synthetic_batch(model, 2, inspect.pipeline_size(cfg)), strict=True)
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        image = DATASETS.build(cfg.train_dataloader.dataset)[0]['inputs']
+    say(f'{config}: the model builds and takes a step; the first image is {tuple(image.shape)}')
+
+
+def tool(name: str, *options: object) -> None:
+    """Run another tool, as from the command line."""
+    given = sys.argv
+    sys.argv = [name, *map(str, options)]
+    try:
+        runpy.run_path(str(Path(__file__).with_name(name)), run_name='__main__')
+    finally:
+        sys.argv = given
+        gc.collect()  # the model, and what it holds on a GPU
+
+
+def distil(args: argparse.Namespace) -> None:
+    """Everything, in order."""
+    device = choose_device(args.device)
+    work_dir = args.work_dir or Path('work_dirs') / '_to_'.join(
+        name.partition(':')[2] or Path(name).stem for name in (args.teacher, args.student)
+    )
+    data = find_data(args.data, args.data_root, args.val_csv, work_dir)
+    classes = len(data.classes)
+    teacher = recipe.find_network(args.teacher, classes, args.size, '--teacher')
+    size = args.size or teacher.view.input_size[0]
+    student = recipe.find_network(args.student, classes, size, '--student')
+    options = dict(
+        batch_size=min(args.batch_size or (128 if device == 'cuda' else 32), data.sizes[0]),
+        size=size,
+        workers=min(8, (os.cpu_count() or 1) - 1) if args.workers is None else args.workers,
+        seed=args.seed,
+        amp=device == 'cuda',
+    )
+    say(f'{data.sizes[0]} training and {data.sizes[1]} validation images of {classes} classes, {size} pixels, {device}')
+
+    start, head_only, teacher_epochs = plan_teacher(args, teacher, classes)
+    configs = []
+    if teacher_epochs:
+        parts = recipe.teacher_parts(
+            teacher, start, data, Recipe(epochs=teacher_epochs, **options), head_only, work_dir / 'teacher'
+        )
+        title = f'{args.teacher} fitted to {args.data}, to be a teacher. Run it with tools/train.py.'
+        configs.append(recipe.write_config(work_dir / 'teacher.py', parts, title))
+        start = dict(teacher_ckpt=str(work_dir / 'teacher' / f'epoch_{teacher_epochs}.pth'))
+    elif args.teacher_ckpt:
+        start = dict(teacher_ckpt=args.teacher_ckpt)
+    parts = recipe.distill_parts(
+        teacher, start, student, data, Recipe(epochs=args.epochs, **options), work_dir / 'distill'
+    )
+    title = f'{args.teacher} distilled into {args.student} on {args.data}. Run it with tools/train.py.'
+    configs.append(recipe.write_config(work_dir / 'distill.py', parts, title))
+    for config in configs:
+        check(config)
+    say(f'Written and checked: {" and ".join(map(str, configs))}')
+    if args.dry_run:
+        return
+    for config in configs:
+        say(f'\nTraining {config.stem}: {config}')
+        tool('train.py', config)
+    report(work_dir, configs[-1], teacher_epochs)
+    if teacher_epochs and not head_only:
+        loudly(
+            'The teacher had random weights to start with. Take these numbers as a trial of the data and the settings.'
+        )
+
+
+def report(work_dir: Path, config: Path, teacher_epochs: int) -> None:
+    """Export and evaluate the student, print the results and draw the curves."""
+    weights = work_dir / 'student.pth'
+    tool('export_student.py', (work_dir / 'distill' / 'last_checkpoint').read_text().strip(), weights)
+    quiet = ('--work-dir', work_dir / 'test', '--cfg-options', 'log_level=WARNING')
+    tool('test.py', config, weights, '--out', work_dir / 'test.json', *quiet)
+    exported = mmengine.load(work_dir / 'test.json')[METRIC]
+    run = read_run(work_dir / 'distill')
+    rows = []
+    for network, role in (('teacher', 'teacher.'), ('assistant', 'assistant.'), ('student', '')):
+        values = run.curve(role + METRIC)[1]
+        rows.append((network, f'{values[-1]:.2f}', f'{max(values):.2f}'))
+    rows.append((f'student, exported to {weights}', f'{exported:.2f}', ''))
+    say('\n' + inspect.table(('network', 'top-1 accuracy (%), last epoch', 'best epoch'), rows))
+    runs = [read_run(work_dir / 'teacher')] if teacher_epochs else []
+    files = publish(dict(curves=curves_figure([*runs, run])), work_dir)
+    say(f'\nCurves: {files[0]}\nConfig to keep and edit: {config}')
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse_args(argv)
+    try:
+        distil(args)
+    except ValueError as error:
+        print(f'\ntools/distill.py: {error}', file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
