@@ -4,6 +4,7 @@ default_hooks = dict(
     checkpoint=dict(type='tas_mm.CheckpointHook', max_keep_ckpts=3, save_best='auto'),
     seed=dict(type='tas_mm.SeedHook'),
     resume=dict(type='tas_mm.ResumeHook'),
+    student=dict(type='tas_mm.StudentHook'),
     teacher=dict(type='tas_mm.TeacherHook'),
     progress_bar=dict(type='tas_mm.ProgressBarHook'),
 )
