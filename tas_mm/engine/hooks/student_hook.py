@@ -17,7 +17,8 @@ class StudentHook(Hook):
 
     The file holds the weights by which the checkpoint would be tested (the average where there is an ``EMAHook``), the
     student's config and the names of the classes; ``torch.load(weights_only=True)`` reads it. Runs
-    whose config has no ``model.architecture`` are left alone. ``tas_mm.CheckpointHook`` removes the files of outdated checkpoints.
+    whose config has no ``model.architecture`` are left alone. ``tas_mm.CheckpointHook`` removes the files of outdated
+    checkpoints.
     """
 
     priority = 'LOWEST'  # EMAHook has put the average into the checkpoint by then
