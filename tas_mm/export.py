@@ -160,7 +160,9 @@ def _any_batch() -> Iterator[None]:
 
 def to_torchscript(model: BaseModel, checkpoint: Mapping[str, Any], images: Tensor) -> tuple[bytes, Tensor]:
     """A traced graph from normalised images ``(B, C, H, W)`` to logits, for any B: ``torch.jit.load``."""
-    with _any_batch():
+    with _any_batch(), warnings.catch_warnings():
+        # Whatever is taken for a constant here depends on the size of the images, which is one.
+        warnings.simplefilter('ignore', torch.jit.TracerWarning)
         graph = torch.jit.trace(model, images[:2], check_trace=False)
     file = io.BytesIO()
     torch.jit.save(graph, file, _extra_files=_about(model, checkpoint))
