@@ -1,4 +1,4 @@
-"""Semantic FPN on a distilled ResNet-18, ADE20K, 160k iterations; for MMSegmentation (pip install onedl-mmsegmentation).
+"""Semantic FPN on a distilled ResNet-18, ADE20K, for MMSegmentation (pip install onedl-mmsegmentation).
 
 tools/dist_train.sh configs/segmentation/sem_fpn_r18.py 8
 """
