@@ -75,7 +75,12 @@ def student_config(config: Config) -> Config:
 
     Returns:
         Config: ``model``, ``data_preprocessor`` and, where there are, ``test_*``; no scope of tas_mm or MMRazor in it.
+
+    Raises:
+        ValueError: If it has no ``model``.
     """
+    if 'model' not in config:
+        raise ValueError(f'{config.filename or "its config"} has no `model`')
     scope = config.get('default_scope') or 'mmpretrain'
     model = _portable(without_weights(student_model(config)), scope)
     exported = dict(default_scope='mmpretrain' if scope in (*SOURCES, 'mmengine') else scope)
@@ -205,7 +210,13 @@ def _read_values(text: str) -> Config:
     """Read a config that came with a checkpoint. Configs are Python, so it may hold values alone, and no code."""
     plain = (ast.Module, ast.Assign, ast.expr_context, ast.Constant, ast.List, ast.Tuple, ast.Dict, ast.Set)
     plain += (ast.keyword, ast.UnaryOp, ast.USub)
-    for node in ast.walk(ast.parse(text)):
+    try:
+        nodes = list(ast.walk(ast.parse(text)))
+    except SyntaxError as error:
+        raise ValueError(
+            f'its config cannot be read, line {error.lineno}: name that of the run with --config'
+        ) from error
+    for node in nodes:
         called = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ('dict', 'set')
         if not (called or isinstance(node, (*plain, ast.Name))):
             raise ValueError(

@@ -78,7 +78,7 @@ def test_its_backbone_is_the_students(path, tmp_path):
         student = MODELS.build(student_model(exported))
         student.init_weights()
     checkpoint = student_checkpoint(dict(state_dict=student.state_dict()), exported)
-    data, _ = export(checkpoint, 'backbone', (64, 64))
+    data, _ = export(checkpoint, 'backbone', (224, 224))
     (tmp_path / 'backbone.pth').write_bytes(data)
     config.model.backbone.init_cfg.checkpoint = str(tmp_path / 'backbone.pth')
     backbone = build_detector(config.model.backbone.to_dict())
