@@ -5,10 +5,11 @@ tools/transfer_detection.sh STUDENT_CKPT configs/detection/faster_rcnn_mobilenet
 
 _base_ = 'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'
 
+custom_imports = dict(imports=['mmpretrain.models'], allow_failed_imports=False)
 model = dict(
     backbone=dict(
         _delete_=True,
-        type='MobileNetV2',
+        type='mmpretrain.MobileNetV2',  # MMDetection's own has other names
         out_indices=(1, 2, 4, 7),
         norm_eval=True,
         init_cfg=dict(

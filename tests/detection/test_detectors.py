@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.registry import MODELS, DefaultScope
 from PIL import Image
 
@@ -33,7 +33,7 @@ def build_detector(model: dict) -> torch.nn.Module:
 
     register_all_modules(init_default_scope=False)
     with DefaultScope.overwrite_default_scope('mmdet'):
-        return MODELS.build(model)
+        return MODELS.build(ConfigDict(model))
 
 
 def source(config: Config) -> Path:
@@ -86,8 +86,9 @@ def test_its_backbone_is_the_students(path, tmp_path):
     loaded = backbone.state_dict()
     assert all(torch.equal(value, loaded[key]) for key, value in student.backbone.state_dict().items())
     images = torch.randn(1, 3, 224, 224)
+    backbone.eval(), student.eval()
     with torch.no_grad():
-        torch.testing.assert_close(backbone.eval()(images)[-1], student.eval().backbone(images)[-1])
+        torch.testing.assert_close(backbone(images)[-1], student.backbone(images)[-1])
 
 
 def coco(folder: Path) -> None:
@@ -118,7 +119,10 @@ def test_transfer_trains_and_tests_both_and_prints_their_map(tmp_path):
         student.init_weights()
     torch.save(student_checkpoint(dict(state_dict=student.state_dict()), exported), tmp_path / 'student.pth')
     command = ['tools/transfer_detection.sh', 'student.pth', 'configs/detection/retinanet_r18.py', '1']
-    command += ['train_cfg.max_epochs=1', 'train_dataloader.num_workers=0', 'train_dataloader.persistent_workers=False']
+    command += ['train_cfg.max_epochs=1', 'train_dataloader.dataset.pipeline.2.scale=(96,64)']
+    command += [f'{split}_dataloader.dataset.pipeline.1.scale=(96,64)' for split in ('val', 'test')]
+    for split in ('train', 'val', 'test'):
+        command += [f'{split}_dataloader.num_workers=0', f'{split}_dataloader.persistent_workers=False']
     env = dict(
         os.environ, PYTHON=sys.executable, ALONE='student.pth', OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT), PORT='29517'
     )
