@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -90,8 +91,7 @@ def _about(model: BaseModel, checkpoint: Mapping[str, Any]) -> dict[str, str]:
 
 def to_mmpretrain(model: BaseModel, checkpoint: Mapping[str, Any], images: Tensor) -> tuple[bytes, Tensor]:
     """The student's file, which ``StudentHook`` writes too."""
-    with torch.no_grad():
-        return _saved(dict(checkpoint)), model(images)
+    return _reloaded(dict(checkpoint), checkpoint, images)
 
 
 def to_backbone(model: BaseModel, checkpoint: Mapping[str, Any], images: Tensor) -> tuple[bytes, Tensor]:
@@ -102,8 +102,16 @@ def to_backbone(model: BaseModel, checkpoint: Mapping[str, Any], images: Tensor)
             f'a {type(model).__name__} has no backbone of its own. For a timm network in a detector, distil an '
             'ImageClassifier with a TIMMBackbone; other forms: mmpretrain, timm, onnx, torchscript'
         )
+    return _reloaded(dict(checkpoint, state_dict=state), checkpoint, images)
+
+
+def _reloaded(value: dict[str, Any], checkpoint: Mapping[str, Any], images: Tensor) -> tuple[bytes, Tensor]:
+    """A file, and the logits of a student built from it; what the file lacks is the student's."""
+    data = _saved(value)
+    loaded = torch.load(io.BytesIO(data), weights_only=True)
+    state = {**checkpoint['state_dict'], **loaded['state_dict']}
     with torch.no_grad():
-        return _saved(dict(meta=checkpoint['meta'], state_dict=state)), model(images)
+        return data, build_student(dict(loaded, state_dict=state))(images)
 
 
 # ---- timm -----------------------------------------------------------------------------------------------------------
@@ -132,9 +140,7 @@ def to_timm(model: BaseModel, checkpoint: Mapping[str, Any], images: Tensor) -> 
     net = create_model(**options).eval()
     if config.type != 'TimmClassifier':
         head = net.pretrained_cfg['classifier']
-        state = {
-            key.replace('head.fc.', f'{head}.') if key.startswith('head.fc.') else key: v for key, v in state.items()
-        }
+        state = {re.sub(r'^head\.fc\.', f'{head}.', key): value for key, value in state.items()}
     try:
         net.load_state_dict(state)
     except RuntimeError as error:
