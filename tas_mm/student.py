@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import logging
 import os.path as osp
+from collections import ChainMap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from .registry import DATASETS, MODELS
 PREFIX = 'architecture.'
 OTHERS = ('teacher.', 'distiller.')
 """What MMRazor's checkpoints hold beside the student."""
-SOURCES = dict(tas_mm={**MODELS.module_dict, **DATASETS.module_dict}, mmrazor=RAZOR_MODELS.module_dict)
+SOURCES = dict(tas_mm=ChainMap(MODELS.module_dict, DATASETS.module_dict), mmrazor=RAZOR_MODELS.module_dict)
 """Packages without which a student should get along, and the names that they register."""
 
 
@@ -117,7 +118,8 @@ def _portable(node: Any, scope: str | None) -> Any:
         node['type'] = kind
         if kind == 'tas_mm.SwinTransformer':  # MMPretrain's, but for the names of its sizes
             arch = node.get('arch', 'tiny')
-            node.update(type='SwinTransformer', arch=SwinTransformer.arch_zoo.get(arch.lower(), arch))
+            sizes = SwinTransformer.arch_zoo[arch.lower()] if isinstance(arch, str) else arch
+            node.update(type='SwinTransformer', arch=sizes)
     return node
 
 
