@@ -33,7 +33,11 @@ transfer() { # CHECKPOINT CONFIG
 
 transfer "$STUDENT" "$CONFIG"
 transfer "$ALONE" "$TWIN"
-for config in "$CONFIG" "$TWIN"; do
-    name=$(basename "$config" .py)
-    echo "$name: $(cat "${WORK_DIRS:-work_dirs}/$name/metrics.json")"
-done
+"$PYTHON" - "$CONFIG" "$TWIN" <<'END'
+import json, os, pathlib, sys
+for config in sys.argv[1:]:
+    name = pathlib.Path(config).stem
+    metrics = json.loads(pathlib.Path(os.environ.get('WORK_DIRS', 'work_dirs'), name, 'metrics.json').read_text())
+    found = [f'{key.split("/")[-1]} {value:.3f}' for key, value in metrics.items() if key.endswith('mAP')]
+    print(f'{name}: {", ".join(found) or "no box was found"}')
+END
