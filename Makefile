@@ -6,12 +6,14 @@
 TORCH ?= torch==2.13.0 torchvision==0.28.0
 PYTHON ?= python3
 BIN := .venv/bin
+MMCV_WHEELS ?= wheels
 RUNS := work_dirs/quickstart
 FASHION := data/fashion_mnist
 # Small models run faster on one thread than on two.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: install quickstart test test-all test-kill soak benchmark-smoke benchmark-data lint format doctor clean
+.PHONY: install quickstart test test-all test-kill test-detection mmcv-operators soak benchmark-smoke benchmark-data
+.PHONY: lint format doctor clean
 
 install: .venv/installed
 
@@ -62,6 +64,21 @@ $(FASHION)/train-labels-idx1-ubyte:
 # Trains random pairs with random options for an hour: nothing may leak, hang or go to infinity. See docs/reliability.md.
 soak: install
 	$(BIN)/python tools/soak.py --minutes 60
+
+# Detectors on distilled students. MMDetection needs mmcv's compiled operators.
+test-detection: install
+	$(BIN)/python -m pip install --quiet --progress-bar on $(TORCH) -e .[mm,test,detection]
+	$(BIN)/python -c 'import mmcv.ops' 2> /dev/null || $(MAKE) mmcv-operators
+	$(BIN)/python -m pytest -q --durations=10 tests/detection -m detection
+
+# From a wheel in MMCV_WHEELS, which is built there if there is none.
+mmcv-operators: install
+	ls $(MMCV_WHEELS)/onedl_mmcv-*.whl 2> /dev/null || { \
+	    echo 'compiling the operators of mmcv, which takes about 25 minutes on two cores'; \
+	    $(BIN)/python -m pip install --quiet setuptools wheel ninja psutil; \
+	    MMCV_WITH_OPS=1 $(BIN)/python -m pip wheel --quiet --no-cache-dir --no-deps --no-build-isolation \
+	        --wheel-dir $(MMCV_WHEELS) onedl-mmcv; }
+	$(BIN)/python -m pip install --quiet --no-deps --no-index --force-reinstall --find-links $(MMCV_WHEELS) onedl-mmcv
 
 lint: install
 	$(BIN)/ruff check .

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from typing import Any
 
 from mmengine.config import Config
 
@@ -21,3 +23,14 @@ def read_config(name: str) -> Config:
     if not os.path.isfile(path):
         raise FileNotFoundError(f'config {name!r} does not exist (looked for {os.path.abspath(path)})')
     return Config.fromfile(path)
+
+
+def without_weights(config: Any) -> Any:
+    """A config that loads no weights: without ``pretrained`` and ``init_cfg`` of type ``Pretrained``."""
+    if isinstance(config, Mapping):
+        return {
+            key: without_weights(value)
+            for key, value in config.items()
+            if not (key in ('pretrained', 'checkpoint_path') or (key == 'init_cfg' and 'Pretrained' in str(value)))
+        }
+    return [without_weights(value) for value in config] if isinstance(config, list) else config

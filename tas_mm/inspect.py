@@ -26,6 +26,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
+from .config import without_weights
 from .models.algorithms import TAS
 from .models.algorithms.teacher import teacher_config
 from .models.stages import StagedClassifier, view_of
@@ -79,7 +80,7 @@ def classifier_config(name: str, num_classes: int = 10, **options: Any) -> dict:
     model_config = model_config.get('architecture', model_config)
     if preprocessor:
         model_config.setdefault('data_preprocessor', preprocessor.to_dict())
-    return _with_classes(_without_weights(model_config), num_classes)
+    return _with_classes(without_weights(model_config), num_classes)
 
 
 def build_classifier(name: str, num_classes: int = 10, **options: Any) -> BaseModel:
@@ -96,17 +97,6 @@ def build_classifier_from(config: dict) -> BaseModel:
 def _unknown(name: str, source: str, model: str) -> str:
     near = get_close_matches(model, available(source), n=3, cutoff=0.4)
     return f'{name!r} is no classifier of {source}; nearest: {", ".join(f"{source}:{n}" for n in near) or "none"}'
-
-
-def _without_weights(config: Any) -> Any:
-    """A config that loads no weights: without ``pretrained`` and ``init_cfg`` of type ``Pretrained``."""
-    if isinstance(config, Mapping):
-        return {
-            key: _without_weights(value)
-            for key, value in config.items()
-            if not (key in ('pretrained', 'checkpoint_path') or (key == 'init_cfg' and 'Pretrained' in str(value)))
-        }
-    return [_without_weights(value) for value in config] if isinstance(config, list) else config
 
 
 def _with_classes(config: Any, num_classes: int) -> Any:
@@ -201,22 +191,26 @@ def train_step(
 
 def build_model(config: Config) -> BaseModel:
     """The model of a training config, with random weights: nothing is downloaded or read but other configs."""
-    model = _without_weights(config.model.to_dict())
+    model = without_weights(config.model.to_dict())
     model.pop('teacher_ckpt', None)
     if isinstance(model.get('teacher'), str):
-        model['teacher'] = _without_weights(dict(teacher_config(model['teacher'])))
+        model['teacher'] = without_weights(dict(teacher_config(model['teacher'])))
     if 'data_preprocessor' in config:
         model.setdefault('data_preprocessor', config.data_preprocessor.to_dict())
     with DefaultScope.overwrite_default_scope(config.get('default_scope', 'mmpretrain')):
         return MMENGINE_MODELS.build(model)
 
 
-def pipeline_size(config: Config) -> tuple[int, int] | None:
-    """Height and width of the images that the train pipeline gives; None if it leaves them as they are.
+def pipeline_size(config: Config, loader: str = 'train_dataloader') -> tuple[int, int] | None:
+    """Height and width of the images that a pipeline gives; None if it leaves them as they are.
 
     The pipeline is run on a blank image of 375x500 pixels.
+
+    Args:
+        config (Config): Of a training, or of a student.
+        loader (str): Whose pipeline. Defaults to ``'train_dataloader'``.
     """
-    dataset = config.train_dataloader.dataset
+    dataset = config[loader].dataset
     while 'dataset' in dataset:
         dataset = dataset.dataset
     transforms = [t for t in dataset.pipeline if not t['type'].startswith('Load')]

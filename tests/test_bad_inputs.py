@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader
 from tas_mm.checkpoint import newest_checkpoint, write_whole
 from tas_mm.config import read_config
 from tas_mm.datasets import Digits, LabelledSubset
-from tas_mm.engine import CheckFiniteHook, CheckTeacherHook
+from tas_mm.engine.hooks import CheckFiniteHook, CheckTeacherHook
 from tas_mm.engine.hooks.check_data_hook import check_loader
 from tests import networks
 from tests.networks import SIZE, samples

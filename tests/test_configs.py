@@ -18,6 +18,7 @@ PAIRS = {path.stem: path for path in sorted(ROOT.glob('configs/tas/*.py'))}
 CNNS = ('ResNet', 'MobileNetV2')
 STUDENTS = {  # as a config's name has them -> depth, width, arch or name of the network
     'r18': 18,
+    'r50': 50,
     'mobilenetv2': 1.0,
     'deit_t': 'deit-tiny',
     'swin_t': 'tiny',
@@ -52,7 +53,7 @@ def test_every_pair_of_the_paper_is_there():
     of_one_family = {'r34_to_r18', 'r50_to_r18', 'swin_s_to_swin_t', 'deit_s_to_deit_t'}
     assert (len(on_cifar), len(on_imagenet)) == (12, 15)
     on_cifar = {f'{name}_cifar100' for name in on_cifar}
-    assert set(PAIRS) == on_cifar | on_imagenet | of_one_family | {'swin_to_r18_explicit'}
+    assert set(PAIRS) == on_cifar | on_imagenet | of_one_family | {'swin_to_r18_explicit', 'swin_to_r50'}
 
 
 def test_the_recipe_goes_by_the_students_kind(pair):
@@ -159,7 +160,8 @@ def test_baselines_are_there():
     main = pairs('kd dkd dist rkd fitnet ofa rsd', 'swin_to_r18 swin_to_r18_cifar100')
     more = pairs('kd ofa rsd', 'vit_s_to_mobilenetv2_cifar100 convnext_to_deit_t_cifar100')
     wanted = {name.replace('_to_', '_', 1) for name in main | more}
-    assert names == wanted | {'alone_r18', 'alone_r18_cifar100'}
+    alone = {f'alone_{student}' for student in ['r18', 'r18_cifar100', 'r50', 'mobilenetv2', 'swin_n', 'swin_t']}
+    assert names == wanted | alone
 
 
 def test_metafile_and_folder_agree():

@@ -9,7 +9,7 @@ its weights are not needed.
 import argparse
 
 import torch
-from mmengine.config import Config
+from mmengine.config import ConfigDict
 from mmengine.device import get_device
 from mmengine.dist import master_only
 from mmengine.fileio import dump
@@ -18,8 +18,7 @@ from mmengine.runner.checkpoint import CheckpointLoader
 
 import tas_mm  # noqa: F401  (adapts the stack and registers the components)
 from tas_mm.engine.launch import add_common_options, load_config
-
-PREFIX = 'architecture.'
+from tas_mm.student import student_model, student_weights
 
 
 def parse_args() -> argparse.Namespace:
@@ -30,34 +29,23 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def student_of(cfg: Config) -> Config:
-    """The config of the student alone."""
-    if 'architecture' in cfg.model:
-        preprocessor = cfg.model.get('data_preprocessor')
-        cfg.model = cfg.model.architecture
-        if preprocessor is not None:
-            cfg.model.setdefault('data_preprocessor', preprocessor)
-    return cfg
-
-
-def student_weights(checkpoint: str) -> dict:
-    """The student's part of a checkpoint, or all of it where there is no other."""
+def student_state(checkpoint: str) -> dict:
+    """The student's part of a checkpoint file, or all of it where there is no other."""
     loaded = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu', logger='current')
-    state = loaded.get('state_dict', loaded)
-    student = {key[len(PREFIX) :]: value for key, value in state.items() if key.startswith(PREFIX)}
-    return student or state
+    return student_weights(loaded.get('state_dict', loaded))
 
 
 def main() -> None:
     args = parse_args()
-    cfg = student_of(load_config(args))
+    cfg = load_config(args)
+    cfg.model = ConfigDict(student_model(cfg))
     cfg.load_from, cfg.resume = None, False
     if args.amp:
         cfg.test_cfg = dict(cfg.get('test_cfg') or {}, fp16=True)
         torch.set_autocast_dtype(get_device(), getattr(torch, args.amp))  # the loop names none
     runner = Runner.from_cfg(cfg)
     model = runner.model.module if runner.distributed else runner.model
-    model.load_state_dict(student_weights(args.checkpoint))
+    model.load_state_dict(student_state(args.checkpoint))
     metrics = runner.test()
     if args.out:
         master_only(dump)(metrics, args.out)

@@ -7,6 +7,7 @@ default_hooks = dict(
     check_teacher=dict(type='tas_mm.CheckTeacherHook'),
     seed=dict(type='tas_mm.SeedHook'),
     resume=dict(type='tas_mm.ResumeHook'),
+    student=dict(type='tas_mm.StudentHook'),
     teacher=dict(type='tas_mm.TeacherHook'),
     progress_bar=dict(type='tas_mm.ProgressBarHook'),
 )

@@ -1,12 +1,12 @@
-"""Finding the configs of an editable install of tas_mm, for ``_base_ = 'tas_mm::...'``.
+"""Finding the configs of installed packages, for ``_base_ = 'tas_mm::...'`` and ``'mmseg::...'``.
 
 Upstream MMEngine 0.10.7 looks for a package beside its metadata, where an editable install has none. The maintained
-fork asks the import system.
+fork asks the import system. Both know MMSegmentation by the name of the upstream package alone.
 """
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import os
 
 HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -14,9 +14,13 @@ USERS = ('mmengine.config.config', 'mmengine.hub.hub', 'mmengine.utils.package_u
 
 
 def adapt(adapted: dict[str, str]) -> None:
-    """Tell MMEngine where tas_mm lies if it does not find out by itself."""
+    """Tell MMEngine where tas_mm and MMSegmentation lie if it does not find out by itself."""
+    from mmengine.config.utils import MODULE2PACKAGE
     from mmengine.utils import get_installed_path, is_installed
 
+    if importlib.util.find_spec('mmseg') and not is_installed(MODULE2PACKAGE['mmseg']):
+        MODULE2PACKAGE['mmseg'] = 'mmseg'
+        adapted['mmengine (mmseg)'] = "does not know the maintained fork's name of MMSegmentation; told where it lies"
     if not is_installed('tas_mm') or os.path.isdir(get_installed_path('tas_mm')):
         return
 

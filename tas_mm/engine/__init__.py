@@ -1,25 +1,6 @@
 """What runs around the model: validation loop and hooks."""
 
-from .hooks import (
-    CheckDataHook,
-    CheckFiniteHook,
-    CheckpointHook,
-    CheckTeacherHook,
-    ProgressBarHook,
-    ResumeHook,
-    SeedHook,
-    TeacherHook,
-)
+from . import hooks
 from .val_loop import TASValLoop
 
-__all__ = [
-    'CheckDataHook',
-    'CheckFiniteHook',
-    'CheckTeacherHook',
-    'CheckpointHook',
-    'ProgressBarHook',
-    'ResumeHook',
-    'SeedHook',
-    'TASValLoop',
-    'TeacherHook',
-]
+__all__ = ['TASValLoop', 'hooks']

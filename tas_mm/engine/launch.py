@@ -62,8 +62,10 @@ def load_config(args: Namespace) -> Config:
     for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         loader = cfg.get(name)
         if loader is not None:
-            # As MMPretrain's own tool: batches are collated by the workers, which stay alive between epochs.
-            loader.setdefault('collate_fn', dict(type='default_collate'))
+            # As MMPretrain's own tool: batches are collated by the workers, which stay alive between epochs. Images
+            # of detectors are of many sizes, and their preprocessor makes batches of them.
+            if cfg.get('default_scope') not in ('mmdet', 'mmseg'):
+                loader.setdefault('collate_fn', dict(type='default_collate'))
             loader.setdefault('pin_memory', True)
             loader.setdefault('persistent_workers', loader.get('num_workers', 0) > 0)
     return cfg

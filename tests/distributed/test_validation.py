@@ -7,7 +7,7 @@ import torch.distributed as dist
 from mmengine.registry import MODELS
 from mmengine.runner import Runner
 
-from tas_mm.engine import CheckTeacherHook
+from tas_mm.engine.hooks import CheckTeacherHook
 from tests import networks
 from tests.integration.runs import PROCESSES
 from tests.networks import SIZE, samples

@@ -192,3 +192,24 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
     os.truncate(path, 500)
     with pytest.raises(ValueError, match=r'epoch_1.pth. cannot be used: it is cut short'):
         CheckpointLoader.load_checkpoint(str(path))
+
+
+def test_configs_of_mmsegmentation_are_found_by_the_forks_name(tmp_path, monkeypatch):
+    """Both MMEngines look for a distribution ``mmsegmentation``; the maintained one is called onedl-mmsegmentation."""
+    from mmengine.config import Config
+    from mmengine.config.utils import MODULE2PACKAGE
+
+    from tas_mm.compat import configs
+
+    folder = tmp_path / 'mmseg' / '.mim' / 'configs' / 'fcn'
+    folder.mkdir(parents=True)
+    (tmp_path / 'mmseg' / '__init__.py').touch()
+    (folder / 'base.py').write_text('crop = 512\n')
+    (folder.parents[1] / 'model-index.yml').write_text('Import: []\n')
+    (tmp_path / 'mine.py').write_text("_base_ = 'mmseg::fcn/base.py'\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(MODULE2PACKAGE, 'mmseg', 'mmsegmentation')
+    adapted = {}
+    configs.adapt(adapted)
+    assert 'mmengine (mmseg)' in adapted
+    assert Config.fromfile(tmp_path / 'mine.py').crop == 512

@@ -9,7 +9,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmpretrain.evaluation import Accuracy  # noqa: F401  (registers the metric)
 
-from tas_mm.engine import CheckTeacherHook
+from tas_mm.engine.hooks import CheckTeacherHook
 from tests import networks
 from tests.networks import SIZE, samples
 

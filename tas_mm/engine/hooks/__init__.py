@@ -8,6 +8,7 @@ from .progress_bar_hook import ProgressBarHook
 from .resume_hook import ResumeHook
 from .seed_hook import SeedHook
 from .shard_teacher_hook import ShardTeacherHook
+from .student_hook import StudentHook
 from .teacher_hook import TeacherHook
 
 __all__ = [
@@ -19,5 +20,6 @@ __all__ = [
     'ResumeHook',
     'SeedHook',
     'ShardTeacherHook',
+    'StudentHook',
     'TeacherHook',
 ]

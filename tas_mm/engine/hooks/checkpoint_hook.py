@@ -13,6 +13,7 @@ from mmengine.runner import Runner
 
 from tas_mm.checkpoint import write_whole
 from tas_mm.registry import HOOKS
+from tas_mm.student import student_path
 
 WHOLE = 'tas_mm_whole'
 
@@ -37,7 +38,10 @@ class CheckpointHook(MMEngineCheckpointHook):
 
     def before_train(self, runner: Runner) -> None:
         """Find out where to save; know the last checkpoint of a resumed run."""
+        kept = list(runner.message_hub.runtime_info.get('keep_ckpt_ids', []))
         super().before_train(runner)
+        for step in kept[: -self.max_keep_ckpts] if self.max_keep_ckpts > 0 else ():
+            self._remove(self._path(step))  # MMEngine has removed the checkpoint, but not the student's file
         if type(self.file_backend) is LocalBackend:
             self.backend_args = dict(backend=WHOLE)
         self.last_ckpt = runner.message_hub.runtime_info.get('last_ckpt')
@@ -49,12 +53,11 @@ class CheckpointHook(MMEngineCheckpointHook):
                 outdated = self.keep_ckpt_ids[0]
             self.keep_ckpt_ids.append(step)  # which drops the first of a full one
             runner.message_hub.update_info('keep_ckpt_ids', list(self.keep_ckpt_ids))
-        name = self.filename_tmpl.format(step)
-        self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
+        self.last_ckpt = self._path(step)
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
         runner.save_checkpoint(
             self.out_dir,
-            name,
+            self.filename_tmpl.format(step),
             self.file_client_args,
             save_optimizer=self.save_optimizer,
             save_param_scheduler=self.save_param_scheduler,
@@ -66,9 +69,7 @@ class CheckpointHook(MMEngineCheckpointHook):
         if is_main_process():
             write_whole(self.last_ckpt.encode(), osp.join(runner.work_dir, 'last_checkpoint'))
             if outdated is not None:
-                path = self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(outdated))
-                if self.file_backend.isfile(path):
-                    self.file_backend.remove(path)
+                self._remove(self._path(outdated))
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
         outdated: list[str] = []
@@ -84,4 +85,13 @@ class CheckpointHook(MMEngineCheckpointHook):
         for path in map(osp.realpath, outdated):
             # A validation repeated after a crash writes the same best again; one in another folder is another run's.
             if path not in best and osp.dirname(path) == osp.realpath(self.out_dir):
-                backend.remove(path)
+                self._remove(path)
+
+    def _path(self, step: int) -> str:
+        return self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(step))
+
+    def _remove(self, checkpoint: str) -> None:
+        """Remove an outdated checkpoint and the student's file beside it."""
+        for path in (checkpoint, student_path(checkpoint)):
+            if is_main_process() and self.file_backend.isfile(path):
+                self.file_backend.remove(path)

@@ -1,0 +1,18 @@
+"""ResNet-50 as a student on ImageNet-1K: network, loss, data and recipe. A pair adds the teacher."""
+
+_base_ = [
+    'mmpretrain::_base_/models/resnet50.py',
+    'mmpretrain::_base_/datasets/imagenet_bs64.py',
+    '../schedules/imagenet_cnn.py',
+    '../default_runtime.py',
+]
+
+student = _base_.model
+student.head.loss = dict(type='LabelSmoothLoss', label_smooth_val=0.1, mode='original')
+
+model = dict(
+    _delete_=True,
+    type='tas_mm.TAS',
+    architecture=student,
+    distiller=dict(type='tas_mm.TASDistiller'),
+)

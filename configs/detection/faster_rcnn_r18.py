@@ -1,0 +1,14 @@
+"""Faster R-CNN on a distilled ResNet-18, COCO 1x.
+
+tools/transfer_detection.sh STUDENT_CKPT configs/detection/faster_rcnn_r18.py 8
+"""
+
+_base_ = 'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'
+
+model = dict(
+    backbone=dict(
+        depth=18,
+        init_cfg=dict(checkpoint='work_dirs/swin_to_r18/student_epoch_100.pth', prefix='backbone.'),
+    ),
+    neck=dict(in_channels=[64, 128, 256, 512]),
+)

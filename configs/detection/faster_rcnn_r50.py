@@ -1,0 +1,12 @@
+"""Faster R-CNN on a distilled ResNet-50, COCO 1x.
+
+tools/transfer_detection.sh STUDENT_CKPT configs/detection/faster_rcnn_r50.py 8
+"""
+
+_base_ = 'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'
+
+model = dict(
+    backbone=dict(
+        init_cfg=dict(checkpoint='work_dirs/swin_to_r50/student_epoch_100.pth', prefix='backbone.'),
+    ),
+)

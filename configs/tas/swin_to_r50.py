@@ -1,0 +1,8 @@
+"""Swin-T to ResNet-50 on ImageNet-1K (no pair of the paper: a backbone for detectors).
+
+tools/dist_train.sh configs/tas/swin_to_r50.py 8
+"""
+
+_base_ = '../_base_/students/r50.py'
+
+model = dict(teacher=dict(cfg_path='mmpretrain::swin_transformer/swin-tiny_16xb64_in1k.py', pretrained=True))

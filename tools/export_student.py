@@ -1,0 +1,53 @@
+"""Export the student of a distillation, so that it runs without tas_mm.
+
+    python tools/export_student.py work_dirs/swin_to_r18/epoch_100.pth r18.pth
+    python tools/export_student.py work_dirs/swin_to_r18/epoch_100.pth r18.onnx --to onnx
+
+CKPT is a checkpoint of TAS or of a plain MMRazor SingleTeacherDistill run, a student's file, or a checkpoint of a
+network that was trained alone. The weights are those by which it would be tested: the average where the run kept one
+(EMA).
+"""
+
+import argparse
+import os
+import sys
+from pickle import UnpicklingError
+
+from mmengine.config import Config
+from mmengine.logging import MMLogger
+
+import tas_mm  # noqa: F401  (adapts the stack and registers the components)
+from tas_mm.checkpoint import write_whole
+from tas_mm.export import FORMS, export
+from tas_mm.student import read_student, warn_of_components
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('checkpoint', metavar='CKPT')
+    parser.add_argument('out', metavar='OUT', help='file to write')
+    parser.add_argument('--to', choices=FORMS, default='mmpretrain', help='form of the file (default: mmpretrain)')
+    parser.add_argument('--config', help='config of the run, if not the one in the checkpoint')
+    parser.add_argument('--input-size', type=int, nargs='+', help='height and width (default: as in the test pipeline)')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    MMLogger.get_instance('mmengine', log_level='WARNING')
+    size = None if args.input_size is None else (args.input_size[0], args.input_size[-1])
+    try:
+        if os.path.exists(args.out) and (os.path.isdir(args.out) or os.path.samefile(args.checkpoint, args.out)):
+            raise ValueError(f'it cannot be written to {args.out!r}, which is a folder or the checkpoint itself')
+        checkpoint = read_student(args.checkpoint, args.config)
+        data, difference = export(checkpoint, args.to, size)
+        write_whole(data, args.out)
+    except (OSError, ValueError, ImportError, UnpicklingError) as error:
+        sys.exit(f'{args.checkpoint} was not exported to {args.to}: {error}')
+    if args.to in ('mmpretrain', 'backbone'):
+        warn_of_components(Config.fromstring(checkpoint['meta']['cfg'], '.py'), args.out)
+    print(f'{args.out}: {len(data) / 1e6:.2f} MB, logits within {difference:.1e} of the student in {args.checkpoint}')
+
+
+if __name__ == '__main__':
+    main()
