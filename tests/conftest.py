@@ -15,6 +15,8 @@ from tests.networks import NUM_CLASSES, SIZE, samples
 def _deterministic_and_quiet():
     torch.manual_seed(0)
     MMLogger.get_current_instance().setLevel('WARNING')
+    yield
+    DefaultScope._instance_dict.clear()  # a runner leaves its own behind, for all tests that follow
 
 
 @pytest.fixture

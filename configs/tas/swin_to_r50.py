@@ -6,3 +6,4 @@ tools/dist_train.sh configs/tas/swin_to_r50.py 8
 _base_ = '../_base_/students/r50.py'
 
 model = dict(teacher=dict(cfg_path='mmpretrain::swin_transformer/swin-tiny_16xb64_in1k.py', pretrained=True))
+default_hooks = dict(check_teacher=dict(expected=81.18))

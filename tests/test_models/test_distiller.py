@@ -185,6 +185,16 @@ def test_what_the_class_token_of_the_late_part_starts_from(build_tas, batch, tok
     assert own.shape == assistants.shape
 
 
+def test_without_a_late_stage_the_class_token_still_sees_the_image(build_tas, batch):
+    """Ablations A and B: no block would carry anything of the image to the class token, which the head reads alone."""
+    distiller = dict(type='tas_mm.TASDistiller', assistant=dict(late_stages=0))
+    algorithm = build_tas(networks.resnet(), networks.vit(), distiller=distiller)
+    inputs, samples = batch
+    assistant = algorithm.predict_roles(inputs, samples, roles=['assistant'])['assistant']
+    scores = torch.stack([sample.pred_score for sample in assistant])
+    assert not torch.allclose(scores[0], scores[1])
+
+
 def test_mmrazors_losses_are_float32_under_autocast_too(build_tas, batch):
     """The loss gets float32 and autocast does not touch what it computes; the assistant still runs in bfloat16."""
     algorithm = build_tas(

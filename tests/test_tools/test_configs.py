@@ -102,13 +102,23 @@ def test_image_size_of_the_pipeline_is_compared_with_the_networks(tmp_path):
     )
 
 
-def test_benchmark_step_ends_with_the_ratio():
+def test_benchmark_step_compares_with_the_first_config():
     config = 'configs/quickstart/tas.py'
     result = tool('benchmark_step.py', config, config, '--batch-size', '4', '--rounds', '2')
     assert result.returncode == 0, result.stderr
-    lines = result.stdout.strip().splitlines()
-    assert re.fullmatch(r'ratio A/B: \d+\.\d\d \(\d+\.\d\d to \d+\.\d\d\)', lines[-1])
-    assert re.search(r'A: configs/quickstart/tas.py: \d+\.\d\d images per second, \d+ MiB', result.stdout)
+    first, second, where = result.stdout.strip().splitlines()[-3:]
+    assert re.search(r'^ *tas +\d+\.\d\d +1\.00 \(1\.00 to 1\.00\) +1\.00 +\d+ +1\.00 +0\.77 M$', first)
+    assert re.search(r'^ *tas +\d+\.\d\d +\d+\.\d\d \(\d+\.\d\d to \d+\.\d\d\) +1\.00 +', second)
+    assert where.startswith('cpu, batch 4, 2 rounds, ')
+
+
+def test_profile_step_accounts_for_the_whole_step():
+    result = tool('profile_step.py', 'configs/quickstart/tas.py', '--batch-size', '4', '--rounds', '1')
+    assert result.returncode == 0, result.stderr
+    shares = re.findall(r'^ *(\w[\w ]*?) +[\d.]+ +([\d.]+)% +([\d.]+)%$', result.stdout, flags=re.MULTILINE)
+    assert [name for name, _, _ in shares][:3] == ['teacher forward', 'student forward', 'assistant forward']
+    for column in (1, 2):
+        assert sum(float(share[column]) for share in shares) == pytest.approx(100, abs=0.5)
 
 
 @pytest.mark.parametrize('name', ['train.py', 'test.py'])

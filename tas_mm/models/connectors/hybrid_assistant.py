@@ -89,7 +89,8 @@ class HybridAssistant(BaseConnector):
         projector (dict, optional): Config of the projector; without ``type`` it keeps the type that suits the pair.
             Defaults to None.
         class_token (str): What a late part that has class tokens starts from: ``'own'``, those of its network, or
-            ``'mean'``, the mean of the projected tokens. Without effect on others. Defaults to ``'own'``.
+            ``'mean'``, the mean of the projected tokens, which it always is without a late stage. Without effect on
+            others. Defaults to ``'own'``.
 
     Raises:
         ValueError: If a value is none of those named above.
@@ -131,7 +132,8 @@ class HybridAssistant(BaseConnector):
         self.late_role = 'teacher' if self.early_role == 'student' else 'student'
         self.early, self.late = views[self.early_role], views[self.late_role]
         self.late.check_tail(self.start)
-        self.late.class_token = self.class_token
+        # A class token that no block follows has seen nothing of the image: it takes the mean whatever was asked for.
+        self.late.class_token = self.class_token if self.late_stages else 'mean'
         given = self.early.stages[self.early_stages - 1]
         wanted = self.late.stages[self.start - 2]
         self.projector_cfg.setdefault('type', projector_type(self.early, self.late))
