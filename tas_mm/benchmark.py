@@ -29,6 +29,7 @@ import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.runner import Runner
 
+from tas_mm.checkpoint import newest_checkpoint
 from tas_mm.config import read_config
 from tas_mm.measure import PeakMemory
 
@@ -183,7 +184,8 @@ def execute(cfg: Config, folder: Path, result: bool = True) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     cfg.work_dir = str(folder)
-    cfg.resume = True
+    last = newest_checkpoint(str(folder))
+    cfg.resume, cfg.load_from = last is not None, last or cfg.get('load_from')
     cfg.experiment_name = folder.name
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     memory = PeakMemory(device)
@@ -195,7 +197,7 @@ def execute(cfg: Config, folder: Path, result: bool = True) -> None:
     peak = memory.stop()
     if not result:
         return
-    metrics = runner.val()
+    metrics = runner.val_loop.run()  # runner.val() would begin the run's hooks anew, an average of weights among them
     times = [np.array(runner.message_hub.get_scalar(f'train/{key}').data[0]) for key in ('time', 'data_time')]
     record = dict(
         metrics={key: round(float(value), 3) for key, value in metrics.items() if key.endswith(METRIC)},

@@ -17,6 +17,9 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+# Else importing MMEngine starts CUDA, and a process that has it must not fork.
+os.environ.setdefault('PYTORCH_NVML_BASED_CUDA_CHECK', '1')
+
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -52,6 +55,7 @@ def child(work: Callable, device: str | None, log: Path) -> None:
     stream = log.open('a', buffering=1)
     os.dup2(stream.fileno(), 1)
     os.dup2(stream.fileno(), 2)
+    sys.stdout = sys.stderr = stream  # not the bar's, whose lock may be held
     try:
         work()
     except BaseException:

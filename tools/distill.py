@@ -22,8 +22,12 @@ import runpy
 import sys
 from pathlib import Path
 
+# Else importing MMEngine starts CUDA, and it is too late to choose a device.
+os.environ.setdefault('PYTORCH_NVML_BASED_CUDA_CHECK', '1')
+
 import mmengine
 import torch
+from mmengine.device import utils as mmengine_device
 from mmengine.logging import MMLogger
 from mmengine.registry import DATASETS, DefaultScope
 
@@ -80,6 +84,7 @@ def choose_device(device: str | None) -> str:
         raise ValueError(f'--device {device}: valid are cpu, cuda and cuda:N')
     if kind == 'cpu':
         os.environ['CUDA_VISIBLE_DEVICES'] = ''
+        mmengine_device.DEVICE = 'cpu'  # which it settled when it was imported
     elif number:
         os.environ['CUDA_VISIBLE_DEVICES'] = number
     if kind == 'cuda' and not torch.cuda.is_available():

@@ -36,11 +36,11 @@ def main() -> None:
         if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
             raise SystemExit(f'--auto-scale-lr: {args.config} has no auto_scale_lr=dict(base_batch_size=...)')
         cfg.auto_scale_lr.enable = True
-    if args.resume is not None:
-        cfg.resume = True
-        cfg.load_from = None if args.resume == 'auto' else args.resume
-    if cfg.get('resume') and not cfg.get('load_from'):
-        cfg.load_from = newest_checkpoint(cfg.work_dir)
+    if args.resume not in (None, 'auto'):
+        cfg.resume, cfg.load_from = True, args.resume
+    elif args.resume == 'auto' or (cfg.get('resume') and not cfg.get('load_from')):
+        last = newest_checkpoint(cfg.work_dir)  # with none yet, the run begins as its config says
+        cfg.resume, cfg.load_from = last is not None, last or cfg.get('load_from')
     train(Runner.from_cfg(cfg))
 
 

@@ -88,14 +88,18 @@ def train(runner: Runner) -> None:
         RuntimeError: If a process that loads images was killed, with what to do then.
     """
     try:
-        runner.train()
-    except (RuntimeError, ConnectionError, EOFError) as error:
-        # torch says so if it is the first to notice; else a batch that was on its way is lost with its process.
-        reading = any(frame.filename.endswith('dataloader.py') for frame in traceback.extract_tb(error.__traceback__))
-        if 'DataLoader worker (pid' not in str(error) and (isinstance(error, RuntimeError) or not reading):
+        try:
+            runner.train()
+        except (ConnectionError, EOFError) as error:
+            # A batch that was on its way is lost with its process. Torch's own error comes by a signal, even in here.
+            if not any(frame.filename.endswith('dataloader.py') for frame in traceback.extract_tb(error.__traceback__)):
+                raise
+            raise RuntimeError(f'DataLoader worker: {type(error).__name__}: {error}') from error
+    except RuntimeError as error:
+        if 'DataLoader worker' not in str(error):
             raise
         raise RuntimeError(
-            f'A process that loads images was killed ({type(error).__name__}: {error}), most often for want of memory: '
+            f'A process that loads images was killed ({error}), most often for want of memory: '
             'lower train_dataloader.num_workers or batch_size, or give the container more shared memory. What was '
             'saved is as it was; go on with --resume'
         ) from error

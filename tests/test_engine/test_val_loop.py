@@ -1,5 +1,7 @@
 """The validation loop: intervals, keys, and hooks in pairs."""
 
+from itertools import count
+
 import pytest
 import torch
 from mmengine.hooks import EMAHook, Hook
@@ -35,6 +37,9 @@ class Calls(Hook):
         self.metrics = metrics
 
 
+NUMBER = count()
+
+
 def loop_of(tmp_path, algorithm, hooks=(), **intervals):
     loader = dict(dataset=Data(), batch_size=4, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False))
     runner = Runner(
@@ -45,7 +50,7 @@ def loop_of(tmp_path, algorithm, hooks=(), **intervals):
         val_evaluator=dict(type='mmpretrain.Accuracy', topk=(1,)),
         custom_hooks=(calls := [Calls(), *hooks]),
         default_hooks=dict(logger=None, checkpoint=None),
-        experiment_name=f'val{abs(hash(str(tmp_path)))}',
+        experiment_name=f'val{next(NUMBER)}_{abs(hash(str(tmp_path)))}',  # runners of one name share a message hub
         log_level='ERROR',
     )
     runner._val_loop = runner.build_val_loop(runner._val_loop)

@@ -16,7 +16,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from tas_mm.models.losses import InfoNCELoss, RSDLoss
 from tas_mm.registry import HOOKS
@@ -41,7 +41,7 @@ class CheckDataHook(Hook):
         view = getattr(getattr(model, 'distiller', None), 'student_view', None)
         classes = view.num_classes if view else getattr(getattr(model, 'head', None), 'num_classes', None)
         for key, loop in dict(train_dataloader=runner.train_loop, val_dataloader=runner.val_loop).items():
-            if loop is None:
+            if loop is None or isinstance(loop.dataloader.dataset, IterableDataset):  # which has no length to check
                 continue
             check_loader(loop.dataloader, key, dist.get_world_size())
             if key == 'train_dataloader':
@@ -93,8 +93,10 @@ def check_smallest_batch(loader: DataLoader, model: nn.Module) -> None:
     if batch_size > 1 and not (ends and size % batch_size == 1):
         return
     # With more processes the contrastive losses gather what the others have.
-    comparing = (_BatchNorm,) if dist.is_distributed() else (_BatchNorm, InfoNCELoss, RSDLoss)
-    names = {type(module).__name__ for module in model.modules() if isinstance(module, comparing)}
+    alone = not dist.is_distributed()
+    comparing = (_BatchNorm, InfoNCELoss, RSDLoss) if alone else (_BatchNorm,)
+    sharing = () if alone else (nn.SyncBatchNorm,)
+    names = {type(m).__name__ for m in model.modules() if isinstance(m, comparing) and not isinstance(m, sharing)}
     if names:
         raise ValueError(
             f'train_dataloader gives a batch of 1 image (batch_size={batch_size} of {size} images, '

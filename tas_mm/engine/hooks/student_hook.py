@@ -21,7 +21,7 @@ class StudentHook(Hook):
     checkpoints.
     """
 
-    priority = 'LOWEST'  # EMAHook has put the average into the checkpoint by then
+    priority = 95  # EMAHook has put the average into the checkpoint by then; ResumeHook, which may save, comes after
 
     def __init__(self) -> None:
         self.config: Config | None = None
