@@ -169,10 +169,11 @@ def test_the_light_projector_is_a_tenth_of_it(build):
     assert 0.5 < light(x).std() / wide(x).std() < 2
 
 
-@pytest.mark.parametrize('token', ['own', 'mean'])
+@pytest.mark.parametrize('token', ['own', 'mean', None])
 def test_what_the_class_token_of_the_late_part_starts_from(build_tas, batch, token):
+    assistant = dict(class_token=token) if token else {}
     algorithm = build_tas(
-        networks.resnet(), networks.vit(), distiller=dict(type='tas_mm.TASDistiller', assistant=dict(class_token=token))
+        networks.resnet(), networks.vit(), distiller=dict(type='tas_mm.TASDistiller', assistant=assistant)
     )
     seen = []
     last = algorithm.teacher.backbone.layers[-1]  # the only block of stage 4

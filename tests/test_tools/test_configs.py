@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 LEFT = {'_base_', 'suites', 'detection', 'segmentation'}  # the last two have tests of their own, with their toolboxes
 CONFIGS = [str(p.relative_to(ROOT)) for p in sorted(ROOT.glob('configs/**/*.py')) if not LEFT & {*p.parts}]
 ALWAYS = {  # one of each kind of pair, and what is built differently; `make test-all` checks all of them
-    'configs/ablations/class_token_mean.py',
+    'configs/ablations/class_token_own.py',
     'configs/baselines/alone_r18_cifar100.py',
     'configs/baselines/fitnet_swin_to_r18_cifar100.py',
     'configs/baselines/kd_swin_to_r18.py',

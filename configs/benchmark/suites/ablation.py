@@ -33,7 +33,7 @@ choices = {
     'light': 'tas_mm::_base_/distillers/tas_light.py',
     '2 + 2 stages': assistant(early_stages=2, late_stages=2),
     '1 + 3 stages': assistant(early_stages=1, late_stages=3),
-    'mean as class token': assistant(class_token='mean'),
+    'own class token': assistant(class_token='own'),
     'with RSD': 'tas_mm::_base_/distillers/tas_rsd.py',
 }
 swapped = {'teacher first': assistant(early='teacher'), 'student first': assistant(early='student')}

@@ -88,9 +88,10 @@ class HybridAssistant(BaseConnector):
             Defaults to 1.
         projector (dict, optional): Config of the projector; without ``type`` it keeps the type that suits the pair.
             Defaults to None.
-        class_token (str): What a late part that has class tokens starts from: ``'own'``, those of its network, or
-            ``'mean'``, the mean of the projected tokens, which it always is without a late stage. Without effect on
-            others. Defaults to ``'own'``.
+        class_token (str): What a late part that has class tokens starts from: ``'mean'``, the mean of the projected
+            tokens, or ``'own'``, those of its network, which have seen nothing of the image and have the last stage
+            alone to look; without a late stage it is always the mean. The paper does not say; docs/benchmark.md has
+            both. Without effect on networks without class tokens. Defaults to ``'mean'``.
 
     Raises:
         ValueError: If a value is none of those named above.
@@ -102,7 +103,7 @@ class HybridAssistant(BaseConnector):
         early_stages: int = 3,
         late_stages: int = 1,
         projector: dict | None = None,
-        class_token: str = 'own',
+        class_token: str = 'mean',
     ) -> None:
         super().__init__()
         for name, value, valid in (
