@@ -1,10 +1,14 @@
 """What the configs of pairs say, read without building anything: the paper's pairs, their recipes, their teachers."""
 
+import importlib.util
 import re
+import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 
 import mmpretrain
+import modelindex
 import pytest
 import yaml
 from mmengine.config import Config
@@ -164,21 +168,47 @@ def test_baselines_are_there():
     assert names == wanted | alone
 
 
-def test_metafile_and_folder_agree():
-    index = yaml.safe_load((ROOT / 'model-index.yml').read_text())
-    assert 'configs/tas/metafile.yml' in index['Import']
-    meta = yaml.safe_load((ROOT / 'configs/tas/metafile.yml').read_text())
-    collections = {collection['Name'] for collection in meta['Collections']}
-    entries = {Path(entry['Config']).stem: entry for entry in meta['Models']}
-    assert len(entries) == len(meta['Models'])
-    assert set(entries) == set(PAIRS)
-    for name, entry in entries.items():
-        assert entry['Config'] == f'configs/tas/{name}.py'
-        assert entry['Name'] == f'tas_{name}'
-        assert entry['In Collection'] in collections
-        (result,) = entry['Results']
-        assert result['Dataset'] == ('CIFAR-100' if name.endswith('cifar100') else 'ImageNet-1k')
-        quoted = re.search(r': (\d\d\.\d\d) top-1\)', PAIRS[name].read_text())
-        assert result['Metrics'] == ({'Top 1 Accuracy': float(quoted[1])} if quoted else {})
-        names = f'"""{entry["Metadata"]["Teacher"]} to {entry["Metadata"]["Student"]} on '
-        assert PAIRS[name].read_text().startswith(names) or name.endswith('explicit')
+@pytest.fixture
+def make_index(monkeypatch):
+    """The tool, which takes from the files what only a built model could say: the assistants."""
+    spec = importlib.util.spec_from_file_location('make_index', ROOT / 'tools/make_index.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    files = [yaml.safe_load(path.read_text()) for path in ROOT.glob('configs/*/metafile.yml')]
+    made = {entry['Config']: entry['Metadata'].get('Assistant') for file in files for entry in file['Models']}
+    monkeypatch.setattr(module, 'assistant', lambda config: made[str(config.relative_to(ROOT))])
+    return module
+
+
+def test_the_index_is_what_the_configs_say(make_index):
+    for path, text in make_index.index().items():
+        assert path.read_text() == text, f'{path} is not up to date: python tools/make_index.py'
+
+
+@pytest.mark.all_configs
+def test_the_assistants_in_the_index(monkeypatch):
+    command = [sys.executable, '-W', 'ignore', 'tools/make_index.py', '--check']
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_the_index_in_openmmlabs_format():
+    index = modelindex.load(str(ROOT / 'model-index.yml'))
+    index.check(silent=True)
+    assert not index.check_errors
+    models = list(index.models)
+    assert len({model.name for model in models}) == len(models)
+    shipped = {str(path.relative_to(ROOT)) for path in ROOT.glob('configs/**/*.py')}
+    left = {path for path in shipped if '/_base_/' in path or '/suites/' in path}
+    assert {model.config for model in models} == shipped - left
+    assert {model.in_collection for model in models} == {collection.name for collection in index.collections}
+
+
+def test_the_index_says_whose_results_these_are():
+    for path in ROOT.glob('configs/*/metafile.yml'):
+        for entry in yaml.safe_load(path.read_text())['Models']:
+            source, metrics = entry['Metadata'].get('Source of Results', ''), entry['Results'][0]['Metrics']
+            assert bool(metrics) == source.startswith(('the paper, quoted', 'measured here'))
+            assert ('quoted' in source) == (
+                '2410.12342: ' in (ROOT / entry['Config'].replace('_explicit', '')).read_text()
+            )
