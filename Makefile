@@ -14,7 +14,7 @@ export OMP_NUM_THREADS ?= 1
 # Files of tests side by side, one a core.
 PARALLEL ?= -n auto --dist loadfile
 
-.PHONY: install quickstart test test-all test-kill test-detection mmcv-operators soak benchmark-smoke benchmark-data
+.PHONY: install quickstart test test-all test-upstream test-kill test-detection mmcv-operators soak benchmark-smoke benchmark-data
 .PHONY: lint format doctor clean
 
 install: .venv/installed
@@ -41,6 +41,13 @@ test: install lint
 # Builds every config that is shipped, not just one of each kind; kills runs as often as test-kill.
 test-all: install lint
 	$(BIN)/python -m pytest -q $(PARALLEL) --durations=10 -m 'not detection'
+
+# The same tests with the packages that the maintained forks began from, in an environment of their own.
+test-upstream:
+	test -x .venv-upstream/bin/python || $(PYTHON) -m venv .venv-upstream
+	.venv-upstream/bin/python -m pip install --quiet --progress-bar on $(TORCH) -e .[upstream,test]
+	.venv-upstream/bin/python -m tas_mm.doctor
+	.venv-upstream/bin/python -m pytest -q $(PARALLEL) --durations=10
 
 # Kills small runs at more than twenty moments and resumes them: minutes.
 test-kill: install

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
 from . import compat
+from .compat.versions import untried
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,9 @@ def examine(dependency: Dependency, load: Callable[[str], object] = importlib.im
         text = f'does not import: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ""}'
         return Finding(name, shown, family, text, dependency.remedy, dependency.required)
     adapted = [why for what, why in compat.ADAPTED.items() if what.split(' ')[0] == name]
-    return Finding(name, shown, family, 'adapted: ' + '; '.join(adapted) if adapted else 'ok', '', False)
+    state = 'adapted: ' + '; '.join(adapted) if adapted else 'ok'
+    warning = untried(name, shown)
+    return Finding(name, shown, family, state, warning and f'{shown} is {warning}', False)
 
 
 def own_components() -> Finding:
@@ -105,6 +108,8 @@ def main() -> int:
     """Print the table; 0 if tas_mm can run."""
     findings = [examine(dependency) for dependency in DEPENDENCIES]
     findings.append(own_components())
+    if warning := untried('python', platform.python_version()):
+        sys.stdout.write(f'Python {platform.python_version()} is {warning}\n')
     rows = [('package', 'version', 'family', 'state')]
     rows += [(f.name, f.version, f.family, f.state) for f in findings]
     widths = [max(len(row[i]) for row in rows) for i in range(3)]

@@ -4,7 +4,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tas_mm import doctor
+from tas_mm.compat.versions import TRIED, untried
 
 ROOT = Path(__file__).parents[2]
 
@@ -48,3 +51,34 @@ def test_what_does_not_import_is_reported_with_its_error():
     assert finding.fatal
     assert finding.state == 'does not import: RuntimeError: operator nms does not exist'
     assert finding.remedy == 'install it again'
+
+
+@pytest.mark.parametrize(
+    ('version', 'words'),
+    [
+        ('2.5.1', 'older than 2.6.0'),
+        ('2.6.0', ''),
+        ('2.13.0+cpu', ''),
+        ('2.15.0', ''),
+        ('2.16.0', 'newer than 2.15.0'),
+        ('10.0', 'newer'),
+    ],
+)
+def test_versions_that_were_never_tried_are_named(version, words, monkeypatch):
+    monkeypatch.setitem(TRIED, 'torch', ('2.6.0', '2.15.0'))
+    assert untried('torch', version).startswith(words)
+    assert bool(untried('torch', version)) == bool(words)
+
+
+def test_an_untried_version_is_no_refusal(monkeypatch):
+    monkeypatch.setitem(TRIED, 'pytest', ('1000.0', '1000.0'))
+    finding = doctor.examine(doctor.Dependency('pytest', {'pytest': ''}, 'install it again'))
+    assert not finding.fatal
+    assert 'older than 1000.0, the oldest that tas_mm was tested with' in finding.remedy
+
+
+def test_the_readme_states_the_versions_that_were_tried():
+    text = (ROOT / 'README.md').read_text()
+    for package, (lowest, highest) in TRIED.items():
+        row = next(line for line in text.splitlines() if line.startswith(f'| {package} |'))
+        assert row.endswith(f'| {lowest} | {highest} |')

@@ -1,0 +1,32 @@
+"""The lowest and the highest version of each package that the tests have passed with. Nothing is refused by it."""
+
+TRIED: dict[str, tuple[str, str]] = {
+    'python': ('3.10', '3.13'),
+    'torch': ('2.6.0', '2.15.0'),
+    'torchvision': ('0.21.0', '0.29.2'),
+    'mmengine': ('0.10.7', '0.10.12'),
+    'mmcv': ('2.1.0', '2.3.6'),
+    'mmpretrain': ('1.2.0', '1.3.6'),
+    'mmrazor': ('1.0.0', '1.0.0'),
+    'timm': ('1.0.7', '1.0.31'),
+}
+"""Import name -> lowest, highest. ``mmengine``, ``mmcv`` and ``mmpretrain`` are upstream's at the lower end."""
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    release = version.partition('+')[0]
+    return tuple(int(part) for part in release.split('.') if part.isdigit())
+
+
+def untried(package: str, version: str) -> str:
+    """A word of warning if a version is outside of what was tried; '' if it is inside, or the package is not listed."""
+    if package not in TRIED:
+        return ''
+    lowest, highest = TRIED[package]
+    seen = _numbers(version)
+    if seen < _numbers(lowest):
+        return f'older than {lowest}, the oldest that tas_mm was tested with'
+    # Compared to the digits that are named: 3.13.5 is a 3.13.
+    if seen[: len(_numbers(highest))] > _numbers(highest):
+        return f'newer than {highest}, the newest that tas_mm was tested with'
+    return ''
