@@ -5,7 +5,8 @@ What ``tools/check_pair.py`` and its siblings share. Nothing here prints.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
 from difflib import get_close_matches
 from pathlib import Path
@@ -267,6 +268,16 @@ def cost_rows(algorithm: TAS) -> Rows:
     return rows
 
 
+@contextmanager
+def counting() -> Iterator[FlopCounterMode]:
+    """Count the operations of convolutions and matrix products, two for a multiply-add.
+
+    Attention is written out meanwhile: the counter does not know the fused one of the CPU.
+    """
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        yield counter
+
+
 def multiply_adds(module: nn.Module, *inputs: Any) -> int:
     """Multiply-adds of one forward pass in eval mode, convolutions and matrix products alone."""
     return cost(module, *inputs)[0]
@@ -284,8 +295,7 @@ def cost(run: Callable, *inputs: Any, model: nn.Module | None = None) -> tuple[i
         tuple: Multiply-adds, and elements of the results of these operations (activations as in arXiv 2103.06877).
     """
     activations = _Activations()
-    # Attention is written out: the counter does not know the fused one of the CPU.
-    with evaluating(model or run), sdpa_kernel(SDPBackend.MATH), activations, FlopCounterMode(display=False) as counter:
+    with evaluating(model or run), activations, counting() as counter:
         run(*inputs)
     return counter.get_total_flops() // 2, activations.count
 

@@ -17,8 +17,6 @@ import torch
 from mmengine.logging import MMLogger
 from mmengine.optim import build_optim_wrapper
 from rich.progress import track
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 import tas_mm  # noqa: F401  (adapts the stack and registers the components)
 from tas_mm import inspect
@@ -52,13 +50,17 @@ class Step:
         self.device = args.device
         self.times: list[float] = []
 
+    def take(self) -> None:
+        """Take a step."""
+        with self.optimizer.optim_context(self.model):
+            losses = self.model(**self.data, mode='loss')
+        self.optimizer.update_params(self.model.parse_losses(losses)[0])
+
     def seconds(self) -> float:
         """Take a step and time it."""
         self._wait()
         start = time.perf_counter()
-        with self.optimizer.optim_context(self.model):
-            losses = self.model(**self.data, mode='loss')
-        self.optimizer.update_params(self.model.parse_losses(losses)[0])
+        self.take()
         self._wait()
         return time.perf_counter() - start
 
@@ -71,8 +73,8 @@ class Step:
 
     def multiply_adds(self) -> float:
         """Take a step and count those of convolutions and matrix products, forward and backward."""
-        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:  # it knows no fused one
-            self.seconds()
+        with inspect.counting() as counter:
+            self.take()
         return counter.get_total_flops() / 2
 
     def trained(self) -> int:
