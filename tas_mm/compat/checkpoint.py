@@ -129,5 +129,5 @@ def _named(function: Callable, module: str, name: str) -> Callable:
     def named(*args: Any) -> Any:
         return function(*args)
 
-    named.__module__, named.__qualname__ = module, name
+    named.__module__, named.__qualname__, named.__name__ = module, name, name  # older torch asks for the last
     return named
