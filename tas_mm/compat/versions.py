@@ -8,7 +8,7 @@ TRIED: dict[str, tuple[str, str]] = {
     'mmcv': ('2.1.0', '2.3.6'),
     'mmpretrain': ('1.2.0', '1.3.6'),
     'mmrazor': ('1.0.0', '1.0.0'),
-    'timm': ('1.0.7', '1.0.31'),
+    'timm': ('1.0.9', '1.0.31'),
 }
 """Import name -> lowest, highest. ``mmengine``, ``mmcv`` and ``mmpretrain`` are upstream's at the lower end."""
 
