@@ -15,7 +15,7 @@ export OMP_NUM_THREADS ?= 1
 PARALLEL ?= -n auto --dist loadfile
 
 .PHONY: install quickstart test test-all test-kill test-detection mmcv-operators soak benchmark-smoke benchmark-data
-.PHONY: lint format doctor clean
+.PHONY: lint format docs doctor clean
 
 install: .venv/installed
 
@@ -81,6 +81,11 @@ mmcv-operators: install
 	    MMCV_WITH_OPS=1 $(BIN)/python -m pip wheel --quiet --no-cache-dir --no-deps --no-build-isolation \
 	        --wheel-dir $(MMCV_WHEELS) onedl-mmcv; }
 	$(BIN)/python -m pip install --quiet --no-deps --no-index --force-reinstall --find-links $(MMCV_WHEELS) onedl-mmcv
+
+# The documentation as a site, build/site/index.html; any warning is an error.
+docs: install
+	$(BIN)/python -m pip install --quiet --progress-bar on -e .[docs]
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 lint: install
 	$(BIN)/ruff check .
