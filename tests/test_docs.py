@@ -12,7 +12,8 @@ import re
 import runpy
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from inspect import signature
 from pathlib import Path
 
@@ -85,6 +86,28 @@ def test_all_pages_stand_in_the_navigation():
     assert [p for p in pages if f': {p}\n' not in site and not p.startswith('benchmark/')] == []
 
 
+# ---- error texts ----------------------------------------------------------------------------------------------------
+
+
+def literal(node: ast.AST) -> str:
+    """A string of the code, with '...' for what is filled in."""
+    if isinstance(node, ast.Constant):
+        return str(node.value)
+    return ''.join(map(literal, node.values)) if isinstance(node, ast.JoinedStr) else '...'
+
+
+def test_error_texts_are_those_of_the_code():
+    """Of the tables of docs/troubleshooting.md, but that of what other packages say."""
+    trees = [ast.parse(p.read_text()) for folder in ('tas_mm', 'tools') for p in (ROOT / folder).glob('**/*.py')]
+    said = {literal(n) for tree in trees for n in ast.walk(tree) if isinstance(n, (ast.Constant, ast.JoinedStr))}
+    page = (ROOT / 'docs/troubleshooting.md').read_text().split('## Said by other packages')[0]
+    shown = re.findall(r'^\| `(.+?)` \|', page, flags=re.MULTILINE)
+    assert len(shown) > 30
+    for text in shown:
+        parts = [part for part in text.split('...') if part]
+        assert any(all(part in one for part in parts) for one in said), text
+
+
 # ---- Python ---------------------------------------------------------------------------------------------------------
 
 
@@ -107,6 +130,7 @@ def exported_student() -> None:
     torch.save(checkpoint, 'work_dirs/swin_to_r18/student_epoch_100.pth')
 
 
+OTHERWISE = {ROOT / 'docs/own_backbone.md', ROOT / 'docs/tutorial.md'}  # they have tests of their own
 STAND_INS: dict[str, Callable[[], None]] = {'docs/export.md': exported_student}
 
 
@@ -119,7 +143,7 @@ def run_scripts(page: Path) -> dict:
     return names
 
 
-@pytest.mark.parametrize('page', sorted({p.values[0] for p in SCRIPTS} - {ROOT / 'docs/own_backbone.md'}), ids=name_of)
+@pytest.mark.parametrize('page', sorted({p.values[0] for p in SCRIPTS} - OTHERWISE), ids=name_of)
 def test_scripts_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     STAND_INS.get(name_of(page), lambda: None)()
@@ -185,6 +209,42 @@ def check_part(shown: Config, config: Config, model: torch.nn.Module) -> None:
     for name in shown.get('activation_checkpointing', ()):
         model.get_submodule(name)
     assert shown.get('sync_bn') in (None, 'torch', 'mmcv')
+
+
+@contextmanager
+def suppress_exit() -> Iterator[list]:
+    """Collects the status with which a tool ends, if it is another than 0."""
+    status: list = []
+    try:
+        yield status
+    except SystemExit as end:
+        status.extend([end.code] if end.code else [])
+
+
+def test_tutorial_in_small(tmp_path, monkeypatch, capsys):
+    """Every command of docs/tutorial.md but those of the shell, in order, with short epochs; then its snippet."""
+    for folder in ('configs', 'tools'):
+        (tmp_path / folder).symlink_to(ROOT / folder)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(ROOT / 'tools'))
+    page = ROOT / 'docs/tutorial.md'
+    (config,) = (text for page_, text in (p.values for p in CONFIGS) if page_ == page)
+    Path('my_tas.py').write_text(config)
+    short = {'teacher.py': 'num_labelled=50', 'my_tas.py': 'times=1', 'student.py': 'times=1', 'tas.py': 'times=1'}
+    for text in (text for page_, text in (p.values for p in blocks('bash')) if page_ == page):
+        for words in commands(text):
+            if words[0] != 'python' or words[1] == '-m':
+                continue
+            if words[1] == 'tools/train.py':
+                option = f'train_dataloader.dataset.{short[Path(words[2]).name]}'
+                words += ['--cfg-options', option, 'train_cfg.val_interval=20', 'default_hooks.checkpoint.interval=4']
+            monkeypatch.setattr(sys, 'argv', words[1:])
+            with suppress_exit() as status:
+                runpy.run_path(words[1], run_name='__main__')
+            assert not status, words
+    run_scripts(page)
+    assert re.search(r'a \d and in truth a \d', capsys.readouterr().out)
+    assert Path('work_dirs/quickstart/curves.png').exists()
 
 
 # ---- commands -------------------------------------------------------------------------------------------------------
