@@ -15,7 +15,7 @@ export OMP_NUM_THREADS ?= 1
 PARALLEL ?= -n auto --dist loadfile
 
 .PHONY: install quickstart test test-all test-kill test-detection mmcv-operators soak benchmark-smoke benchmark-data
-.PHONY: lint format docs doctor clean
+.PHONY: lint format doctor clean
 
 install: .venv/installed
 
@@ -83,6 +83,7 @@ mmcv-operators: install
 	$(BIN)/python -m pip install --quiet --no-deps --no-index --force-reinstall --find-links $(MMCV_WHEELS) onedl-mmcv
 
 # The documentation as a site, build/site/index.html; any warning is an error.
+.PHONY: docs
 docs: install
 	$(BIN)/python -m pip install --quiet --progress-bar on -e .[docs]
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

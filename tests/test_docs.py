@@ -14,6 +14,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from inspect import signature
 from pathlib import Path
 
@@ -40,13 +41,17 @@ def name_of(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
 
-def blocks(*languages: str) -> list:
-    """Page, and text of each fenced block in one of these languages."""
+def texts(page: Path, language: str) -> list[str]:
+    """The fenced blocks of a page in a language."""
+    return [text for _, given, text in FENCE.findall(page.read_text()) if given == language]
+
+
+def blocks(language: str) -> list:
+    """Page and text of all fenced blocks in a language."""
     return [
         pytest.param(page, text, id=f'{name_of(page)}-{i}')
         for page in PAGES
-        for i, (_, language, text) in enumerate(FENCE.findall(page.read_text()))
-        if language in languages
+        for i, text in enumerate(texts(page, language))
     ]
 
 
@@ -116,8 +121,10 @@ def is_config(text: str) -> bool:
     return not any(isinstance(node, (ast.Import, ast.ImportFrom)) for node in ast.walk(ast.parse(text)))
 
 
-SCRIPTS = [p for p in blocks('python') if not is_config(p.values[1])]
-CONFIGS = [p for p in blocks('python') if is_config(p.values[1])]
+OTHERWISE = {'docs/mixing_in.md', 'docs/own_backbone.md', 'docs/tutorial.md'}  # pages with tests of their own
+PYTHON = [p for p in blocks('python') if name_of(p.values[0]) not in OTHERWISE]
+SCRIPTS = [p for p in PYTHON if not is_config(p.values[1])]
+CONFIGS = [p for p in PYTHON if is_config(p.values[1])]
 
 
 def exported_student() -> None:
@@ -130,20 +137,19 @@ def exported_student() -> None:
     torch.save(checkpoint, 'work_dirs/swin_to_r18/student_epoch_100.pth')
 
 
-OTHERWISE = {ROOT / 'docs/own_backbone.md', ROOT / 'docs/tutorial.md'}  # they have tests of their own
 STAND_INS: dict[str, Callable[[], None]] = {'docs/export.md': exported_student}
 
 
 def run_scripts(page: Path) -> dict:
     """Execute the blocks of a page in order; what they have defined in the end."""
     names = dict(__name__='my_package.nets')
-    for param in SCRIPTS:
-        if param.values[0] == page:
-            exec(compile(param.values[1], f'<{name_of(page)}>', 'exec'), names)
+    for text in texts(page, 'python'):
+        if not is_config(text):
+            exec(compile(text, f'<{name_of(page)}>', 'exec'), names)
     return names
 
 
-@pytest.mark.parametrize('page', sorted({p.values[0] for p in SCRIPTS} - OTHERWISE), ids=name_of)
+@pytest.mark.parametrize('page', sorted({p.values[0] for p in SCRIPTS}), ids=name_of)
 def test_scripts_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     STAND_INS.get(name_of(page), lambda: None)()
@@ -193,8 +199,7 @@ def check_part(shown: Config, config: Config, model: torch.nn.Module) -> None:
     """Build what the part of a config that is shown says, as it stands in the whole config."""
     keys = {*shown}
     known = {'model', 'optim_wrapper', 'custom_hooks', 'default_hooks', 'model_wrapper_cfg', 'val_cfg', 'sync_bn'}
-    known |= {'activation_checkpointing', 'load_from', 'data_preprocessor', 'vis_backends', 'visualizer'}
-    assert keys <= known, f'say here how to test {keys - known}'
+    assert keys <= {*known, 'activation_checkpointing'}, f'say here how to test {keys - known}'
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         if 'optim_wrapper' in keys:
             build_optim_wrapper(model, config.optim_wrapper)
@@ -228,10 +233,10 @@ def test_tutorial_in_small(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(ROOT / 'tools'))
     page = ROOT / 'docs/tutorial.md'
-    (config,) = (text for page_, text in (p.values for p in CONFIGS) if page_ == page)
+    (config,) = filter(is_config, texts(page, 'python'))
     Path('my_tas.py').write_text(config)
     short = {'teacher.py': 'num_labelled=50', 'my_tas.py': 'times=1', 'student.py': 'times=1', 'tas.py': 'times=1'}
-    for text in (text for page_, text in (p.values for p in blocks('bash')) if page_ == page):
+    for text in texts(page, 'bash'):
         for words in commands(text):
             if words[0] != 'python' or words[1] == '-m':
                 continue
@@ -356,6 +361,10 @@ def test_commands_have_the_options_that_they_take(page, command, monkeypatch):
         check_install(words[1:])
     elif program in SCRIPT_OPTIONS:
         check_script(words, variables, monkeypatch)
+    elif program == 'mim':
+        command, package, *options = words[1:]
+        tool = Path(import_module(package).__file__).parent / '.mim' / 'tools' / f'{command}.py'
+        parse_with(tool, [option for option in options if option != '--checkpoint'], monkeypatch)
     elif program == 'ruff':
         assert words[1] in ('check', 'format')
     elif program in ('git', 'cd', 'ls', 'source'):
