@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 FILLS = dict(teacher=COLOURS[5], student=COLOURS[4], projector='#FFFFFF')
 ROWS = dict(teacher=2.0, assistant=1.0, student=0.0)
 FAMILIES = dict(cnn='CNN', attention='attention', mlp='MLP')
-WIDTH, HEIGHT = 0.86, 0.52
+WIDTH, HEIGHT = 0.88, 0.58
 LEGEND = {
     "the teacher's": (FILLS['teacher'], '-'),
     "the student's": (FILLS['student'], '-'),
@@ -37,12 +37,10 @@ def assistants_figure(algorithms: dict[str, TAS]) -> Figure:
     """
     from matplotlib.patches import Patch
 
-    rows, columns = (len(algorithms) + 1) // 2, min(2, len(algorithms))
-    figure = new_figure(7.2 * columns, 2.9 * rows + 0.7)
-    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
-    for axes in panels:
-        axes.axis('off')
+    figure = new_figure(7.2, 2.3 * len(algorithms) + 0.7)
+    panels = figure.subplots(len(algorithms), 1, squeeze=False)[:, 0]
     for axes, (title, algorithm) in zip(panels, algorithms.items()):
+        axes.axis('off')
         if getattr(algorithm.distiller, 'assistant', None) is None:
             raise ValueError(f'{title}: no loss of its distiller needs an assistant; valid is one with path TA or AS')
         _panel(axes, title, algorithm)
@@ -82,7 +80,7 @@ def _panel(axes: Axes, title: str, algorithm: TAS) -> None:
     _arrow(axes, (cut + 0.25, ROWS[assistant.early_role] - up), (x - 0.15, y + up))
     axes.set_title(title, fontsize=11)
     axes.set_xlim(-0.7, HEAD + 1.65)
-    axes.set_ylim(-0.5, 2.4)
+    axes.set_ylim(-0.4, 2.4)
 
 
 def _row(
@@ -102,7 +100,7 @@ def _box(axes: Axes, x: float, y: float, text: str, fill: str, style: str = '-')
     corner = (x - WIDTH / 2, y - HEIGHT / 2)
     shape = dict(boxstyle='round,pad=0,rounding_size=0.06', linewidth=1.4, linestyle=style)
     axes.add_patch(FancyBboxPatch(corner, WIDTH, HEIGHT, facecolor=FILLS[fill], edgecolor='black', **shape))
-    axes.text(x, y, text, ha='center', va='center', fontsize=7.5)
+    axes.text(x, y, text, ha='center', va='center', fontsize=8)
 
 
 def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float]) -> None:
