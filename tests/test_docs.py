@@ -21,6 +21,7 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.fileio import load
 from mmengine.hooks import Hook
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import HOOKS, LOOPS, MODEL_WRAPPERS, MODELS, DefaultScope
@@ -28,6 +29,7 @@ from mmengine.registry import HOOKS, LOOPS, MODEL_WRAPPERS, MODELS, DefaultScope
 from tas_mm import inspect
 from tas_mm.config import read_config
 from tas_mm.student import student_checkpoint, student_config
+from tas_mm.version import __version__
 from tests import networks
 
 ROOT = Path(__file__).parents[1]
@@ -89,6 +91,12 @@ def test_all_pages_stand_in_the_navigation():
     site = (ROOT / 'mkdocs.yml').read_text()
     pages = [str(p.relative_to(ROOT / 'docs')) for p in PAGES if ROOT / 'docs' in p.parents]
     assert [p for p in pages if f': {p}\n' not in site and not p.startswith('benchmark/')] == []
+
+
+def test_citation_is_of_this_version():
+    citation = load(ROOT / 'CITATION.cff', file_format='yaml')
+    assert citation['version'] == __version__
+    assert '2410.12342' in citation['preferred-citation']['url']
 
 
 # ---- error texts ----------------------------------------------------------------------------------------------------
