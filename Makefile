@@ -89,6 +89,12 @@ mmcv-operators: install
 	        --wheel-dir $(MMCV_WHEELS) onedl-mmcv; }
 	$(BIN)/python -m pip install --quiet --no-deps --no-index --force-reinstall --find-links $(MMCV_WHEELS) onedl-mmcv
 
+# The documentation as a site, build/site/index.html; any warning is an error.
+.PHONY: docs
+docs: install
+	$(BIN)/python -m pip install --quiet --progress-bar on -e .[docs]
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

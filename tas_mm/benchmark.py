@@ -248,7 +248,7 @@ class Results:
     """The finished runs of one setting, by method and pair.
 
     Args:
-        rows (sequence): Those of a :class:`Suite`.
+        rows (sequence): Those of a ``Suite``.
         setting (str): Which setting.
     """
 

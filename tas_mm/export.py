@@ -34,7 +34,7 @@ def export(checkpoint: Mapping[str, Any], form: str, input_size: tuple[int, int]
     """A student as a file of another form.
 
     Args:
-        checkpoint (mapping): The student, as :func:`tas_mm.student.read_student` gives it.
+        checkpoint (mapping): The student, as ``tas_mm.student.read_student`` gives it.
         form (str): One of ``FORMS``.
         input_size (tuple, optional): Height and width of its images. Defaults to what its test pipeline gives, else to
             what its network declares, else to 224x224.

@@ -85,7 +85,7 @@ def classifier_config(name: str, num_classes: int = 10, **options: Any) -> dict:
 
 
 def build_classifier(name: str, num_classes: int = 10, **options: Any) -> BaseModel:
-    """Build a classifier by name, with random weights; see :func:`classifier_config`."""
+    """Build a classifier by name, with random weights; see ``classifier_config``."""
     return build_classifier_from(classifier_config(name, num_classes, **options))
 
 

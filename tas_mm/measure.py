@@ -13,7 +13,7 @@ MEBI = 2**20
 
 
 class PeakMemory:
-    """The most memory that is needed, from :meth:`start` on, beyond what was in use then.
+    """The most memory that is needed, from ``start`` on, beyond what was in use then.
 
     On the CPU that is the process's resident memory; where the peak cannot be started anew (outside Linux), that of
     the whole process.

@@ -202,7 +202,7 @@ def optimizer(family: str, batch_size: int, amp: bool) -> dict:
 
 
 def head_optimizer(view: StagedClassifier, batch_size: int, amp: bool) -> dict:
-    """The ``optim_wrapper`` that trains the layers of :func:`head_layers` alone: all others get a rate of 0."""
+    """The ``optim_wrapper`` that trains the layers of ``head_layers`` alone: all others get a rate of 0."""
     keys = {'.': dict(lr_mult=0.0), **{name: dict(lr_mult=1.0) for name in head_layers(view)}}
     wrapper = dict(
         optimizer=dict(type='AdamW', lr=_rounded(4e-3 * math.sqrt(batch_size / 1024)), weight_decay=0.0),

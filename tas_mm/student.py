@@ -165,7 +165,7 @@ def student_checkpoint(checkpoint: Mapping[str, Any], config: Config | None = No
 
     Args:
         checkpoint (mapping): A checkpoint of a distillation, of TAS or plain MMRazor; or of a network alone.
-        config (Config, optional): As :func:`student_config` gives it. Defaults to None: no config in the file.
+        config (Config, optional): As ``student_config`` gives it. Defaults to None: no config in the file.
 
     Returns:
         dict: ``meta`` (``cfg``, ``dataset_meta`` with the classes, ``epoch``, ``iter``, ...) and ``state_dict``, all of
@@ -188,7 +188,7 @@ def student_checkpoint(checkpoint: Mapping[str, Any], config: Config | None = No
 
 
 def read_student(path: str, config: str | None = None) -> dict[str, Any]:
-    """The student of a checkpoint file, as :func:`student_checkpoint` gives it.
+    """The student of a checkpoint file, as ``student_checkpoint`` gives it.
 
     Args:
         path (str): A checkpoint of a distillation (of TAS or plain MMRazor) or of a network alone, or a student's file.
@@ -232,7 +232,7 @@ def build_student(checkpoint: Mapping[str, Any]) -> BaseModel:
     """Build a student and load its weights, all of them.
 
     Args:
-        checkpoint (mapping): As :func:`read_student` gives it.
+        checkpoint (mapping): As ``read_student`` gives it.
 
     Returns:
         BaseModel: In eval mode.

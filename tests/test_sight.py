@@ -7,6 +7,7 @@ from torch import nn
 from tas_mm.inspect import cost
 from tas_mm.sight import attention, look
 from tas_mm.summary import parts_of
+from tas_mm.visualization.assistants import assistants_figure
 from tests import networks
 
 
@@ -36,6 +37,14 @@ class TestPairs:
             late.stages[2].channels,
             late.stages[3].channels,
         ]
+
+    def test_the_drawing_says_whose_the_stages_are(self, build_tas, student, teacher, early):
+        (panel,) = assistants_figure(dict(pair=build_tas(student, teacher))).axes
+        texts = [text.get_text() for text in panel.texts]
+        late = 'student' if early == 'teacher' else 'teacher'
+        assert [text for text in texts if "'s" in text] == [f"stage 4\nthe {late}'s", f"head\nthe {late}'s"]
+        assert 'L2G\nprojector' in texts
+        assert 'assistant\n3 + 1 stages' in texts
 
     def test_the_summary_adds_up(self, build_tas, student, teacher, early):
         algorithm = build_tas(student, teacher)

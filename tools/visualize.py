@@ -3,6 +3,7 @@
     python tools/visualize.py cka CONFIG CHECKPOINT               # likeness of all stages, before and after
     python tools/visualize.py features CONFIG CHECKPOINT PHOTO... # where each stage attends to
     python tools/visualize.py curves WORK_DIR...                  # losses and accuracies of one run or more
+    python tools/visualize.py assistants CONFIG...                # what each assistant is made of
 
 Pictures go to --out; with --backend tensorboard, wandb or mlflow also to where experiments are tracked, through
 MMEngine's visualizer.
@@ -29,8 +30,10 @@ from torch import Tensor
 import tas_mm  # noqa: F401  (adapts the stack and registers the components)
 from tas_mm.cka import CKA
 from tas_mm.config import read_config
+from tas_mm.inspect import build_model
 from tas_mm.models import TAS
 from tas_mm.sight import look
+from tas_mm.visualization.assistants import assistants_figure
 from tas_mm.visualization.curves import METRIC, curves_figure, read_run
 from tas_mm.visualization.figures import BACKENDS, publish
 from tas_mm.visualization.sight import cka_figure, features_figure, stage_names
@@ -54,6 +57,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     curves = pictures.add_parser('curves', parents=[common], help='losses and accuracies')
     curves.add_argument('work_dirs', nargs='+')
     curves.add_argument('--metric', default=METRIC, help=f'default: {METRIC}')
+    assistants = pictures.add_parser('assistants', parents=[common], help='what each assistant is made of')
+    assistants.add_argument('configs', nargs='+', help='configs of distillations')
     return parser.parse_args(argv)
 
 
@@ -163,10 +168,18 @@ def draw_curves(args: argparse.Namespace) -> dict:
     return dict(curves=curves_figure([read_run(work_dir) for work_dir in args.work_dirs], args.metric))
 
 
+def draw_assistants(args: argparse.Namespace) -> dict:
+    """The assistants of configs, with random weights."""
+    return dict(assistants=assistants_figure({Path(c).stem: build_model(read_config(c)) for c in args.configs}))
+
+
+DRAWINGS = dict(cka=draw_cka, features=draw_features, curves=draw_curves, assistants=draw_assistants)
+
+
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     MMLogger.get_current_instance().setLevel('WARNING')
-    draw = dict(cka=draw_cka, features=draw_features, curves=draw_curves)[args.picture]
+    draw = DRAWINGS[args.picture]
     try:
         with torch.no_grad():
             figures = draw(args)

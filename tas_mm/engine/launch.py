@@ -66,7 +66,7 @@ def load_config(args: Namespace) -> Config:
             # of detectors are of many sizes, and their preprocessor makes batches of them.
             if cfg.get('default_scope') not in ('mmdet', 'mmseg'):
                 loader.setdefault('collate_fn', dict(type='default_collate'))
-            loader.setdefault('pin_memory', True)
+            loader.setdefault('pin_memory', _has_gpu())  # without one torch would warn at every epoch
             loader.setdefault('persistent_workers', loader.get('num_workers', 0) > 0)
     return cfg
 

@@ -31,7 +31,7 @@ def cka_figure(panels: dict[str, Tensor], names: Sequence[str]) -> Figure:
 
     Args:
         panels (dict): Title -> CKA ``(M, M)``.
-        names (sequence): Of the ``M`` stages, as :func:`stage_names` gives them.
+        names (sequence): Of the ``M`` stages, as ``stage_names`` gives them.
     """
     side = 0.9 + 0.42 * len(names)
     figure = new_figure(side * len(panels) + 0.8, side + 0.9)

@@ -112,7 +112,8 @@ def test_pictures_of_the_run(run, tmp_path, capsys):
     assert visualize.main(['cka', *named, '--images', '12', '--batch-size', '6', *out]) == 0
     assert visualize.main(['features', *named, str(tmp_path / 'flower.png'), *out]) == 0
     assert visualize.main(['curves', str(folder / 'distill'), str(folder / 'teacher'), *out]) == 0
-    for name in ('cka', 'features_flower', 'curves'):
+    assert visualize.main(['assistants', named[0], *out]) == 0
+    for name in ('cka', 'features_flower', 'curves', 'assistants'):
         image = cv2.imread(str(tmp_path / 'out' / f'{name}.png'))
         assert image.std() > 10
         sent = cv2.imread(str(next((tmp_path / 'out').rglob(f'vis_image/{name}_0.png'))))

@@ -27,7 +27,7 @@ class CheckDataHook(Hook):
     """Look at the data loaders before training, and at every image and label of training and validation.
 
     Raises:
-        ValueError: From :meth:`before_train`, if a loader gives nothing, a batch of one image to batch norm or a
+        ValueError: From ``before_train``, if a loader gives nothing, a batch of one image to batch norm or a
             contrastive loss, or batches of different sizes to different processes; from the loaders, for an image that
             cannot be read, is not finite, is of a type or has a number of channels that the network does not take, or
             has a label out of range.

@@ -23,7 +23,7 @@ class WholeFileBackend(LocalBackend):
     """Local files that are there whole or not at all."""
 
     def put(self, obj: bytes, filepath: str | Path) -> None:
-        """Write bytes; see :func:`tas_mm.checkpoint.write_whole`."""
+        """Write bytes; see ``tas_mm.checkpoint.write_whole``."""
         write_whole(obj, filepath)
 
 

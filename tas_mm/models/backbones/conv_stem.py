@@ -6,6 +6,7 @@ Source: Xiao et al., Early Convolutions Help Transformers See Better, arXiv 2106
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from torch import nn
 
@@ -20,13 +21,13 @@ class ConvStem(nn.Sequential):
         in_channels (int): Channels of the image.
         out_channels (int): Width of the tokens; each convolution but the last has half the width of the next.
         stride (int | tuple): Side of a (square) patch, a power of 2.
-        kwargs: What else is asked of a patch embedding's convolution; the kernels are always 3x3.
+        **kwargs: What else is asked of a patch embedding's convolution; the kernels are always 3x3.
 
     Raises:
         ValueError: If ``stride`` is no power of 2.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int | tuple[int, int], **kwargs) -> None:
+    def __init__(self, in_channels: int, out_channels: int, stride: int | tuple[int, int], **kwargs: Any) -> None:
         side = stride if isinstance(stride, int) else stride[0]
         depth = int(math.log2(side))
         if side < 2 or 2**depth != side:

@@ -34,7 +34,7 @@ class ExitBranch(BaseConnector):
     stages left (one after the last), as wide as the student's feature; then the mean of all patches and a linear layer.
 
     Args:
-        in_channels (int): Width of the stage. :class:`PairDistiller` fills in all that has no default.
+        in_channels (int): Width of the stage. ``PairDistiller`` fills in all that has no default.
         in_grid (tuple): Its height and width.
         num_classes (int): Number of logits.
         feature_dims (tuple): Widths of the pooled features of student and teacher.

@@ -38,12 +38,12 @@ class TASDistiller(PairDistiller):
         paths (dict, optional): Weight of each path, ``TS`` (teacher to student), ``TA`` (teacher to assistant), ``AS``
             (assistant to student); 0 switches one off, one not named counts 1. Defaults to None.
         feature_loss (dict | None): Loss between pooled features on every path; None for none. Its ``forward`` takes
-            learner and target first. Without ``type`` it is :class:`InfoNCELoss`. Defaults to an empty dict.
+            learner and target first. Without ``type`` it is ``InfoNCELoss``. Defaults to an empty dict.
         logit_loss (dict | None): Loss between logits on every path; None for none. Its ``forward`` takes learner and
             target first, and ``gt_labels`` if it wants the labels. MMRazor's (``KLDivergence``, ``DISTLoss``, ...) fit.
-            Without ``type`` it is :class:`OFALoss`. Defaults to an empty dict.
-        assistant (dict, optional): Options of :class:`HybridAssistant`. Defaults to None.
-        **kwargs: Those of :class:`PairDistiller`; ``terms`` add losses from teacher to student to those of the paths.
+            Without ``type`` it is ``OFALoss``. Defaults to an empty dict.
+        assistant (dict, optional): Options of ``HybridAssistant``. Defaults to None.
+        **kwargs: Those of ``PairDistiller``; ``terms`` add losses from teacher to student to those of the paths.
 
     Raises:
         ValueError: For an unknown path, and, when both networks are there, for everything that does not fit them.

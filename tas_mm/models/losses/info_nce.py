@@ -36,7 +36,7 @@ class InfoNCELoss(nn.Module):
     in every shipped schedule.
 
     Args:
-        learner_dim (int, optional): Width of ``feat_S``. :class:`TASDistiller` fills it in. Defaults to None.
+        learner_dim (int, optional): Width of ``feat_S``. ``TASDistiller`` fills it in. Defaults to None.
         target_dim (int, optional): Width of ``feat_T``. Where it differs from ``learner_dim`` a linear layer maps the
             learner to it. Defaults to None.
         temperature (float): Initial temperature, ``1 / s``. Defaults to 0.07.

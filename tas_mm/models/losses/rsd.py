@@ -29,8 +29,8 @@ class RSDLoss(nn.Module):
     does; its size should stay what it was tuned for.
 
     Args:
-        learner_dim (int): Width of ``feat_S``. :class:`PairDistiller` fills it in.
-        target_dim (int): Width of ``feat_T``. :class:`PairDistiller` fills it in.
+        learner_dim (int): Width of ``feat_S``. ``PairDistiller`` fills it in.
+        target_dim (int): Width of ``feat_T``. ``PairDistiller`` fills it in.
         kappa (float): Weight of the correlations between different components. Defaults to 0.01, the authors'.
         head_ratio (float): Width of the head over ``learner_dim``. Defaults to 2, the authors'.
         loss_weight (float): Factor on the result. Defaults to 0.1, the authors'.

@@ -45,7 +45,7 @@ READINGS = ('logits', 'feature', *STAGES)
 
 
 CLASS_TOKENS = ('own', 'mean')
-"""What :meth:`StagedClassifier.from_map` makes class tokens of."""
+"""What ``StagedClassifier.from_map`` makes class tokens of."""
 
 
 class Knowledge(NamedTuple):
@@ -93,7 +93,7 @@ class StagedClassifier(ABC):
     """'cnn', 'attention' or 'mlp': how the stages mix positions."""
 
     net_name = 'backbone'
-    """Dotted name, in the classifier, of the network that is cut; the names in :meth:`cut` are relative to it."""
+    """Dotted name, in the classifier, of the network that is cut; the names in ``cut`` are relative to it."""
 
     loss_name = 'head.loss_module'
     """Dotted name of the loss module, whose second argument is the labels."""
@@ -197,7 +197,7 @@ class StagedClassifier(ABC):
         return record
 
     def shape(self, recorder: str) -> tuple[int, ...]:
-        """Shape, without the batch, of what :meth:`read` gives: ``(C, H, W)`` of a stage, ``(C, )`` of the others.
+        """Shape, without the batch, of what ``read`` gives: ``(C, H, W)`` of a stage, ``(C, )`` of the others.
 
         Args:
             recorder (str): One of ``READINGS``.
@@ -250,7 +250,7 @@ class StagedClassifier(ABC):
         """Run stages ``start`` to 4, pooling and head.
 
         Args:
-            native: Native output of stage ``start - 1``, as recorded or as made by :meth:`from_map`.
+            native: Native output of stage ``start - 1``, as recorded or as made by ``from_map``.
             start (int): 2 to 5; with 5 only what follows the stages runs. Defaults to 4.
 
         Returns:

@@ -49,7 +49,7 @@ class Layout:
     """How a native feature becomes a map and back.
 
     Args:
-        native: The recorded output of a stage, with a :class:`Blank` in place of each tensor.
+        native: The recorded output of a stage, with a ``Blank`` in place of each tensor.
         image (tuple): Height and width of the images.
         prefix (int): Class tokens that the network says it has.
         channels_last (bool): What to take a map for that could be either.

@@ -10,7 +10,7 @@ modules, on zeros, which costs next to nothing.
 Modules are remembered by name, since training may put others in their place (conversion to SyncBN and back).
 
 This is exact as long as everything that the later stages know of the image passes through that one module. Where it
-does not (NASNet's cells look back two cells), :meth:`StagedClassifier.check_tail` says so when the model is built.
+does not (NASNet's cells look back two cells), ``StagedClassifier.check_tail`` says so when the model is built.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """One view for all of timm, built on timm's own conventions.
 
 ``feature_info`` says which modules end the levels of a network, its own forward runs what follows a cut
-(:mod:`.replay`), and shapes say how features lie in memory (:mod:`.native`). What is special about single families
+(``.replay``), and shapes say how features lie in memory (``.native``). What is special about single families
 stands in the tables below.
 """
 
