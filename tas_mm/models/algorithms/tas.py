@@ -38,8 +38,10 @@ class TAS(SingleTeacherDistill):
 
     Args:
         architecture (dict | BaseModel): The student; MMRazor's name for it.
-        teacher (dict | str | BaseModel): The teacher: a model config, the path of a config (a file, or
-            ``'mmpretrain::swin_transformer/swin-tiny_16xb64_in1k.py'``), or a built model.
+        teacher (dict | str | nn.Module): The teacher: a model config, the path of a config (a file, or
+            ``'mmpretrain::swin_transformer/swin-tiny_16xb64_in1k.py'``), the name of a model in MMPretrain's index
+            (``'swin-tiny_16xb64_in1k'``, with its published weights), or a built model, which may be any ``nn.Module``
+            that gives logits.
         distiller (dict, optional): Any MMRazor distiller. Defaults to ``dict(type='tas_mm.TASDistiller')``.
         teacher_ckpt (str, optional): File or URL of the teacher's weights. Defaults to None, which warns unless the
             teacher's config loads weights by itself.
@@ -65,7 +67,7 @@ class TAS(SingleTeacherDistill):
     def __init__(
         self,
         architecture: dict | BaseModel,
-        teacher: dict | str | BaseModel,
+        teacher: dict | str | nn.Module,
         distiller: dict | None = None,
         teacher_ckpt: str | None = None,
         data_preprocessor: dict | nn.Module | None = None,
