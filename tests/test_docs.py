@@ -51,3 +51,26 @@ def test_the_readmes_config_is_a_config(tmp_path):
         model = inspect.build_model(read_config(str(path)))
         losses = inspect.train_step(model, inspect.synthetic_batch(model))
         assert losses['unused_parameters'] == 0
+
+
+def test_mixing_in(tmp_path):
+    """Each config of docs/mixing_in.md takes a step; each other snippet runs."""
+    from tas_mm import inspect
+    from tas_mm.config import read_config
+
+    text = (ROOT / 'docs' / 'mixing_in.md').read_text()
+    first, *snippets = re.findall(r'```python\n(.*?)```', text, flags=re.DOTALL)
+    names = {}
+    for snippet in snippets:
+        exec(compile(snippet, 'mixing_in.md', 'exec'), names)
+    kinds = ('TASDistiller', 'PairDistiller')
+    for i, kind in enumerate(kinds):
+        path = tmp_path / f'config_{i}.py'
+        more = f"model['distiller'] = {names['distiller']}" if kind == 'PairDistiller' else ''
+        path.write_text(f'{first}\n{more}\ncustom_imports = {names["custom_imports"]}')
+        model = inspect.build_model(read_config(str(path)))
+        assert type(model.distiller).__name__ == kind
+        assert inspect.train_step(model, inspect.synthetic_batch(model))['unused_parameters'] == 0
+    batch = inspect.synthetic_batch(names['model'])
+    assert inspect.train_step(names['model'], batch)['unused_parameters'] == 0
+    assert MODELS.get(names['teacher']['type']) is not None
