@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -60,14 +61,18 @@ def test_mixing_in(tmp_path):
 
     text = (ROOT / 'docs' / 'mixing_in.md').read_text()
     first, *snippets = re.findall(r'```python\n(.*?)```', text, flags=re.DOTALL)
-    names = {}
+    names = dict(_base_=Mock())
     for snippet in snippets:
         exec(compile(snippet, 'mixing_in.md', 'exec'), names)
-    kinds = ('TASDistiller', 'PairDistiller')
-    for i, kind in enumerate(kinds):
-        path = tmp_path / f'config_{i}.py'
-        more = f"model['distiller'] = {names['distiller']}" if kind == 'PairDistiller' else ''
-        path.write_text(f'{first}\n{more}\ncustom_imports = {names["custom_imports"]}')
+    several = next(snippet for snippet in snippets if snippet.startswith('several'))
+    more = dict(
+        TASDistiller='',
+        PairDistiller=f"model['distiller'] = {names['distiller']}",
+        DistillerGroup=several.replace('several =', 'model ='),
+    )
+    for kind, lines in more.items():
+        path = tmp_path / f'{kind}.py'
+        path.write_text(f'{first}\n{lines}\ncustom_imports = {names["custom_imports"]}')
         model = inspect.build_model(read_config(str(path)))
         assert type(model.distiller).__name__ == kind
         assert inspect.train_step(model, inspect.synthetic_batch(model))['unused_parameters'] == 0
