@@ -29,7 +29,8 @@ from tas_mm.registry import MODELS, refuse_unknown
 
 from ..losses.utils import exact
 from ..stages import view_of
-from .teacher import renormalisation
+from .teacher import fingerprint, renormalisation
+from .teacher_cache import KEPT, build_cache
 from .teacher_group import Several, TeacherGroup, build_teachers
 
 
@@ -59,6 +60,9 @@ class TAS(SingleTeacherDistill):
             of the memory, and computes its passes under autocast to it; all else stays as it is. Defaults to None.
         teacher_weights (list, optional): Of several teachers, what the losses of each are multiplied by. Defaults to
             None: one over their number.
+        teacher_cache (str | dict, optional): Folder in which feature and logits of the teacher are kept for the images
+            of the run, and from which another run with the same images (seed, data and pipeline) reads them without
+            running the teacher; or ``dict(path=..., topk=...)``, see :class:`TeacherCache`. Defaults to None.
         **others: What there is not; refused with the nearest that there is.
 
     Raises:
@@ -79,6 +83,7 @@ class TAS(SingleTeacherDistill):
         accept_other_teacher: bool = False,
         teacher_dtype: str | None = None,
         teacher_weights: Sequence[float] | None = None,
+        teacher_cache: str | dict | None = None,
         **others: Any,
     ) -> None:
         refuse_unknown('model', others, TAS)
@@ -122,6 +127,11 @@ class TAS(SingleTeacherDistill):
         for parameter in teacher.parameters() if teacher_dtype else ():
             if parameter.dim() > 1:  # norms stay exact, which costs nothing, and which autocast wants on a CPU
                 parameter.data = parameter.data.to(self._teacher_dtype)
+        self._cache = None
+        if teacher_cache is not None:
+            way = [tensor.flatten().tolist() for tensor in (scale, shift) if tensor is not None]
+            same = dict(teacher=fingerprint(teacher), normalisation=way, dtype=teacher_dtype)
+            self._cache = build_cache(teacher_cache, same, self.distiller)
         if compile:  # when first called: recorders hang on the networks by now, and are compiled with them
             teachers = teacher.teachers if isinstance(teacher, TeacherGroup) else [teacher]
             views = [view_of(each, key='model.teacher') for each in teachers]
@@ -145,8 +155,9 @@ class TAS(SingleTeacherDistill):
         try:
             if distilling:
                 self.distiller.set_deliveries_override(False)
-                with self.distiller.teacher_recorders, self.distiller.deliveries:
-                    self.run_teacher(inputs)
+                if not self._recall(inputs):
+                    with self.distiller.teacher_recorders, self.distiller.deliveries:
+                        self.run_teacher(inputs)
                 self.distiller.set_deliveries_override(True)
             with self.distiller.student_recorders, self.distiller.deliveries if distilling else nullcontext():
                 losses = add_prefix(self.student(inputs, data_samples, mode='loss'), 'student')
@@ -159,6 +170,24 @@ class TAS(SingleTeacherDistill):
         finally:
             self._free_records()
         return losses
+
+    @torch.no_grad()
+    def _recall(self, inputs: Tensor) -> bool:
+        """Let the teacher's recorders hold what is kept of the images; of new ones keep what the teacher says."""
+        if self._cache is None:
+            return False
+        recorders = self.distiller.teacher_recorders.recorders
+        known = self._cache.find(inputs)
+        if known is None:
+            with self.distiller.teacher_view.watching() as known, self.distiller.teacher_recorders:
+                self.run_teacher(inputs)
+            self._cache.keep(inputs, **known)
+            return True
+        records = dict(feature=(known['feature'],), logits=known['logits'])
+        for name in KEPT:
+            if name in recorders:
+                recorders[name].data_buffer.append(records[name])
+        return True
 
     @torch.no_grad()
     def run_teacher(self, inputs: Tensor) -> Tensor:
