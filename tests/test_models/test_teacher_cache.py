@@ -73,6 +73,17 @@ def test_the_largest_logits_are_exact_and_the_rest_share_what_is_left(tmp_path):
     torch.testing.assert_close(known['logits'].softmax(1), wanted, atol=2e-3, rtol=2e-3)
 
 
+def test_a_cache_of_other_images_says_that_it_does_not_help(tmp_path, logged):
+    options = dict(path=str(tmp_path), teacher=dict(teacher='x'), feature_dim=6, num_classes=5)
+    images = torch.rand(40, 3, 8, 8)
+    TeacherCache(**options).keep(images, torch.randn(40, 6), torch.randn(40, 5))
+    known, strange = TeacherCache(**options), TeacherCache(**options)
+    for i in range(20):
+        assert known.find(images[2 * i : 2 * i + 2]) is not None
+        assert strange.find(torch.rand(2, 3, 8, 8)) is None
+    assert logged.text.count('knows none of the first 10 batches') == 1
+
+
 def test_what_a_killed_run_wrote_by_half_is_cut_off(tmp_path):
     options = dict(path=str(tmp_path), teacher=dict(teacher='x'), feature_dim=6, num_classes=5)
     images = torch.rand(4, 3, 8, 8)

@@ -11,18 +11,22 @@ the teacher, which TAS does where the assistant starts from the student.
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from mmengine.dist import get_rank
+from mmengine.logging import print_log
 from mmrazor.models.task_modules import RecorderManager
 from torch import Tensor
 
 from tas_mm.registry import refuse_unknown
 
 KEPT = ('feature', 'logits')
+PATIENCE = 10
+"""Batches after which it is said that a cache does not help."""
 
 
 def image_keys(images: Tensor) -> np.ndarray:
@@ -78,6 +82,7 @@ class TeacherCache:
         own = [folder / f'rank{get_rank()}.{kind}' for kind in ('data', 'keys')]
         self._cut(*own)
         self._read()
+        self._was_full = len(self._keys) > 0
         self._files = [open(file, 'ab') for file in own]  # noqa: SIM115
 
     def __deepcopy__(self, memo: dict) -> TeacherCache:
@@ -130,6 +135,14 @@ class TeacherCache:
         known[known] = self._keys[at[known]] == keys[known]
         if not known.all():
             self.misses += 1
+            if self._was_full and not self.hits and self.misses == PATIENCE:
+                print_log(
+                    f'model.teacher_cache.path={str(self.folder)!r} knows none of the first {PATIENCE} batches, so the '
+                    'teacher runs, and the cache grows. It knows images again if seed (randomness), data, pipeline, '
+                    'batch augmentations and image size are those of the run that filled it, with tas_mm.SeedHook in both',
+                    logger='current',
+                    level=logging.WARNING,
+                )
             return None
         self.hits += 1
         records = np.stack([self._data[file][row] for file, row in self._rows[at]])
