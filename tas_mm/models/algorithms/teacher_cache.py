@@ -138,8 +138,8 @@ class TeacherCache:
             if self._was_full and not self.hits and self.misses == PATIENCE:
                 print_log(
                     f'model.teacher_cache.path={str(self.folder)!r} knows none of the first {PATIENCE} batches, so the '
-                    'teacher runs, and the cache grows. It knows images again if seed (randomness), data, pipeline, '
-                    'batch augmentations and image size are those of the run that filled it, with tas_mm.SeedHook in both',
+                    'teacher runs and the cache grows. It knows images again if seed (randomness), data, pipeline and '
+                    'batch augmentations are those of the run that filled it, and both runs have tas_mm.SeedHook',
                     logger='current',
                     level=logging.WARNING,
                 )
