@@ -9,8 +9,9 @@ from mmengine.registry import MODELS
 from mmpretrain.apis.model import ModelHub
 from torch import nn
 
-from tas_mm.models import view_of
+from tas_mm.models import stage_view, view_of
 from tas_mm.models.algorithms.teacher import ModuleTeacher, build_teacher
+from tas_mm.models.stages.module import ModuleStages
 from tests import networks
 from tests.networks import NUM_CLASSES, SIZE
 
@@ -164,6 +165,28 @@ def test_a_module_without_blocks_gives_its_logits_and_says_what_it_cannot(build_
         ValueError, match=r'model.teacher: tests Bilinear has no list of 4 .*PairDistiller.*own_backbone'
     ):
         build_tas(networks.resnet(), module, distiller=TAS)
+
+
+def test_a_module_without_a_list_is_cut_where_its_view_says(build_tas, batch):
+    class Named(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two = nn.Conv2d(3, 8, 4, 4), nn.Conv2d(8, 8, 3, 2, 1)
+            self.three, self.four = nn.Conv2d(8, 16, 3, 2, 1), nn.Conv2d(16, 16, 3, 2, 1)
+            self.out = nn.Linear(16, NUM_CLASSES)
+
+        def forward(self, x):
+            return self.out(self.four(self.three(self.two(self.one(x)))).mean((2, 3)))
+
+    @stage_view('tests.Named')
+    class NamedStages(ModuleStages):
+        def cut(self):
+            return [['one'], ['two'], ['three'], ['four']]
+
+    algorithm = build_tas(networks.vit(), Named())
+    assert type(algorithm.distiller.teacher_view) is NamedStages
+    assert algorithm.distiller.teacher_view.family == 'cnn'
+    step(algorithm, batch)
 
 
 def test_a_registered_module_is_a_teacher_by_its_type(build_tas, batch, tmp_path):
