@@ -10,6 +10,7 @@ the assistant; and the losses. Needs scikit-learn, for the digits; no GPU, no do
 import sys
 
 import torch
+from mmengine.logging import MMLogger
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -105,6 +106,7 @@ def student_config(width: int = 16) -> dict:
 
 
 def main(steps: int = 300, seed: int = 0) -> dict[str, float]:
+    MMLogger.get_current_instance().setLevel('WARNING')
     torch.manual_seed(seed)
     images, labels = data()
     test = images[1297:], labels[1297:]

@@ -1,5 +1,6 @@
 """The notebook runs from end to end."""
 
+import re
 from pathlib import Path
 
 import nbformat
@@ -20,5 +21,6 @@ def test_the_tutorial_runs(tmp_path, monkeypatch):
     text = ''.join(output.get('text', '') for output in outputs)
     for expected in ('teacher: attention', 'student: cnn', 'L2GProjector', 'student.pth: '):
         assert expected in text
+    assert len(set(re.findall(r'^teacher: [\d.]+ %', text, re.MULTILINE))) == 1  # alone, and within the distillation
     assert sum('image/png' in output.get('data', {}) for output in outputs) == 2
     assert (tmp_path / 'student.pth').exists()

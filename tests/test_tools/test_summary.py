@@ -14,8 +14,9 @@ def run(*args):
 def test_a_table_of_what_each_part_costs_and_what_trains():
     done = run('configs/quickstart/tas.py', '--markdown')
     assert done.returncode == 0, done.stderr
-    title, _, header, _, *rows = done.stdout.splitlines()
-    assert title == 'configs/quickstart/tas.py, images of 32x32'
+    title, table = done.stdout.split('\n\n')
+    assert title.endswith('configs/quickstart/tas.py, images of 32x32')
+    header, _, *rows = table.splitlines()
     assert header.startswith('| network | part | whose | parameters | of them train |')
     cells = [[cell.strip() for cell in row.strip('|').split('|')] for row in rows]
     found = {(network, part): (owner, trains) for network, part, owner, _, trains, *_ in cells}
