@@ -111,10 +111,9 @@ def teacher_config(teacher: dict | str) -> dict:
         try:
             config = read_config(teacher)
         except FileNotFoundError as error:
-            near = ', '.join(get_close_matches(teacher, list_models(), n=3)) or 'none'
+            names = '' if teacher.endswith('.py') else f", or one of MMPretrain's models; nearest: {_nearest(teacher)}"
             raise FileNotFoundError(
-                f'model.teacher={teacher!r}: {error}; name a config file, one of a package as mmpretrain::PATH, or one '
-                f"of MMPretrain's models; nearest: {near}"
+                f'model.teacher={teacher!r}: {error}; name a config file, or one of a package as mmpretrain::PATH{names}'
             ) from None
     model = config.model
     if 'data_preprocessor' in config:
@@ -126,6 +125,10 @@ def teacher_config(teacher: dict | str) -> dict:
 def _is_name(teacher: dict | str) -> bool:
     """Whether a teacher is one of MMPretrain's models by name, such as ``'resnet50_8xb32_in1k'``."""
     return isinstance(teacher, str) and not teacher.endswith('.py') and teacher.lower() in list_models()
+
+
+def _nearest(name: str) -> str:
+    return ', '.join(get_close_matches(name, list_models(), n=3)) or 'none'
 
 
 def _published_weights(teacher: dict | str) -> str | None:
