@@ -111,9 +111,9 @@ def teacher_config(teacher: dict | str) -> dict:
         try:
             config = read_config(teacher)
         except FileNotFoundError as error:
-            names = '' if teacher.endswith('.py') else f", or one of MMPretrain's models; nearest: {_nearest(teacher)}"
+            more = '' if teacher.endswith('.py') else f", or one of MMPretrain's models; nearest: {_nearest(teacher)}"
             raise FileNotFoundError(
-                f'model.teacher={teacher!r}: {error}; name a config file, or one of a package as mmpretrain::PATH{names}'
+                f'model.teacher={teacher!r}: {error}; name a config file, or one of a package as mmpretrain::PATH{more}'
             ) from None
     model = config.model
     if 'data_preprocessor' in config:
