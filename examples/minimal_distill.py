@@ -1,26 +1,33 @@
 """TAS (arXiv 2410.12342) in a plain PyTorch loop: no Runner, no config file.
 
-    python examples/minimal_distill.py
+    python examples/minimal_distill.py [STEPS] [SEED]
 
-Trains a small vision transformer on 1,297 handwritten digits, then a small CNN on 50, alone and distilled. Three
-parts of tas_mm do the work, and fit into any loop: the stage view, which cuts a network and runs its tail; the
-assistant; and the losses. Needs scikit-learn, for the digits; no GPU, no download.
+Trains a small vision transformer on 1,297 handwritten digits, then a small CNN on 50, alone and distilled, for as many
+steps. Three parts of tas_mm do the work, and fit into any loop: the stage view, which cuts a network and runs its tail;
+the assistant; and the losses. Needs scikit-learn, for the digits; no GPU, no download.
 """
 
 import sys
 
 import torch
+from mmengine.logging import MMLogger
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 import tas_mm  # noqa: F401  (adapts the stack)
-from tas_mm.inspect import build_classifier
+from tas_mm.inspect import build_classifier, build_classifier_from
 from tas_mm.models.connectors import HybridAssistant
 from tas_mm.models.losses import InfoNCELoss, OFALoss
 from tas_mm.models.stages import Knowledge, StagedClassifier, view_of
 
-SIZE = 32
+SIZE = 16
+STUDENT = dict(  # a ResNet-18 for small images, an eighth as wide as usual
+    type='ImageClassifier',
+    backbone=dict(type='ResNet_CIFAR', depth=18, stem_channels=8, base_channels=8),
+    neck=dict(type='GlobalAveragePooling'),
+    head=dict(type='LinearClsHead', num_classes=10, in_channels=64),
+)
 
 
 def data() -> tuple[Tensor, Tensor]:
@@ -29,6 +36,15 @@ def data() -> tuple[Tensor, Tensor]:
     images = torch.tensor(digits.images, dtype=torch.float32)[:, None] / 16
     images = F.interpolate((images - 0.305) / 0.376, SIZE, mode='bilinear').expand(-1, 3, -1, -1)
     return images, torch.tensor(digits.target)
+
+
+def vary(images: Tensor) -> Tensor:
+    """Each image turned, scaled and moved a little, by itself: a teacher has something to say of every new view."""
+    angle, size = 0.3 * (2 * torch.rand(len(images)) - 1), 1 + 0.2 * (2 * torch.rand(len(images)) - 1)
+    cos, sin = size * angle.cos(), size * angle.sin()
+    move = 0.25 * (2 * torch.rand(2, len(images)) - 1)
+    maps = torch.stack([torch.stack([cos, -sin, move[0]]), torch.stack([sin, cos, move[1]])]).permute(2, 0, 1)
+    return F.grid_sample(images, F.affine_grid(maps, images.shape), padding_mode='border')  # maps: Bx2x3
 
 
 def look(view: StagedClassifier, images: Tensor, stage: int) -> tuple[Knowledge, Tensor]:
@@ -77,8 +93,7 @@ def train(parameters: list[nn.Parameter], loss_of, images: Tensor, labels: Tenso
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=2e-3, total_steps=steps, pct_start=0.1)
     for step in range(steps):
         drawn = torch.randperm(len(images))[:batch]  # no image twice: it would be its own negative
-        moved = [int(shift) for shift in torch.randint(-3, 4, (2,))]
-        loss = loss_of(images[drawn].roll(moved, dims=(2, 3)), labels[drawn])
+        loss = loss_of(vary(images[drawn]), labels[drawn])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -94,8 +109,9 @@ def accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:
     return 100 * (model(images, mode='tensor').argmax(dim=1) == labels).float().mean().item()
 
 
-def main(steps: int = 300) -> dict[str, float]:
-    torch.manual_seed(0)
+def main(steps: int = 300, seed: int = 0) -> dict[str, float]:
+    MMLogger.get_current_instance().setLevel('WARNING')
+    torch.manual_seed(seed)
     images, labels = data()
     test = images[1297:], labels[1297:]
     vit = dict(img_size=SIZE, patch_size=4, embed_dim=64, depth=4, num_heads=4)
@@ -104,14 +120,15 @@ def main(steps: int = 300) -> dict[str, float]:
     teacher.apply(lambda module: module.reset_parameters() if isinstance(module, nn.Linear) else None)
     print('teacher: a ViT, on 1,297 digits')
     loss_of = lambda x, y: F.cross_entropy(teacher(x, mode='tensor'), y)  # noqa: E731
-    train(list(teacher.parameters()), loss_of, images[:1297], labels[:1297], 4 * steps, 64)
+    train(list(teacher.parameters()), loss_of, images[:1297], labels[:1297], 2 * steps, 64)
     results = {'teacher': accuracy(teacher, *test)}
     teacher.eval().requires_grad_(False)
 
     few = images[:50], labels[:50]
     for name in ('alone', 'distilled'):
-        torch.manual_seed(0)
-        student = build_classifier('timm:resnet10t', num_classes=10, channels=(8, 16, 32, 64))
+        torch.manual_seed(seed)
+        student = build_classifier_from(STUDENT)
+        student.init_weights()
         student.train()
         print(f'student {name}: a ResNet, on 50 digits')
         if name == 'alone':

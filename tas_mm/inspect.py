@@ -194,8 +194,11 @@ def build_model(config: Config) -> BaseModel:
     """The model of a training config, with random weights: nothing is downloaded or read but other configs."""
     model = without_weights(config.model.to_dict())
     model.pop('teacher_ckpt', None)
-    if isinstance(model.get('teacher'), str):
-        model['teacher'] = without_weights(dict(teacher_config(model['teacher'])))
+    teachers = model.get('teacher')
+    if isinstance(teachers, list):
+        model['teacher'] = [without_weights(dict(teacher_config(teacher))) for teacher in teachers]
+    elif isinstance(teachers, str):
+        model['teacher'] = without_weights(dict(teacher_config(teachers)))
     if 'data_preprocessor' in config:
         model.setdefault('data_preprocessor', config.data_preprocessor.to_dict())
     with DefaultScope.overwrite_default_scope(config.get('default_scope', 'mmpretrain')):

@@ -369,6 +369,19 @@ def teacher_parts(
     }
 
 
+def alone_parts(distillation: Mapping[str, Mapping[str, Any]], work_dir: str | Path) -> dict[str, dict[str, Any]]:
+    """Config of the student trained alone, which differs from a distillation's in nothing but the model.
+
+    Args:
+        distillation (mapping): As :func:`distill_parts` gives it.
+        work_dir (str | Path): Folder for logs and checkpoints.
+    """
+    (_, networks), *others = distillation.items()
+    parts = {comment: dict(settings) for comment, settings in others}
+    next(settings for settings in parts.values() if 'work_dir' in settings)['work_dir'] = str(work_dir)
+    return {'The student, without a teacher.': dict(model=networks['student']), **parts}
+
+
 def distill_parts(
     teacher: Network, start: dict, student: Network, data: OwnData, recipe: Recipe, work_dir: str | Path
 ) -> dict[str, dict[str, Any]]:

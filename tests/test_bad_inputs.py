@@ -136,7 +136,8 @@ def _(folder):
     CONFIG,
     'no teacher',
     TypeError,
-    'model.teacher=None, but it must be a model config, the path of a config, or a built MMEngine model',
+    "model.teacher=None, but it must be a model config, the path of a config, the name of one of MMPretrain's models, "
+    'or a built model',
 )
 def _(folder):
     MODELS.build(dict(type='tas_mm.TAS', architecture=networks.resnet_cifar(), teacher=None))
@@ -146,7 +147,7 @@ def _(folder):
     CONFIG,
     'an option of the model that there is not',
     ValueError,
-    "model has no option 'teacher_checkpoint'; nearest: teacher_ckpt, teacher",
+    "model has no option 'teacher_checkpoint'; nearest: teacher_ckpt, teacher_cache, teacher_weights",
 )
 def _(folder):
     tas(teacher_checkpoint='teacher.pth')

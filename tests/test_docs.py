@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from inspect import signature
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -379,3 +380,27 @@ def test_commands_have_the_options_that_they_take(page, command, monkeypatch):
         assert program != 'git' or words[1] in ('clone', 'switch', 'commit', 'add', 'log')
     else:
         pytest.fail(f'no rule says how to test {command!r}')
+
+
+def test_mixing_in(tmp_path):
+    """Each config of docs/mixing_in.md takes a step; each other snippet runs."""
+    text = (ROOT / 'docs' / 'mixing_in.md').read_text()
+    first, *snippets = re.findall(r'```python\n(.*?)```', text, flags=re.DOTALL)
+    names = dict(_base_=Mock())
+    for snippet in snippets:
+        exec(compile(snippet, 'mixing_in.md', 'exec'), names)
+    several = next(snippet for snippet in snippets if snippet.startswith('several'))
+    more = dict(
+        TASDistiller='',
+        PairDistiller=f"model['distiller'] = {names['distiller']}",
+        DistillerGroup=several.replace('several =', 'model ='),
+    )
+    for kind, lines in more.items():
+        path = tmp_path / f'{kind}.py'
+        path.write_text(f'{first}\n{lines}\ncustom_imports = {names["custom_imports"]}')
+        model = inspect.build_model(read_config(str(path)))
+        assert type(model.distiller).__name__ == kind
+        assert inspect.train_step(model, inspect.synthetic_batch(model))['unused_parameters'] == 0
+    batch = inspect.synthetic_batch(names['model'])
+    assert inspect.train_step(names['model'], batch)['unused_parameters'] == 0
+    assert MODELS.get(names['teacher']['type']) is not None

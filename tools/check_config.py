@@ -40,10 +40,10 @@ def recorder_rows(algorithm: TAS) -> inspect.Rows:
 
 def loss_rows(algorithm: TAS, losses: dict[str, float]) -> inspect.Rows:
     """Name, type, weight and first value of every loss."""
-    modules = algorithm.distiller.distill_losses
+    modules = dict(algorithm.distiller.distill_losses.items())
     rows = []
     for name, value in losses.items():
-        module = modules[name.removeprefix('distill.')] if name.startswith('distill.') else None
+        module = modules.get(name.removeprefix('distill.'))
         kind = type(module).__name__ if module is not None else ''
         weight = f'{module.loss_weight:g}' if hasattr(module, 'loss_weight') else ''
         rows.append((name, kind, weight, f'{value:.4f}'))
@@ -57,8 +57,7 @@ def check(name: str, batch_size: int, explicit: bool) -> None:
     optimizer = build_optim_wrapper(model, cfg.optim_wrapper)
     size = inspect.pipeline_size(cfg)
     distilling = isinstance(model, TAS)
-    views = hasattr(getattr(model, 'distiller', None), 'student_view')
-    if views:
+    if hasattr(getattr(model, 'distiller', None), 'teacher_view'):  # of one teacher, and by a distiller of tas_mm
         for title, (header, rows) in inspect.describe(model).items():
             sys.stdout.write(f'{title}\n{inspect.table(header, rows)}\n')
         header = ('side', 'recorder', 'type', 'source')

@@ -5,6 +5,8 @@
     python tools/distill.py --teacher timm:vit_small_patch16_224 --student timm:resnet18 --data CIFAR100 \
         --data-root data/cifar100 --teacher-ckpt vit_s_cifar100.pth
 
+With --baseline the student is also trained alone, by the same recipe, which tells what the teacher brings.
+
 Writes WORK_DIR/distill.py, the complete config that it runs, to keep and to edit; checks it; makes the teacher fit the
 classes (WORK_DIR/teacher.py); trains, evaluates, exports the student, prints a table and draws curves. Afterwards
 
@@ -65,6 +67,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         type=int,
         help='epochs to fit the teacher to the classes (default: 10 for its head, or, if it starts with random '
         'weights, as many as --epochs; 0 for none where it has a head that fits)',
+    )
+    parser.add_argument(
+        '--baseline', action='store_true', help='also train the student alone, by the same recipe, and compare'
     )
     parser.add_argument('--offline', action='store_true', help='fetch no weights')
     parser.add_argument('--seed', type=int, default=0, help='default: 0')
@@ -197,6 +202,11 @@ def distil(args: argparse.Namespace) -> None:
     )
     title = f'{args.teacher} distilled into {args.student} on {args.data}. Run it with tools/train.py.'
     configs.append(recipe.write_config(work_dir / 'distill.py', parts, title))
+    if args.baseline:
+        title = f'{args.student} alone on {args.data}, to compare with distill.py. Run it with tools/train.py.'
+        configs.insert(
+            -1, recipe.write_config(work_dir / 'alone.py', recipe.alone_parts(parts, work_dir / 'alone'), title)
+        )
     for config in configs:
         check(config)
     say(f'Written and checked: {" and ".join(map(str, configs))}')
@@ -205,14 +215,14 @@ def distil(args: argparse.Namespace) -> None:
     for config in configs:
         say(f'\nTraining {config.stem}: {config}')
         tool('train.py', config)
-    report(work_dir, configs[-1], teacher_epochs)
+    report(work_dir, configs[-1], teacher_epochs, args.baseline)
     if teacher_epochs and not head_only:
         loudly(
             'The teacher had random weights to start with. Take these numbers as a trial of the data and the settings.'
         )
 
 
-def report(work_dir: Path, config: Path, teacher_epochs: int) -> None:
+def report(work_dir: Path, config: Path, teacher_epochs: int, baseline: bool) -> None:
     """Export and evaluate the student, print the results and draw the curves."""
     weights = work_dir / 'student.pth'
     tool('export_student.py', (work_dir / 'distill' / 'last_checkpoint').read_text().strip(), weights)
@@ -224,10 +234,13 @@ def report(work_dir: Path, config: Path, teacher_epochs: int) -> None:
     for network, role in (('teacher', 'teacher.'), ('assistant', 'assistant.'), ('student', '')):
         values = run.curve(role + METRIC)[1]
         rows.append((network, f'{values[-1]:.2f}', f'{max(values):.2f}'))
+    alone = [read_run(work_dir / 'alone')] if baseline else []
+    for values in (each.curve(METRIC)[1] for each in alone):
+        rows.append(('student trained alone', f'{values[-1]:.2f}', f'{max(values):.2f}'))
     rows.append((f'student, exported to {weights}', f'{exported:.2f}', ''))
     say('\n' + inspect.table(('network', 'top-1 accuracy (%), last epoch', 'best epoch'), rows))
     runs = [read_run(work_dir / 'teacher')] if teacher_epochs else []
-    files = publish(dict(curves=curves_figure([*runs, run])), work_dir)
+    files = publish(dict(curves=curves_figure([*runs, *alone, run])), work_dir)
     say(f'\nCurves: {files[0]}\nConfig to keep and edit: {config}')
 
 

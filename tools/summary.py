@@ -28,10 +28,10 @@ def main() -> int:
     args = parse_args()
     MMLogger.get_current_instance().setLevel('ERROR')
     model = inspect.build_model(read_config(args.config))
-    if not hasattr(getattr(model, 'distiller', None), 'student_view'):
+    if not hasattr(getattr(model, 'distiller', None), 'teacher_view'):
         sys.stderr.write(
-            f'{args.config}: model.type={type(model).__name__}, but valid is a distillation by tas_mm.TASDistiller or '
-            'tas_mm.PairDistiller\n'
+            f'{args.config}: model.type={type(model).__name__}, but valid is a distillation from one teacher by '
+            'tas_mm.TASDistiller or tas_mm.PairDistiller\n'
         )
         return 1
     size = model.distiller.student_view.input_size

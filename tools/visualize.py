@@ -74,8 +74,10 @@ def build(cfg: Config, seed: int) -> TAS:
         if 'data_preprocessor' in cfg:
             model.setdefault('data_preprocessor', cfg.data_preprocessor.to_dict())
         algorithm = MODELS.build(model)
-    if not hasattr(getattr(algorithm, 'distiller', None), 'student_view'):
-        raise ValueError(f'model.type={cfg.model.type}, but valid is a distillation by one of the distillers of tas_mm')
+    if not hasattr(getattr(algorithm, 'distiller', None), 'teacher_view'):
+        raise ValueError(
+            f'model.type={cfg.model.type}, but valid is a distillation from one teacher by a distiller of tas_mm'
+        )
     algorithm.init_weights()
     return algorithm.to(get_device()).eval()
 

@@ -5,8 +5,8 @@ back on loading. On saving they hand back a new dict, which counts for the outer
 such as a student in a distillation, the names stay as they are but get a second ``model.`` on loading: no weight is
 found again, and MMEngine only warns. Renaming in place works at any depth.
 
-Trained weights: ``TimmClassifier(pretrained=True)`` loads them as it is built, and MMEngine's runner then calls
-``init_weights()``, which draws new ones over them. ``TIMMBackbone`` marks itself as initialised; so must this one.
+Trained weights: with ``pretrained=True`` they load them as they are built, and MMEngine's runner then calls
+``init_weights()``, which draws new ones over them. ``TIMMBackbone`` marks itself as initialised; so must these two.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ def adapt(adapted: dict[str, str]) -> None:
         if 'student.weight' not in state:
             classifier._remove_state_dict_prefix = staticmethod(_drop_model)
             adapted['mmpretrain (names)'] = 'timm and Hugging Face classifiers find their weights inside other modules'
-    if not hasattr(TimmClassifier.__init__, 'keeps_weights'):
-        TimmClassifier.__init__ = _keeping_weights(TimmClassifier.__init__)
-        adapted['mmpretrain (weights)'] = 'timm classifiers keep the trained weights they are built with'
+        if not hasattr(classifier.__init__, 'keeps_weights'):
+            classifier.__init__ = _keeping_weights(classifier.__init__)
+            adapted['mmpretrain (weights)'] = 'timm and Hugging Face classifiers keep the weights they are built with'
 
 
 def _drop_model(module: Any, state_dict: dict, prefix: str, local_metadata: dict) -> dict:

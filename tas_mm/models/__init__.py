@@ -3,13 +3,14 @@
 from .algorithms import TAS
 from .backbones import SwinTransformer
 from .connectors import ConvProjector, ExitBranch, HybridAssistant, L2GProjector, LinearProjector
-from .distillers import PairDistiller, TASDistiller
+from .distillers import DistillerGroup, PairDistiller, TASDistiller
 from .losses import InfoNCELoss, OFALoss, RSDLoss
 from .stages import Knowledge, StagedClassifier, stage_view, view_of
 
 __all__ = [
     'TAS',
     'ConvProjector',
+    'DistillerGroup',
     'ExitBranch',
     'HybridAssistant',
     'InfoNCELoss',

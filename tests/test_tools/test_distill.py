@@ -1,5 +1,6 @@
 """tools/distill.py on a folder of images, and tools/visualize.py on what it leaves behind."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from sklearn.datasets import load_sample_images
 
+from tas_mm.visualization.curves import read_run
 from tests.test_own_data import NAMES, write_folder
 
 ROOT = Path(__file__).parents[2]
@@ -32,7 +34,7 @@ def run(tmp_path_factory):
     torch.manual_seed(0)
     torch.save(build_classifier('timm:test_vit', 5, img_size=32).state_dict(), folder / 'teacher.pth')
     options = ('--data', folder / 'photos', '--teacher-ckpt', folder / 'teacher.pth', '--work-dir', folder)
-    numbers = ('--epochs', '2', '--teacher-epochs', '1', '--batch-size', '8')
+    numbers = ('--epochs', '2', '--teacher-epochs', '1', '--batch-size', '8', '--baseline')
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         assert distill.main([*PAIR, *map(str, options), *numbers]) == 0
@@ -71,6 +73,19 @@ def test_the_exported_student_is_a_plain_classifier(run):
     table = dict(line.rsplit(maxsplit=2)[:2] for line in printed.partition('best epoch\n')[2].splitlines()[:3])
     assert f'exported to {folder}/student.pth  {table["  student"]}' in printed
     assert (folder / 'curves.png').stat().st_size > 10_000
+
+
+def test_the_student_alone_is_trained_by_the_same_recipe_and_stands_beside(run):
+    folder, printed = run
+    alone, distilled = (Config.fromfile(folder / name) for name in ('alone.py', 'distill.py'))
+    differ = {key for key in {*alone, *distilled} if alone.get(key) != distilled.get(key)}
+    assert differ == {'model', 'student', 'teacher', 'work_dir'}
+    assert alone.model == distilled.student
+    state = torch.load(folder / 'alone' / 'epoch_2.pth', weights_only=False)['state_dict']
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        MODELS.build(alone.model).load_state_dict(state)
+    accuracy = read_run(folder / 'alone').last('accuracy/top1')
+    assert re.search(rf'student trained alone +{accuracy:.2f} ', printed)
 
 
 def test_random_weights_are_said_loudly(tmp_path, capsys):

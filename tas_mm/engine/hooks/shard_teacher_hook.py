@@ -76,4 +76,5 @@ class ShardTeacherHook(Hook):
         """Shard."""
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         if is_distributed():
-            shard(model.teacher)
+            for teacher in getattr(model.teacher, 'teachers', [model.teacher]):
+                shard(teacher)

@@ -29,7 +29,9 @@ from tas_mm.registry import MODELS, refuse_unknown
 
 from ..losses.utils import exact
 from ..stages import view_of
-from .teacher import build_teacher, renormalisation
+from .teacher import fingerprint, renormalisation
+from .teacher_cache import KEPT, build_cache
+from .teacher_group import Several, TeacherGroup, build_teachers
 
 
 @MODELS.register_module()
@@ -38,11 +40,14 @@ class TAS(SingleTeacherDistill):
 
     Args:
         architecture (dict | BaseModel): The student; MMRazor's name for it.
-        teacher (dict | str | BaseModel): The teacher: a model config, the path of a config (a file, or
-            ``'mmpretrain::swin_transformer/swin-tiny_16xb64_in1k.py'``), or a built model.
-        distiller (dict, optional): Any MMRazor distiller. Defaults to ``dict(type='tas_mm.TASDistiller')``.
-        teacher_ckpt (str, optional): File or URL of the teacher's weights. Defaults to None, which warns unless the
-            teacher's config loads weights by itself.
+        teacher (dict | str | nn.Module): The teacher: a model config, the path of a config (a file, or
+            ``'mmpretrain::swin_transformer/swin-tiny_16xb64_in1k.py'``), the name of a model in MMPretrain's index
+            (``'swin-tiny_16xb64_in1k'``, with its published weights), or a built model, which may be any ``nn.Module``
+            that gives logits. Or a list of such: then each gets a distiller, and with it an assistant, of its own.
+        distiller (dict, optional): Any MMRazor distiller; for several teachers one of tas_mm's, or a list with one
+            for each. Defaults to ``dict(type='tas_mm.TASDistiller')``.
+        teacher_ckpt (str | list, optional): File or URL of the teacher's weights; for several teachers a list. Defaults
+            to None, which warns unless the teacher's config loads weights by itself.
         data_preprocessor (dict | nn.Module, optional): Of the student. The teacher's own, where its config has one,
             says how it wants the image normalised. Defaults to None.
         compile (bool | dict): Whether ``torch.compile`` compiles both networks, or its options, such as
@@ -53,7 +58,11 @@ class TAS(SingleTeacherDistill):
             ``TeacherHook``. Defaults to False.
         teacher_dtype (str, optional): ``'bfloat16'`` keeps the frozen teacher's weights in that type, which takes half
             of the memory, and computes its passes under autocast to it; all else stays as it is. Defaults to None.
-
+        teacher_weights (list, optional): Of several teachers, what the losses of each are multiplied by. Defaults to
+            None: one over their number.
+        teacher_cache (str | dict, optional): Folder in which feature and logits of the teacher are kept for the images
+            of the run, and from which another run with the same images (seed, data and pipeline) reads them without
+            running the teacher; or ``dict(path=..., topk=...)``, see :class:`TeacherCache`. Defaults to None.
         **others: What there is not; refused with the nearest that there is.
 
     Raises:
@@ -65,14 +74,16 @@ class TAS(SingleTeacherDistill):
     def __init__(
         self,
         architecture: dict | BaseModel,
-        teacher: dict | str | BaseModel,
-        distiller: dict | None = None,
-        teacher_ckpt: str | None = None,
+        teacher: dict | str | nn.Module | Sequence,
+        distiller: dict | Sequence[dict] | None = None,
+        teacher_ckpt: str | Sequence[str | None] | None = None,
         data_preprocessor: dict | nn.Module | None = None,
         compile: bool | dict = False,
         init_cfg: dict | None = None,
         accept_other_teacher: bool = False,
         teacher_dtype: str | None = None,
+        teacher_weights: Sequence[float] | None = None,
+        teacher_cache: str | dict | None = None,
         **others: Any,
     ) -> None:
         refuse_unknown('model', others, TAS)
@@ -88,10 +99,13 @@ class TAS(SingleTeacherDistill):
                     architecture = {'data_preprocessor': data_preprocessor, **architecture}
                     data_preprocessor = None
                 architecture = RAZOR_MODELS.build(architecture)
-            teacher = build_teacher(teacher, teacher_ckpt)
+            teacher = build_teachers(teacher, teacher_ckpt, teacher_weights)
+        distiller = distiller or dict(type='tas_mm.TASDistiller')
+        if isinstance(teacher, TeacherGroup):
+            distiller = _one_each(distiller, teacher)
         with DefaultScope.overwrite_default_scope('mmrazor'):
             super().__init__(
-                distiller=dict(distiller or dict(type='tas_mm.TASDistiller')),
+                distiller=dict(distiller),
                 teacher=teacher,
                 architecture=architecture,
                 data_preprocessor=data_preprocessor,
@@ -101,7 +115,11 @@ class TAS(SingleTeacherDistill):
         # From here on the teacher is a plain attribute, which no walk over sub-modules finds.
         del self._modules['teacher']
         self.__dict__['teacher'] = teacher.eval().requires_grad_(False)
-        scale, shift = renormalisation(self.data_preprocessor, teacher) or (None, None)
+        if isinstance(teacher, TeacherGroup):  # which do that themselves, each its way
+            teacher.normalise_from(self.data_preprocessor)
+            scale = shift = None
+        else:
+            scale, shift = renormalisation(self.data_preprocessor, teacher) or (None, None)
         self.register_buffer('_scale', scale, persistent=False)
         self.register_buffer('_shift', shift, persistent=False)
         self._batch_checked = False
@@ -109,8 +127,15 @@ class TAS(SingleTeacherDistill):
         for parameter in teacher.parameters() if teacher_dtype else ():
             if parameter.dim() > 1:  # norms stay exact, which costs nothing, and which autocast wants on a CPU
                 parameter.data = parameter.data.to(self._teacher_dtype)
+        self._cache = None
+        if teacher_cache is not None:
+            way = [tensor.flatten().tolist() for tensor in (scale, shift) if tensor is not None]
+            same = dict(teacher=fingerprint(teacher), normalisation=way, dtype=teacher_dtype)
+            self._cache = build_cache(teacher_cache, same, self.distiller)
         if compile:  # when first called: recorders hang on the networks by now, and are compiled with them
-            for view in (view_of(self.student, key='model.architecture'), view_of(teacher, key='model.teacher')):
+            teachers = teacher.teachers if isinstance(teacher, TeacherGroup) else [teacher]
+            views = [view_of(each, key='model.teacher') for each in teachers]
+            for view in (view_of(self.student, key='model.architecture'), *views):
                 view.net.compile(**({} if compile is True else compile))
 
     # ---- a training step -------------------------------------------------------------------------------------------
@@ -130,8 +155,9 @@ class TAS(SingleTeacherDistill):
         try:
             if distilling:
                 self.distiller.set_deliveries_override(False)
-                with self.distiller.teacher_recorders, self.distiller.deliveries:
-                    self.run_teacher(inputs)
+                if not self._recall(inputs):
+                    with self.distiller.teacher_recorders, self.distiller.deliveries:
+                        self.run_teacher(inputs)
                 self.distiller.set_deliveries_override(True)
             with self.distiller.student_recorders, self.distiller.deliveries if distilling else nullcontext():
                 losses = add_prefix(self.student(inputs, data_samples, mode='loss'), 'student')
@@ -144,6 +170,24 @@ class TAS(SingleTeacherDistill):
         finally:
             self._free_records()
         return losses
+
+    @torch.no_grad()
+    def _recall(self, inputs: Tensor) -> bool:
+        """Let the teacher's recorders hold what is kept of the images; of new ones keep what the teacher says."""
+        if self._cache is None:
+            return False
+        recorders = self.distiller.teacher_recorders.recorders
+        known = self._cache.find(inputs)
+        if known is None:
+            with self.distiller.teacher_view.watching() as known, self.distiller.teacher_recorders:
+                self.run_teacher(inputs)
+            self._cache.keep(inputs, **known)
+            return True
+        records = dict(feature=(known['feature'],), logits=known['logits'])
+        for name in KEPT:
+            if name in recorders:
+                recorders[name].data_buffer.append(records[name])
+        return True
 
     @torch.no_grad()
     def run_teacher(self, inputs: Tensor) -> Tensor:
@@ -235,6 +279,15 @@ class TAS(SingleTeacherDistill):
         memo[id(self)] = copied
         copied.__dict__.update({key: deepcopy(value, memo) for key, value in self.__dict__.items()})
         return copied
+
+
+def _one_each(distiller: dict | Sequence[dict], teacher: TeacherGroup) -> dict:
+    """Config of the group of distillers for a group of teachers."""
+    count = len(teacher.teachers)
+    each = list(distiller) if isinstance(distiller, Several) else [deepcopy(distiller) for _ in range(count)]
+    if len(each) != count:
+        raise ValueError(f'model.distiller is a list of {len(each)}, but model.teacher has {count}: give one for each')
+    return dict(type='tas_mm.DistillerGroup', distillers=each, weights=teacher.weights)
 
 
 def scored(data_samples: list[BaseDataElement], logits: Tensor) -> list[BaseDataElement]:

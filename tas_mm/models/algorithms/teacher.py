@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -12,44 +13,78 @@ import torch
 from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from mmengine.runner.checkpoint import CheckpointLoader
+from mmpretrain import list_models
+from mmpretrain.apis.model import ModelHub
 from mmrazor.registry import MODELS as RAZOR_MODELS
 from torch import Tensor, nn
 
-from tas_mm.config import read_config
+from tas_mm.config import read_config, without_weights
+from tas_mm.registry import MODELS
+
+from ..stages import logits_of
 
 
-def build_teacher(teacher: dict | str | BaseModel, checkpoint: str | None = None) -> BaseModel:
+@MODELS.register_module()
+class ModuleTeacher(BaseModel):
+    """Any ``nn.Module`` that gives logits, as a teacher.
+
+    Args:
+        model (dict | nn.Module): The module, or its config, of a class in MMEngine's registry ``MODELS``. It takes
+            images ``(B, C, H, W)`` and gives logits ``(B, num_classes)``, alone, as ``.logits`` or first in a tuple.
+        data_preprocessor (dict, optional): Its ``mean`` and ``std`` say how it wants images normalised. Defaults to
+            None: as the student does.
+    """
+
+    def __init__(self, model: dict | nn.Module, data_preprocessor: dict | None = None) -> None:
+        if data_preprocessor is not None:
+            data_preprocessor = {'type': 'mmpretrain.ClsDataPreprocessor', **data_preprocessor}
+        super().__init__(data_preprocessor)
+        self.model = RAZOR_MODELS.build(model) if isinstance(model, dict) else model
+        self._is_init = True  # by its own constructor
+
+    def forward(self, inputs: Tensor, data_samples: list | None = None, mode: str = 'tensor') -> Tensor:
+        """Its logits ``(B, num_classes)``, whatever the mode: a teacher is asked for nothing else."""
+        return logits_of(self.model(inputs))
+
+
+def build_teacher(teacher: dict | str | nn.Module, checkpoint: str | None = None) -> BaseModel:
     """Build a teacher and load its weights.
 
     Args:
-        teacher (dict | str | BaseModel): A model config, the path of a config, or a built model.
-        checkpoint (str, optional): File or URL of its weights. Defaults to None.
+        teacher (dict | str | nn.Module): A model config, the path of a config, the name of a model in MMPretrain's
+            index, or a built model.
+        checkpoint (str, optional): File or URL of its weights. Defaults to None: of a named model the published ones,
+            of others those that the config loads by itself.
 
     Raises:
         TypeError: If ``teacher`` is none of these.
         FileNotFoundError: If ``checkpoint`` is a file that does not exist.
         ValueError: If the weights cannot be read or do not fit.
     """
-    if not isinstance(teacher, (dict, str, BaseModel)):
+    if not isinstance(teacher, (dict, str, nn.Module)):
         raise TypeError(
-            f'model.teacher={teacher!r}, but it must be a model config, the path of a config, or a built MMEngine model'
+            f'model.teacher={teacher!r}, but it must be a model config, the path of a config, the name of one of '
+            "MMPretrain's models, or a built model"
         )
     if checkpoint and '://' not in checkpoint and not os.path.isfile(os.path.expanduser(checkpoint)):
         raise FileNotFoundError(
             f'model.teacher_ckpt={checkpoint!r} does not exist (looked from {Path.cwd()}); name a file or URL with the '
             "teacher's weights"
         )
-    if isinstance(teacher, BaseModel):
+    if isinstance(teacher, nn.Module):
         has_weights = ready = True
     else:
         config = teacher_config(teacher)
+        checkpoint = checkpoint or _published_weights(teacher)
         has_weights = bool(checkpoint) or _loads_weights(config)
         if checkpoint:  # which takes the place of other weights: those need not be fetched
             config = {key: value for key, value in config.items() if key != 'pretrained'}
         teacher = RAZOR_MODELS.build(config)
-        ready = getattr(teacher, '_is_init', False)
+        ready = not isinstance(teacher, BaseModel) or getattr(teacher, '_is_init', False)
+    if not isinstance(teacher, BaseModel):
+        teacher = ModuleTeacher(teacher)
     if checkpoint:
-        _load(teacher, checkpoint)
+        _load(teacher.model if isinstance(teacher, ModuleTeacher) else teacher, checkpoint)
     elif not ready:
         teacher.init_weights()
     if not has_weights:
@@ -63,20 +98,42 @@ def build_teacher(teacher: dict | str | BaseModel, checkpoint: str | None = None
 
 
 def teacher_config(teacher: dict | str) -> dict:
-    """The model config of a teacher that may be named by the path of its config, with its preprocessor."""
+    """The model config of a teacher that may be named by the path of its config or in MMPretrain's index.
+
+    It has its preprocessor with it. That of a named model loads no weights: the published ones come as a checkpoint.
+    """
     if not isinstance(teacher, str):
         return teacher
-    try:
-        config = read_config(teacher)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(
-            f'model.teacher={teacher!r}: {error}; name a config file, or one of a package as mmpretrain::PATH'
-        ) from None
+    if _is_name(teacher):
+        config = ModelHub.get(teacher).config
+        config.model = without_weights(config.model)
+    else:
+        try:
+            config = read_config(teacher)
+        except FileNotFoundError as error:
+            more = '' if teacher.endswith('.py') else f", or one of MMPretrain's models; nearest: {_nearest(teacher)}"
+            raise FileNotFoundError(
+                f'model.teacher={teacher!r}: {error}; name a config file, or one of a package as mmpretrain::PATH{more}'
+            ) from None
     model = config.model
     if 'data_preprocessor' in config:
         model.setdefault('data_preprocessor', config.data_preprocessor)
     model.setdefault('_scope_', config.get('default_scope', 'mmpretrain'))
     return model
+
+
+def _is_name(teacher: dict | str) -> bool:
+    """Whether a teacher is one of MMPretrain's models by name, such as ``'resnet50_8xb32_in1k'``."""
+    return isinstance(teacher, str) and not teacher.endswith('.py') and teacher.lower() in list_models()
+
+
+def _nearest(name: str) -> str:
+    return ', '.join(get_close_matches(name, list_models(), n=3)) or 'none'
+
+
+def _published_weights(teacher: dict | str) -> str | None:
+    """Where the weights lie of a model that is named in MMPretrain's index."""
+    return ModelHub.get(teacher).weights if _is_name(teacher) else None
 
 
 def _loads_weights(config: Any) -> bool:

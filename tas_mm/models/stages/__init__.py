@@ -1,7 +1,8 @@
 """Cutting any classifier into four stages and a head; one file a family."""
 
-from . import branches, cnn, hybrid, mlp, pyramid, swin, timm, vit  # noqa: F401  (each registers its views)
+from . import branches, cnn, hybrid, mlp, module, pyramid, swin, timm, vit  # noqa: F401  (each registers its views)
 from .base import CLASS_TOKENS, FAMILIES, READINGS, STAGES, Knowledge, Stage, StagedClassifier, stage_view, view_of
+from .module import logits_of
 
 __all__ = [
     'CLASS_TOKENS',
@@ -11,6 +12,7 @@ __all__ = [
     'Knowledge',
     'Stage',
     'StagedClassifier',
+    'logits_of',
     'stage_view',
     'view_of',
 ]

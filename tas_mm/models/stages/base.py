@@ -412,6 +412,12 @@ def stage_view(*names: str) -> Callable[[type[StagedClassifier]], type[StagedCla
     return register
 
 
+def registered_view(network: nn.Module) -> type[StagedClassifier] | None:
+    """The view that is registered for a network's class, or for one that it derives from."""
+    names = (f'{cls.__module__.split(".")[0]}.{cls.__name__}' for cls in type(network).__mro__)
+    return next((_VIEWS[name] for name in names if name in _VIEWS), None)
+
+
 def view_of(model: nn.Module, input_size: tuple[int, int] | None = None, key: str = 'model') -> StagedClassifier:
     """The stage view of a classifier.
 
@@ -424,10 +430,9 @@ def view_of(model: nn.Module, input_size: tuple[int, int] | None = None, key: st
         ValueError: If no view is registered for its backbone.
     """
     backbone = getattr(model, 'backbone', model)
-    for cls in type(backbone).__mro__:
-        view = _VIEWS.get(f'{cls.__module__.split(".")[0]}.{cls.__name__}')
-        if view is not None:
-            return view(model, input_size, key)
+    view = registered_view(backbone)
+    if view is not None:
+        return view(model, input_size, key)
     name = f'{type(backbone).__module__.split(".")[0]}.{type(backbone).__name__}'
     near = get_close_matches(name, _VIEWS, n=3, cutoff=0.5)
     raise ValueError(

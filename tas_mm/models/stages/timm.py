@@ -57,6 +57,8 @@ FAMILY = {
 class TimmStages(StagedClassifier):
     """A timm network, alone (``TimmClassifier``) or as a backbone (``TIMMBackbone``)."""
 
+    library = 'timm'
+
     # ---- the cut ---------------------------------------------------------------------------------------------------
 
     def cut(self) -> list[list[str]]:
@@ -190,18 +192,26 @@ class TimmStages(StagedClassifier):
     def _trace(self) -> Trace:
         return Trace(self.net, lambda: self.look(Trace.BATCH, noise=True))
 
+    @property
+    def prefix(self) -> int:
+        """How many class tokens and their like the network says it has."""
+        return getattr(self.net, 'num_prefix_tokens', 0)
+
+    def _layout(self, name: str) -> Layout:
+        """How the output of a module lies in memory."""
+        last = str(getattr(self.net, 'output_fmt', '')).endswith('NHWC')
+        return Layout(self._trace.source(name).output, self.input_size, self.prefix, last)
+
     @cached_property
     def _layouts(self) -> list[Layout]:
-        prefix = getattr(self.net, 'num_prefix_tokens', 0)
-        last = str(getattr(self.net, 'output_fmt', '')).endswith('NHWC')
         layouts = []
         for i, modules in enumerate(self.cut(), 1):
             try:
-                call = self._trace.source(modules[-1])
-                layouts.append(Layout(call.output, self.input_size, prefix, last))
+                layouts.append(self._layout(modules[-1]))
             except ValueError as error:
                 raise ValueError(
-                    f'{self.key}: timm {type(self.net).__name__} cannot be cut after {modules[-1]} (stage {i}): {error}'
+                    f'{self.key}: {self.library} {type(self.net).__name__} cannot be cut after {modules[-1]} (stage '
+                    f'{i}): {error}'
                 ) from error
         return layouts
 
@@ -215,12 +225,14 @@ class TimmStages(StagedClassifier):
         return self._layouts[stage - 1].to_map(native if order is None else native[:, order])
 
     def from_map(self, x: Tensor, stage: int) -> Any:
-        named = [(name, token) for name, token in self.net.named_parameters() if 'token' in name]
-        if self.class_token == 'mean':
-            named = []
+        named = [] if self.class_token == 'mean' else self.own_tokens()
         native = self._layouts[stage - 1].from_map(x, lambda count, width: class_tokens(named, count, width))
         order = self._order(stage)
         return native if order is None else native[:, order.argsort()]
+
+    def own_tokens(self) -> list[tuple[str, nn.Parameter]]:
+        """The network's class tokens and their like, by name."""
+        return [(name, token) for name, token in self.net.named_parameters() if 'token' in name]
 
     def _order(self, stage: int) -> Tensor | None:
         """Where each token of a row by row grid stands, in a network that keeps the tokens of a window together."""

@@ -1,0 +1,82 @@
+"""Compare training steps with the teacher's forward pass and with its outputs read from disk.
+
+    python tools/benchmark_cache.py configs/tas/swin_to_r18.py configs/baselines/kd_swin_to_r18.py
+
+In turn in one process, so that whatever else the machine does falls on both: a step that runs the teacher, and one that
+reads what `model.teacher_cache` has kept of the same images. The ratio is the median over the rounds. What it takes to
+key the images and to read them is in it; loading and augmenting images is not, since both need that. The last columns
+are the bytes kept of each image, and the largest difference of a loss between the two.
+"""
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.logging import MMLogger
+from mmengine.optim import build_optim_wrapper
+
+import tas_mm  # noqa: F401  (adapts the stack and registers the components)
+from tas_mm import inspect
+from tas_mm.config import read_config
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('configs', nargs='+', help='distillations that read feature and logits alone of the teacher')
+    parser.add_argument('--batch-size', type=int, default=8, help='images a step (default: 8)')
+    parser.add_argument('--rounds', type=int, default=6, help='rounds that count, after one that does not (default: 6)')
+    parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
+    return parser.parse_args()
+
+
+def measure(config: str, args: argparse.Namespace, folder: str) -> tuple[str, ...]:
+    """Row of the table for a config."""
+    cfg = read_config(config)
+    cfg.model.teacher_cache = folder
+    model = inspect.build_model(cfg).to(args.device).train()
+    cache = model._cache
+    optimizer = build_optim_wrapper(model, cfg.optim_wrapper)
+    batch = inspect.synthetic_batch(model, args.batch_size, inspect.pipeline_size(cfg))
+    with torch.no_grad():
+        states = [(torch.manual_seed(0), model(*batch, mode='loss'))[1] for _ in range(2)]  # the first one keeps
+    apart = max(abs(states[0][name] - states[1][name]).item() for name in states[0])
+    times: dict[bool, list[float]] = {True: [], False: []}
+    for number in range(args.rounds + 1):
+        for cached in (False, True):
+            model._cache = cache if cached else None
+            if args.device.startswith('cuda'):
+                torch.cuda.synchronize()
+            start = time.perf_counter()
+            optimizer.update_params(model.parse_losses(model(*batch, mode='loss'))[0])
+            if args.device.startswith('cuda'):
+                torch.cuda.synchronize()
+            if number:
+                times[cached].append(time.perf_counter() - start)
+    low, middle, high = np.percentile(np.array(times[True]) / np.array(times[False]), (10, 50, 90))
+    return (
+        Path(config).stem,
+        f'{1000 * np.median(times[False]):.0f}',
+        f'{1000 * np.median(times[True]):.0f}',
+        f'{middle:.2f} ({low:.2f} to {high:.2f})',
+        str(cache.dtype.itemsize + 8),
+        f'{apart:.1e}',
+    )
+
+
+def main() -> None:
+    args = parse_args()
+    MMLogger.get_current_instance().setLevel('ERROR')
+    header = ('config', 'ms, teacher runs', 'ms, cached', 'x time', 'bytes an image', 'losses differ by')
+    rows = []
+    for config in args.configs:
+        with tempfile.TemporaryDirectory() as folder:
+            rows.append(measure(config, args, folder))
+    print(inspect.markdown(header, rows))
+    print(f'\n{args.device}, batch {args.batch_size}, {args.rounds} rounds, torch {torch.__version__}')
+
+
+if __name__ == '__main__':
+    main()
