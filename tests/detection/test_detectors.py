@@ -130,5 +130,5 @@ def test_transfer_trains_and_tests_both_and_prints_their_map(tmp_path):
     )
     result = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
-    found = re.findall(r'^(retinanet_r18(?:_alone)?): bbox_mAP ([\d.]+)$', result.stdout, flags=re.MULTILINE)
+    found = re.findall(r'^(retinanet_r18(?:_alone)?): bbox_mAP ([\d.]+), bbox_mAP_50 [\d.]+$', result.stdout, flags=re.MULTILINE)
     assert [name for name, _ in found] == ['retinanet_r18', 'retinanet_r18_alone']
