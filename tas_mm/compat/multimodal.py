@@ -1,6 +1,6 @@
-"""MMPretrain's multimodal models, which need a transformers below 5, and with another keep MMPretrain from being imported.
+"""MMPretrain's multimodal models: they need a transformers below 5, and with another nothing of it can be imported.
 
-It imports them where transformers and pycocotools are installed, of whatever version; detection brings the latter.
+It imports them where transformers and pycocotools are installed, whatever their versions; detection brings the latter.
 """
 
 from __future__ import annotations

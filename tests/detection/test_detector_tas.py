@@ -10,7 +10,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from tas_mm.compat import vision
+from tas_mm.compat import multimodal, vision
 from tas_mm.config import read_config, without_weights
 from tas_mm.models.algorithms.detector_tas import regions_of
 from tas_mm.models.stages import view_of
@@ -150,7 +150,8 @@ class Absent:
         if name.split('.')[0] in ('tas_mm', 'mmrazor'):
             raise ModuleNotFoundError(name)
 sys.meta_path.insert(0, Absent())
-runpy.run_path({vision!r})['adapt'](dict())  # torchvision beside a CPU torch
+for file in {adapters!r}:  # torchvision beside a CPU torch, MMPretrain beside a new transformers
+    runpy.run_path(file)['adapt'](dict())
 import torch
 from mmengine.config import Config
 from mmdet.registry import MODELS
@@ -176,7 +177,7 @@ def test_a_run_leaves_a_detector_that_plain_mmdetection_loads(model, tmp_path):
     result = subprocess.run([*train, *scale], cwd=tmp_path, env=env, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr[-3000:]
     file = str(tmp_path / 'run' / 'student_epoch_1.pth')
-    code = PLAIN.format(vision=vision.__file__, file=file)
+    code = PLAIN.format(adapters=[vision.__file__, multimodal.__file__], file=file)
     result = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], cwd=tmp_path, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr[-3000:]
     assert result.stdout.strip().splitlines()[-1] == 'FasterRCNN 80'
