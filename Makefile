@@ -88,7 +88,7 @@ mmcv-operators: install
 	    echo "No wheel for $$tag in $(MMCV_WHEELS)/: compiling the operators of mmcv, about 25 minutes on two cores."; \
 	    echo 'Files compiled so far (the whole log: $(MMCV_WHEELS)/build.log):'; \
 	    mkdir -p $(MMCV_WHEELS); \
-	    $(BIN)/python -m pip install --quiet setuptools wheel ninja psutil; \
+	    $(BIN)/python -m pip install --quiet 'setuptools>=77,<82' wheel ninja psutil; \
 	    MMCV_WITH_OPS=1 $(BIN)/python -m pip wheel --verbose --no-cache-dir --no-deps --no-build-isolation \
 	        --wheel-dir $(MMCV_WHEELS) onedl-mmcv 2>&1 | tee $(MMCV_WHEELS)/build.log \
 	        | grep --line-buffered -oE '^ *\[[0-9]+/[0-9]+\]' || true; \

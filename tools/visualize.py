@@ -194,13 +194,13 @@ def draw_detections(args: argparse.Namespace) -> dict:
     for checkpoint in args.checkpoints:
         load_checkpoint(model, checkpoint, map_location='cpu', strict=True, logger='silent')
         rows[Path(checkpoint).parent.name] = [judged_of(model, sample, args.score) for sample in samples]
-    images = [sample['inputs'].permute(1, 2, 0).numpy()[..., ::-1] for sample in samples]
+    images = [mmcv.imread(sample['data_samples'].img_path, channel_order='rgb') for sample in samples]
     title = f'Boxes with a score of at least {args.score:g}; found: overlap of at least 0.5 with a true box'
     return dict(detections=detections_figure(images, rows, title))
 
 
 def judged_of(model: nn.Module, sample: dict, score: float) -> Judged:
-    """What a detector finds in an image, which is of the size in which the dataset gives it."""
+    """What a detector finds in an image; all boxes are of the image as it is in its file."""
     (result,) = model.test_step(pseudo_collate([deepcopy(sample)]))
     boxes, scores = result.pred_instances.bboxes.cpu().numpy(), result.pred_instances.scores.cpu().numpy()
     true = sample['data_samples'].gt_instances.bboxes.numpy()

@@ -13,6 +13,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
+from PIL import Image
 
 from tas_mm.config import read_config, without_weights
 from tas_mm.export import export
@@ -108,3 +109,9 @@ def test_transfer_trains_and_tests_both_and_prints_their_map(tmp_path):
         r'^(retinanet_r18(?:_alone)?): bbox_mAP ([\d.]+), bbox_mAP_50 [\d.]+$', result.stdout, flags=re.MULTILINE
     )
     assert [name for name, _ in found] == ['retinanet_r18', 'retinanet_r18_alone']
+    checkpoints = [f'work_dirs/{name}/epoch_1.pth' for name in ('retinanet_r18', 'retinanet_r18_alone')]
+    command = [sys.executable, 'tools/visualize.py', 'detections', 'configs/detection/retinanet_r18.py', *checkpoints]
+    result = subprocess.run([*command, '--images', '2', '--out', 'out'], cwd=tmp_path, env=env, capture_output=True)
+    assert result.returncode == 0, result.stderr[-3000:]
+    with Image.open(tmp_path / 'out' / 'detections.png') as picture:
+        assert picture.width > picture.height / 2
