@@ -19,7 +19,7 @@ from pathlib import Path
 import mmcv
 import numpy as np
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.device import get_device
 from mmengine.logging import MMLogger
@@ -187,7 +187,7 @@ def draw_detections(args: argparse.Namespace) -> dict:
     register_all_modules(init_default_scope=False)
     with DefaultScope.overwrite_default_scope('mmdet'):
         dataset = DATASETS.build(cfg.test_dataloader.dataset)
-        model = MODELS.build(without_weights(cfg.model.to_dict())).to(get_device()).eval()
+        model = MODELS.build(ConfigDict(without_weights(cfg.model.to_dict()))).to(get_device()).eval()
     counts = [len(dataset.get_data_info(i)['instances']) for i in range(len(dataset))]
     samples = [dataset[int(i)] for i in np.argsort(counts, kind='stable')[::-1][: args.images]]
     rows = {}
