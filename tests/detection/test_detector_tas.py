@@ -113,6 +113,18 @@ def test_a_region_is_the_mean_of_its_cells(algorithm):
     torch.testing.assert_close(view.pool(x), torch.stack([x[0].mean((1, 2)), x[1, :, 2:4, 1:3].mean((1, 2))]))
 
 
+def test_losses_between_stages_take_images_of_any_size(model):
+    projector = dict(type='tas_mm.ConvProjector')
+    term = dict(
+        type='mmrazor.L2Loss', normalize=False, reads=dict(student='stage2', teacher='stage3'), connector=projector
+    )
+    distiller = dict(type='tas_mm.PairDistiller', terms=dict(fitnet=term))
+    algorithm = build_detector(deepcopy(dict(model, distiller=distiller))).train()
+    losses = algorithm(**batch(algorithm), mode='loss')
+    losses['distill.loss_fitnet'].backward()
+    assert algorithm.distiller.connectors['fitnet_student'].conv.conv.weight.grad.abs().sum() > 0
+
+
 @pytest.mark.parametrize('backbone', ['MobileNetV2', 'SwinTransformer'])
 def test_other_backbones_are_late_parts_too(model, backbone):
     detector = deepcopy(model['teacher'])

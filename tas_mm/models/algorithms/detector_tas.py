@@ -33,7 +33,7 @@ class DetectorTAS(TAS):
         Returns:
             dict: ``student.*``, the detector's own, and ``distill.*``, one for each path.
         """
-        views = self.distiller.student_view, self.distiller.teacher_view
+        views = getattr(self.distiller, '_views', ())  # a distiller of MMRazor's has none
         for view in views:
             view.regions = regions_of(inputs, data_samples)
         try:
