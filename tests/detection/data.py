@@ -20,7 +20,10 @@ def build_detector(model: dict) -> torch.nn.Module:
 
 
 def coco(folder: Path) -> None:
-    """Four images with a bright box each, as COCO lays them out."""
+    """Four images with a bright box each, as COCO lays them out, with its 80 classes."""
+    from mmdet.datasets import CocoDataset
+
+    classes = [dict(id=i + 1, name=name) for i, name in enumerate(CocoDataset.METAINFO['classes'])]
     (folder / 'annotations').mkdir(parents=True)
     images, boxes = [], []
     for i in range(4):
@@ -32,5 +35,5 @@ def coco(folder: Path) -> None:
             (folder / split).mkdir(exist_ok=True)
             Image.fromarray(pixels).save(folder / split / f'{i}.png')
     for split in ('train2017', 'val2017'):
-        content = dict(images=images, annotations=boxes, categories=[dict(id=1, name='person')])
+        content = dict(images=images, annotations=boxes, categories=classes)
         (folder / 'annotations' / f'instances_{split}.json').write_text(json.dumps(content))

@@ -40,7 +40,9 @@ def test_a_detector_builds_and_takes_a_step(path):
 
     detector = build_detector(without_weights(read_config(str(path)).model.to_dict())).train()
     masks = 'mask' in path.stem
-    data = demo_mm_inputs(2, [[3, 96, 128], [3, 128, 96]], num_items=[2, 3], num_classes=1, with_mask=masks)
+    data = demo_mm_inputs(2, [[3, 96, 128], [3, 128, 96]], num_items=[2, 3], num_classes=2, with_mask=masks)
+    for sample in data['data_samples']:
+        sample.gt_instances.labels.zero_()  # some have one class alone
     data = detector.data_preprocessor(data, training=True)
     loss, logs = detector.parse_losses(detector(**data, mode='loss'))
     loss.backward()
