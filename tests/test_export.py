@@ -12,14 +12,21 @@ import pytest
 import timm
 import torch
 from mmengine.config import Config
-from mmengine.registry import MODELS
+from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import Runner
 from torch import nn
 
 from tas_mm.compat import vision
-from tas_mm.export import export
+from tas_mm.export import FORMS, export
 from tas_mm.registry import DATASETS
-from tas_mm.student import build_student, components, read_student, student_checkpoint, student_config
+from tas_mm.student import (
+    build_student,
+    components,
+    read_student,
+    student_checkpoint,
+    student_config,
+    student_model,
+)
 from tests import networks
 from tests.networks import NUM_CLASSES, SIZE, samples
 
@@ -337,6 +344,45 @@ def test_a_detectors_backbone_starts_from_it(distilled, tmp_path, build):
     backbone = build(dict(networks.resnet()['backbone'], out_indices=(0, 1, 2, 3), init_cfg=init))
     loaded = backbone.state_dict()
     assert all(torch.equal(value, loaded[key]) for key, value in student.backbone.state_dict().items())
+
+
+def alone(student: dict, **kwargs) -> tuple[nn.Module, dict]:
+    """A network that was trained alone, in eval mode, and its checkpoint."""
+    config = Config(dict(model=student, **kwargs))
+    student = student_config(config)
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        model = MODELS.build(student_model(student)).eval()
+    return model, student_checkpoint(saved(model, config), student)
+
+
+@pytest.mark.parametrize('size', [None, (SIZE, SIZE)])
+def test_a_network_for_grey_images_is_shown_such(size):
+    model, checkpoint = alone(networks.vit(in_channels=1), data_preprocessor=dict(mean=[0.0], std=[255.0]))
+    data, _ = export(checkpoint, 'torchscript', size)
+    with torch.no_grad():
+        assert torch.equal(torch.jit.load(io.BytesIO(data))(IMAGES[:, :1]), model(IMAGES[:, :1]))
+
+
+def test_the_size_of_a_graph_is_what_pipeline_or_network_says(monkeypatch):
+    seen = []
+
+    def form(model, checkpoint, images):
+        seen.append(tuple(images.shape[-2:]))
+        return b'', model(images)
+
+    monkeypatch.setitem(FORMS, 'torchscript', form)
+    monkeypatch.setitem(FORMS, 'mmpretrain', form)
+    for transforms in ([], [dict(type='CenterCrop', crop_size=48)]):
+        loader = dict(dataset=dict(type='CustomDataset', pipeline=[*transforms, dict(type='PackInputs')]))
+        _, checkpoint = alone(networks.resnet(), test_dataloader=loader)
+        if transforms:
+            export(checkpoint, 'torchscript')
+        else:
+            with pytest.raises(ValueError, match='neither the test pipeline nor the network says: give it with --inp'):
+                export(checkpoint, 'torchscript')
+            export(checkpoint, 'mmpretrain')  # whose file is the same for all sizes
+    export(alone(networks.vit())[1], 'torchscript')
+    assert seen == [(224, 224), (48, 48), (SIZE, SIZE)]
 
 
 def test_other_logits_are_never_written(distilled, tmp_path, monkeypatch):

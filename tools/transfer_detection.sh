@@ -3,7 +3,8 @@
 #   tools/transfer_detection.sh STUDENT_CKPT CONFIG GPUS
 # STUDENT_CKPT is a checkpoint of a distillation or a student's file; CONFIG is such as configs/detection/faster_rcnn_r18.py.
 # ALONE=CKPT names the checkpoint of the student alone; by default the one in the twin, faster_rcnn_r18_alone.py.
-# Both are exported, trained and tested on COCO; both mAPs are printed. Needs the extra `detection` and data/coco.
+# Both are exported, trained and tested on the data of CONFIG; both mAPs, and those at an overlap of 0.5, are printed.
+# Needs the extra `detection`, and the data.
 set -euo pipefail
 USAGE='usage: tools/transfer_detection.sh STUDENT_CKPT CONFIG GPUS'
 STUDENT=${1:?$USAGE}
@@ -38,6 +39,6 @@ import json, os, pathlib, sys
 for config in sys.argv[1:]:
     name = pathlib.Path(config).stem
     metrics = json.loads(pathlib.Path(os.environ.get('WORK_DIRS', 'work_dirs'), name, 'metrics.json').read_text())
-    found = [f'{key.split("/")[-1]} {value:.3f}' for key, value in metrics.items() if key.endswith('mAP')]
+    found = [f'{key.split("/")[-1]} {value:.3f}' for key, value in metrics.items() if key.endswith(('mAP', 'mAP_50'))]
     print(f'{name}: {", ".join(found) or "no box was found"}')
 END

@@ -4,6 +4,7 @@
     python tools/visualize.py features CONFIG CHECKPOINT PHOTO... # where each stage attends to
     python tools/visualize.py curves WORK_DIR...                  # losses and accuracies of one run or more
     python tools/visualize.py assistants CONFIG...                # what each assistant is made of
+    python tools/visualize.py detections CONFIG CHECKPOINT...     # what detectors of one config find and miss
 
 Pictures go to --out; with --backend tensorboard, wandb or mlflow also to where experiments are tracked, through
 MMEngine's visualizer.
@@ -13,28 +14,30 @@ from __future__ import annotations
 
 import argparse
 import sys
+from copy import deepcopy
 from pathlib import Path
 
 import mmcv
 import numpy as np
 import torch
-from mmengine.config import Config
-from mmengine.dataset import Compose
+from mmengine.config import Config, ConfigDict
+from mmengine.dataset import Compose, pseudo_collate
 from mmengine.device import get_device
 from mmengine.logging import MMLogger
-from mmengine.registry import MODELS, DefaultScope
-from mmengine.runner import Runner, set_random_seed
+from mmengine.registry import DATASETS, MODELS, DefaultScope
+from mmengine.runner import Runner, load_checkpoint, set_random_seed
 from mmengine.runner.checkpoint import CheckpointLoader
-from torch import Tensor
+from torch import Tensor, nn
 
 import tas_mm  # noqa: F401  (adapts the stack and registers the components)
 from tas_mm.cka import CKA
-from tas_mm.config import read_config
+from tas_mm.config import read_config, without_weights
 from tas_mm.inspect import build_model
 from tas_mm.models import TAS
 from tas_mm.sight import look
 from tas_mm.visualization.assistants import assistants_figure
 from tas_mm.visualization.curves import METRIC, curves_figure, read_run
+from tas_mm.visualization.detections import Judged, detections_figure, judge
 from tas_mm.visualization.figures import BACKENDS, publish
 from tas_mm.visualization.sight import cka_figure, features_figure, stage_names
 
@@ -59,6 +62,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     curves.add_argument('--metric', default=METRIC, help=f'default: {METRIC}')
     assistants = pictures.add_parser('assistants', parents=[common], help='what each assistant is made of')
     assistants.add_argument('configs', nargs='+', help='configs of distillations')
+    detections = pictures.add_parser('detections', parents=[common], help='what detectors find and miss')
+    detections.add_argument('config', help='config of the detectors')
+    detections.add_argument('checkpoints', nargs='+', help='their checkpoints; a folder gives its detector its name')
+    detections.add_argument('--images', type=int, default=3, help='those with the most boxes (default: 3)')
+    detections.add_argument('--score', type=float, default=0.3, help='least score of a box (default: 0.3)')
     return parser.parse_args(argv)
 
 
@@ -175,13 +183,52 @@ def draw_assistants(args: argparse.Namespace) -> dict:
     return dict(assistants=assistants_figure({Path(c).stem: build_model(read_config(c)) for c in args.configs}))
 
 
-DRAWINGS = dict(cka=draw_cka, features=draw_features, curves=draw_curves, assistants=draw_assistants)
+def draw_detections(args: argparse.Namespace) -> dict:
+    """Boxes of detectors on those test images that have the most.
+
+    Raises:
+        ValueError: If the config is of no detector, or no image was asked for.
+    """
+    cfg = read_config(args.config)
+    if cfg.get('default_scope') != 'mmdet':
+        raise ValueError(f'{args.config} is no config of MMDetection')
+    if args.images < 1:
+        raise ValueError(f'--images {args.images}: valid is a number of at least 1')
+    from mmdet.utils import register_all_modules
+
+    register_all_modules(init_default_scope=False)
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        dataset = DATASETS.build(cfg.test_dataloader.dataset)
+        model = MODELS.build(ConfigDict(without_weights(cfg.model.to_dict()))).to(get_device()).eval()
+    counts = [len(dataset.get_data_info(i)['instances']) for i in range(len(dataset))]
+    samples = [dataset[int(i)] for i in np.argsort(counts, kind='stable')[::-1][: args.images]]
+    rows = {}
+    for checkpoint in args.checkpoints:
+        load_checkpoint(model, checkpoint, map_location='cpu', strict=True, logger='silent')
+        rows[Path(checkpoint).parent.name] = [judged_of(model, sample, args.score) for sample in samples]
+    images = [mmcv.imread(sample['data_samples'].img_path, channel_order='rgb') for sample in samples]
+    title = f'Boxes with a score of at least {args.score:g}; found: overlap of at least 0.5 with a true box'
+    return dict(detections=detections_figure(images, rows, title))
+
+
+def judged_of(model: nn.Module, sample: dict, score: float) -> Judged:
+    """What a detector finds in an image; all boxes are of the image as it is in its file."""
+    (result,) = model.test_step(pseudo_collate([deepcopy(sample)]))
+    boxes, scores = result.pred_instances.bboxes.cpu().numpy(), result.pred_instances.scores.cpu().numpy()
+    true = sample['data_samples'].gt_instances.bboxes.numpy()
+    return judge(boxes[scores >= score], scores[scores >= score], true)
+
+
+DRAWINGS = dict(
+    cka=draw_cka, features=draw_features, curves=draw_curves, assistants=draw_assistants, detections=draw_detections
+)
 
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     MMLogger.get_current_instance().setLevel('WARNING')
     draw = DRAWINGS[args.picture]
+    draw = dict(cka=draw_cka, features=draw_features, curves=draw_curves, detections=draw_detections)[args.picture]
     try:
         with torch.no_grad():
             figures = draw(args)

@@ -12,7 +12,7 @@ ADAPTED: dict[str, str] = {}
 
 def adapt() -> None:
     """Make the stack importable. Raises what the original raises where no adapter can help."""
-    from . import checkpoint, classifiers, configs, razor, sync_bn, vision
+    from . import checkpoint, classifiers, configs, multimodal, razor, sync_bn, vision
 
-    for adapter in (vision, razor, checkpoint, classifiers, configs, sync_bn):
+    for adapter in (vision, multimodal, razor, checkpoint, classifiers, configs, sync_bn):
         adapter.adapt(ADAPTED)

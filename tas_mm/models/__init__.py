@@ -1,6 +1,6 @@
 """Algorithm, distiller, connectors, losses, stage views and backbones."""
 
-from .algorithms import TAS
+from .algorithms import TAS, DetectorTAS
 from .backbones import SwinTransformer
 from .connectors import ConvProjector, ExitBranch, HybridAssistant, L2GProjector, LinearProjector
 from .distillers import DistillerGroup, PairDistiller, TASDistiller
@@ -9,6 +9,7 @@ from .stages import Knowledge, StagedClassifier, stage_view, view_of
 
 __all__ = [
     'TAS',
+    'DetectorTAS',
     'ConvProjector',
     'DistillerGroup',
     'ExitBranch',

@@ -4,6 +4,7 @@ import os
 import sys
 from pathlib import Path
 from pickle import UnpicklingError
+from types import ModuleType
 
 import pytest
 import torch
@@ -12,9 +13,10 @@ from mmengine.model import ModuleDict
 from mmengine.registry import MODELS, PARAM_SCHEDULERS
 from mmengine.runner.checkpoint import CheckpointLoader, get_state_dict, load_checkpoint
 from mmpretrain.registry import MODELS as CLASSIFIERS
+from mmpretrain.utils import dependency
 
 from tas_mm import compat
-from tas_mm.compat import checkpoint, classifiers, razor, vision
+from tas_mm.compat import checkpoint, classifiers, multimodal, razor, vision
 from tas_mm.models.algorithms.teacher import build_teacher
 from tests import networks
 
@@ -24,11 +26,25 @@ def test_nothing_is_adapted_where_the_original_works():
     adapted = {}
     register_fake = torch.library.register_fake
     vision.adapt(adapted)
+    multimodal.adapt(adapted)
     razor._import_past_version_cap(adapted)
     classifiers.adapt(adapted)
     checkpoint.adapt(adapted)
     assert adapted == {}
     assert torch.library.register_fake is register_fake
+
+
+@pytest.mark.parametrize('has_them', [True, False])
+def test_multimodal_models_are_left_out_where_transformers_has_not_what_they_need(monkeypatch, has_them):
+    monkeypatch.setattr(dependency, 'WITH_MULTIMODAL', True)
+    for name in ('transformers', 'transformers.pytorch_utils'):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    if has_them:
+        sys.modules['transformers.pytorch_utils'].find_pruneable_heads_and_indices = None
+    adapted = {}
+    multimodal.adapt(adapted)
+    assert has_them == dependency.WITH_MULTIMODAL
+    assert has_them == (adapted == {})
 
 
 def test_mmcv_keeps_its_version():

@@ -1,3 +1,4 @@
+from .detector_tas import DetectorTAS
 from .tas import TAS
 
-__all__ = ['TAS']
+__all__ = ['TAS', 'DetectorTAS']

@@ -195,13 +195,16 @@ class TAS(SingleTeacherDistill):
         if self._scale is not None:
             inputs = inputs * self._scale + self._shift
         if self._teacher_dtype is None:
-            return self.teacher(inputs, mode='tensor')
+            return self._teacher_pass(inputs)
         # Autocast takes care of the operations that the narrow type lacks or is too coarse for, as in the assistant.
         with torch.autocast(inputs.device.type, self._teacher_dtype):
-            logits = self.teacher(inputs, mode='tensor')
+            output = self._teacher_pass(inputs)
         for recorder in self.distiller.teacher_recorders.recorders.values():
             recorder.data_buffer[:] = apply_to(recorder.data_buffer, lambda x: isinstance(x, Tensor), exact)
-        return exact(logits)
+        return apply_to(output, lambda x: isinstance(x, Tensor), exact)
+
+    def _teacher_pass(self, inputs: Tensor) -> Any:
+        return self.teacher(inputs, mode='tensor')
 
     @torch.no_grad()
     def predict_roles(

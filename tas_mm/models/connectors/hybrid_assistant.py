@@ -138,6 +138,8 @@ class HybridAssistant(BaseConnector):
         given = self.early.stages[self.early_stages - 1]
         wanted = self.late.stages[self.start - 2]
         self.projector_cfg.setdefault('type', projector_type(self.early, self.late))
+        if self.late.any_size:
+            self.projector_cfg.setdefault('any_size', True)
         if MODELS.get(self.projector_cfg['type']) is None:
             raise ValueError(f'model.distiller.assistant.projector.type={not_registered(self.projector_cfg["type"])}')
         self.projector = MODELS.build(

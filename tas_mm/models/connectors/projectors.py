@@ -2,7 +2,8 @@
 
 Source: TAS, arXiv 2410.12342: the local-to-global projector (L2G) is a patch embedding and one Swin block. The two for
 homogeneous pairs are our choice, the paper being silent. All take and give maps ``(B, C, H, W)``, and always give the
-grid they were built for, so the late part gets the number of tokens that it was made for.
+grid they were built for, so the late part gets the number of tokens that it was made for; or, with ``any_size``, which
+detectors want, a grid in the same proportion to what they take.
 """
 
 from __future__ import annotations
@@ -40,6 +41,11 @@ def fit(x: Tensor, grid: Grid) -> Tensor:
     return x if x.shape[-2:] == grid else F.interpolate(x, grid, mode='bilinear', align_corners=False)
 
 
+def grid_for(x: Tensor, in_grid: Grid, out_grid: Grid) -> Grid:
+    """The grid that is to a map ``(B, C, H, W)`` as ``out_grid`` is to ``in_grid``, rounded up."""
+    return tuple(-(-side * o // i) for side, i, o in zip(x.shape[-2:], in_grid, out_grid))
+
+
 @MODELS.register_module()
 class L2GProjector(BaseModule):
     """Local to global: a patch embedding, then Swin blocks that let every window see itself.
@@ -57,6 +63,7 @@ class L2GProjector(BaseModule):
         width_ratio (float): Width of patch embedding and blocks over ``out_channels``; where they differ a linear layer
             follows. Nearly all parameters are the blocks', whose number goes with the square of it. Defaults to 1, the
             paper's.
+        any_size (bool): Whether maps of other sizes than ``in_grid`` give other grids. Defaults to False.
 
     Raises:
         ValueError: If ``num_blocks`` is negative or ``width_ratio`` is not above 0.
@@ -73,6 +80,7 @@ class L2GProjector(BaseModule):
         head_dim: int = 32,
         ffn_ratio: float = 4.0,
         width_ratio: float = 1.0,
+        any_size: bool = False,
     ) -> None:
         # Swin's 0.02 would leave the wide output far below what the late part is used to.
         super().__init__(init_cfg=[*LINEAR_INIT, dict(type='Xavier', override=dict(name='expand'))])
@@ -80,7 +88,8 @@ class L2GProjector(BaseModule):
             raise ValueError(f'L2GProjector: num_blocks={num_blocks}, but it must be at least 0')
         if width_ratio <= 0:
             raise ValueError(f'L2GProjector: width_ratio={width_ratio}, but it must be above 0')
-        self.out_grid = out_grid
+        self.grids = in_grid, out_grid
+        self.any_size = any_size
         width = max(1, round(width_ratio * out_channels))
         patch = patch_of(in_grid, out_grid)
         self.embed = nn.Conv2d(in_channels, width, patch, patch)
@@ -88,19 +97,22 @@ class L2GProjector(BaseModule):
         heads = max(1, width // head_dim)
         while width % heads:
             heads -= 1
+        window = window_size if any_size else window_for(out_grid, window_size)
+        padded = dict(pad_small_map=any_size)  # a map may be smaller than a window
         self.blocks = ModuleList(
-            SwinBlock(width, heads, window_for(out_grid, window_size), shift=i % 2 == 1, ffn_ratio=ffn_ratio)
+            SwinBlock(width, heads, window, shift=i % 2 == 1, ffn_ratio=ffn_ratio, attn_cfgs=padded)
             for i in range(num_blocks)
         )
         self.expand = nn.Identity() if width == out_channels else nn.Linear(width, out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, in_channels, *in_grid)`` to ``(B, out_channels, *out_grid)``."""
-        x = fit(self.embed(x), self.out_grid)
+        grid = grid_for(x, *self.grids) if self.any_size else self.grids[1]
+        x = fit(self.embed(x), grid)
         x = self.norm(x.flatten(2).transpose(1, 2))  # BxNxC
         for block in self.blocks:
-            x = block(x, self.out_grid)
-        return self.expand(x).transpose(1, 2).unflatten(2, self.out_grid)
+            x = block(x, grid)
+        return self.expand(x).transpose(1, 2).unflatten(2, grid)
 
 
 @MODELS.register_module()
@@ -112,11 +124,15 @@ class ConvProjector(BaseModule):
         out_channels (int): Width that the late part expects.
         in_grid (tuple): Height and width of the early part's output.
         out_grid (tuple): Height and width that the late part expects.
+        any_size (bool): Whether maps of other sizes than ``in_grid`` give other grids. Defaults to False.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, in_grid: Grid, out_grid: Grid) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, in_grid: Grid, out_grid: Grid, any_size: bool = False
+    ) -> None:
         super().__init__()
-        self.out_grid = out_grid
+        self.grids = in_grid, out_grid
+        self.any_size = any_size
         stride = patch_of(in_grid, out_grid)
         kernel = tuple(1 if s == 1 else s + 1 for s in stride)
         self.conv = ConvModule(
@@ -131,7 +147,7 @@ class ConvProjector(BaseModule):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, in_channels, *in_grid)`` to ``(B, out_channels, *out_grid)``."""
-        return fit(self.conv(x), self.out_grid)
+        return fit(self.conv(x), grid_for(x, *self.grids) if self.any_size else self.grids[1])
 
 
 @MODELS.register_module()
@@ -141,17 +157,22 @@ class LinearProjector(BaseModule):
     Args:
         in_channels (int): Width of the early part's output.
         out_channels (int): Width that the late part expects.
-        in_grid (tuple): Height and width of the early part's output; not used, any will do.
+        in_grid (tuple): Height and width of the early part's output.
         out_grid (tuple): Height and width that the late part expects.
+        any_size (bool): Whether maps of other sizes than ``in_grid`` give other grids. Defaults to False.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, in_grid: Grid, out_grid: Grid) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, in_grid: Grid, out_grid: Grid, any_size: bool = False
+    ) -> None:
         super().__init__(init_cfg=LINEAR_INIT)
-        self.out_grid = out_grid
+        self.grids = in_grid, out_grid
+        self.any_size = any_size
         self.linear = nn.Linear(in_channels, out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, in_channels, *in_grid)`` to ``(B, out_channels, *out_grid)``."""
-        if x.shape[-2:] != self.out_grid:
-            x = F.adaptive_avg_pool2d(x, self.out_grid)
+        grid = grid_for(x, *self.grids) if self.any_size else self.grids[1]
+        if x.shape[-2:] != grid:
+            x = F.adaptive_avg_pool2d(x, grid)
         return self.linear(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)

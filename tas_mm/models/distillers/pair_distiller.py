@@ -49,7 +49,7 @@ class PairDistiller(ConfigurableDistiller):
     - ``in_channels``, ``out_channels``, ``in_grid``, ``out_grid``: width and, of stages, height and width of the
       student's side and of the teacher's;
     - ``num_classes``; ``feature_dims``: widths of both features; ``family`` of the student ('cnn', 'attention', 'mlp')
-      and ``stage``, the number of the one that is read.
+      and ``stage``, the number of the one that is read; ``any_size``, True, where images are of many sizes.
 
     Args:
         terms (dict, optional): Terms by name; None in place of one drops it. Defaults to None.
@@ -199,6 +199,7 @@ class PairDistiller(ConfigurableDistiller):
             feature_dims=tuple(view.feature_dim for view in views),
             family=views[0].family,
             stage=1 + STAGES.index(student) if student in STAGES else None,
+            any_size=views[1].any_size or None,
         )
 
     def _build_recorders(self, field: str, view: StagedClassifier) -> RecorderManager:

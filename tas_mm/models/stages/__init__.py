@@ -1,6 +1,17 @@
 """Cutting any classifier into four stages and a head; one file a family."""
 
-from . import branches, cnn, hybrid, mlp, module, pyramid, swin, timm, vit  # noqa: F401  (each registers its views)
+from . import (  # noqa: F401  (each registers its views)
+    branches,
+    cnn,
+    detectors,
+    hybrid,
+    mlp,
+    module,
+    pyramid,
+    swin,
+    timm,
+    vit,
+)
 from .base import CLASS_TOKENS, FAMILIES, READINGS, STAGES, Knowledge, Stage, StagedClassifier, stage_view, view_of
 from .module import logits_of
 

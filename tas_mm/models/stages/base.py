@@ -53,11 +53,11 @@ class Knowledge(NamedTuple):
 
     Attributes:
         feature (Tensor): The final feature after pooling (or the class token its head was trained on), ``(B, C)``.
-        logits (Tensor): ``(B, num_classes)``.
+        logits (Tensor | None): ``(B, num_classes)``; None of a part of a detector.
     """
 
     feature: Tensor
-    logits: Tensor
+    logits: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -97,6 +97,9 @@ class StagedClassifier(ABC):
 
     loss_name = 'head.loss_module'
     """Dotted name of the loss module, whose second argument is the labels."""
+
+    any_size = False
+    """Whether the network sees images of many sizes, as detectors do, and its late stages take maps of any."""
 
     class_token = 'own'
     """Fresh class tokens: the network's own, or the mean of the map that stands beside them."""
@@ -305,6 +308,10 @@ class StagedClassifier(ABC):
             images.normal_(generator=torch.Generator().manual_seed(0))
         return images.to(next(self.model.parameters()))
 
+    def run(self, images: Tensor) -> None:
+        """Pass images through all that hooks and recorders look at."""
+        self.model(images, mode='tensor')
+
     def look(self, batch: int = 1, noise: bool = False) -> None:
         """Pass blank or noisy images through the network, in eval mode, for hooks to look at; nothing is updated.
 
@@ -313,7 +320,7 @@ class StagedClassifier(ABC):
         """
         try:
             with evaluating(self.model):
-                self.model(self.images(batch, noise), mode='tensor')
+                self.run(self.images(batch, noise))
         except Exception as error:
             raise ValueError(
                 f'{self.key}: images of {self.input_size[0]}x{self.input_size[1]} do not fit '
@@ -346,12 +353,13 @@ class StagedClassifier(ABC):
         with evaluating(self.model):
             try:
                 with self.watching() as known:
-                    self.model(self.images(2, noise=True), mode='tensor')
+                    self.run(self.images(2, noise=True))
             finally:
                 hook.remove()
             tail = self.tail(records['native'], start)
         whole = Knowledge(**known)
-        error = max(float((a - b).abs().max() / b.abs().max().clamp_min(1e-12)) for a, b in zip(tail, whole))
+        both = [(a, b) for a, b in zip(tail, whole) if b is not None]
+        error = max(float((a - b).abs().max() / b.abs().max().clamp_min(1e-12)) for a, b in both)
         if not error <= tolerance:
             role = 'teacher' if self.key == 'model.teacher' else 'student'
             raise ValueError(
@@ -399,7 +407,7 @@ _VIEWS: dict[str, type[StagedClassifier]] = {}
 
 
 def stage_view(*names: str) -> Callable[[type[StagedClassifier]], type[StagedClassifier]]:
-    """Register a view for backbones, by package and class: ``@stage_view('mmpretrain.ResNet')``.
+    """Register a view (or what makes one) for backbones, by package and class: ``@stage_view('mmpretrain.ResNet')``.
 
     Subclasses of a named backbone are covered too, unless they have a view of their own.
     """
@@ -422,7 +430,7 @@ def view_of(model: nn.Module, input_size: tuple[int, int] | None = None, key: st
     """The stage view of a classifier.
 
     Args:
-        model (nn.Module): A classifier with ``backbone``, ``neck`` and ``head``.
+        model (nn.Module): A classifier with ``backbone``, ``neck`` and ``head``; or one of MMDetection's detectors.
         input_size (tuple, optional): Height and width of the images. Defaults to what the network declares, else 224.
         key (str): Where ``model`` stands in the config, for error messages. Defaults to ``'model'``.
 
@@ -430,7 +438,7 @@ def view_of(model: nn.Module, input_size: tuple[int, int] | None = None, key: st
         ValueError: If no view is registered for its backbone.
     """
     backbone = getattr(model, 'backbone', model)
-    view = registered_view(backbone)
+    view = registered_view(model) or registered_view(backbone)  # of a detector both have a say
     if view is not None:
         return view(model, input_size, key)
     name = f'{type(backbone).__module__.split(".")[0]}.{type(backbone).__name__}'
