@@ -32,7 +32,8 @@ COLLECTIONS = {  # folder -> its collection, the page that describes it, its tas
     'benchmark': ('Benchmark of TAS', 'docs/benchmark.md', 'Image Classification'),
     'teachers': ('Teachers of TAS', 'README.md', 'Image Classification'),
     'quickstart': ('Quickstart of TAS', 'README.md', 'Image Classification'),
-    'detection': ('Detectors on students of TAS', 'docs/export.md', 'Object Detection'),
+    'tree_crowns': ('Tree crowns, for a detector', 'docs/detection.md', 'Image Classification'),
+    'detection': ('Detectors on students of TAS', 'docs/detection.md', 'Object Detection'),
     'segmentation': ('Segmentors on students of TAS', 'docs/export.md', 'Semantic Segmentation'),
 }
 DATA = {  # how a config names it -> how the format does
@@ -40,6 +41,7 @@ DATA = {  # how a config names it -> how the format does
     'CIFAR-100': 'CIFAR-100',
     'Fashion-MNIST': 'Fashion-MNIST',
     'digits': 'scikit-learn digits',
+    'tree crowns': 'tree crowns (deepforest)',
     'COCO': 'COCO',
     'ADE20K': 'ADE20K',
 }
