@@ -228,7 +228,6 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     MMLogger.get_current_instance().setLevel('WARNING')
     draw = DRAWINGS[args.picture]
-    draw = dict(cka=draw_cka, features=draw_features, curves=draw_curves, detections=draw_detections)[args.picture]
     try:
         with torch.no_grad():
             figures = draw(args)
