@@ -15,7 +15,7 @@ def test_the_tutorial_runs(tmp_path, monkeypatch):
     monkeypatch.setenv('OMP_NUM_THREADS', '1')
     notebook = nbformat.read(ROOT / 'examples' / 'tas_tutorial.ipynb', as_version=4)
     for cell in notebook.cells:
-        cell.source = cell.source.replace('STEPS = 100', 'STEPS = 3')
+        cell.source = cell.source.replace('STEPS = 300', 'STEPS = 3')
     NotebookClient(notebook, timeout=300, resources=dict(metadata=dict(path=str(tmp_path)))).execute()
     outputs = [output for cell in notebook.cells for output in cell.get('outputs', [])]
     text = ''.join(output.get('text', '') for output in outputs)
