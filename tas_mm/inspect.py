@@ -194,8 +194,9 @@ def build_model(config: Config) -> BaseModel:
     """The model of a training config, with random weights: nothing is downloaded or read but other configs."""
     model = without_weights(config.model.to_dict())
     model.pop('teacher_ckpt', None)
+    model.pop('teacher_cache', None)  # which is of the trained teacher
     teachers = model.get('teacher')
-    if isinstance(teachers, list):
+    if isinstance(teachers, (list, tuple)):
         model['teacher'] = [without_weights(dict(teacher_config(teacher))) for teacher in teachers]
     elif isinstance(teachers, str):
         model['teacher'] = without_weights(dict(teacher_config(teachers)))

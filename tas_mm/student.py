@@ -62,7 +62,7 @@ def student_model(config: Config) -> dict:
     student = {**student, '_scope_': scope} if scope else student
     # MMRazor prefers the algorithm's preprocessor to the student's, TAS the student's.
     preprocessors = [student.get('data_preprocessor'), given or (outer.to_dict() if outer else None)]
-    if str(model['type']).split('.')[-1] != 'TAS':
+    if str(model['type']).split('.')[-1] not in ('TAS', 'DetectorTAS'):
         preprocessors.reverse()
     preprocessor = preprocessors[0] or preprocessors[1]
     return {**student, 'data_preprocessor': preprocessor} if preprocessor else student

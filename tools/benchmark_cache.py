@@ -21,6 +21,7 @@ from mmengine.optim import build_optim_wrapper
 import tas_mm  # noqa: F401  (adapts the stack and registers the components)
 from tas_mm import inspect
 from tas_mm.config import read_config
+from tas_mm.models.algorithms.teacher_cache import build_cache
 
 
 def parse_args() -> argparse.Namespace:
@@ -35,9 +36,8 @@ def parse_args() -> argparse.Namespace:
 def measure(config: str, args: argparse.Namespace, folder: str) -> tuple[str, ...]:
     """Row of the table for a config."""
     cfg = read_config(config)
-    cfg.model.teacher_cache = folder
     model = inspect.build_model(cfg).to(args.device).train()
-    cache = model._cache
+    cache = model._cache = build_cache(folder, {}, model.distiller)
     optimizer = build_optim_wrapper(model, cfg.optim_wrapper)
     batch = inspect.synthetic_batch(model, args.batch_size, inspect.pipeline_size(cfg))
     with torch.no_grad():

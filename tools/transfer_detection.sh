@@ -25,6 +25,14 @@ transfer() { # CHECKPOINT CONFIG
     name=$(basename "$2" .py)
     work=${WORK_DIRS:-work_dirs}/$name
     mkdir -p "$work"
+    # A finished run goes on, so it must be this student's.
+    local student
+    student=$(sha256sum < "$1")
+    if [ -f "$work/last_checkpoint" ] && [ "$student" != "$(cat "$work/student.sha256" 2> /dev/null)" ]; then
+        echo "$work holds a detector of another student: remove it, or name another place with WORK_DIRS" >&2
+        exit 1
+    fi
+    echo "$student" > "$work/student.sha256"
     "$PYTHON" "$TOOLS/export_student.py" "$1" "$work/backbone.pth" --to backbone
     local options=("model.backbone.init_cfg.checkpoint=$work/backbone.pth" ${OPTIONS[@]+"${OPTIONS[@]}"})
     "$TOOLS/dist_train.sh" "$2" "$GPUS" --work-dir "$work" --resume --cfg-options "${options[@]}"

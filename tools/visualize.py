@@ -205,7 +205,11 @@ def draw_detections(args: argparse.Namespace) -> dict:
     rows = {}
     for checkpoint in args.checkpoints:
         load_checkpoint(model, checkpoint, map_location='cpu', strict=True, logger='silent')
-        rows[Path(checkpoint).parent.name] = [judged_of(model, sample, args.score) for sample in samples]
+        path = Path(checkpoint).resolve()
+        name = path.parent.name
+        rows[f'{name}/{path.stem}' if name in rows else name] = [
+            judged_of(model, sample, args.score) for sample in samples
+        ]
     images = [mmcv.imread(sample['data_samples'].img_path, channel_order='rgb') for sample in samples]
     title = f'Boxes with a score of at least {args.score:g}; found: overlap of at least 0.5 with a true box'
     return dict(detections=detections_figure(images, rows, title))
@@ -214,9 +218,12 @@ def draw_detections(args: argparse.Namespace) -> dict:
 def judged_of(model: nn.Module, sample: dict, score: float) -> Judged:
     """What a detector finds in an image; all boxes are of the image as it is in its file."""
     (result,) = model.test_step(pseudo_collate([deepcopy(sample)]))
-    boxes, scores = result.pred_instances.bboxes.cpu().numpy(), result.pred_instances.scores.cpu().numpy()
-    true = sample['data_samples'].gt_instances.bboxes.numpy()
-    return judge(boxes[scores >= score], scores[scores >= score], true)
+    found = result.pred_instances[result.pred_instances.scores >= score].cpu().numpy()
+    true = sample['data_samples'].gt_instances.numpy()
+    labels = np.union1d(found.labels, true.labels)
+    pairs = [(found[found.labels == label], true[true.labels == label]) for label in labels]
+    by_class = [judge(some.bboxes, some.scores, others.bboxes) for some, others in pairs]
+    return Judged(*map(np.concatenate, zip(*by_class))) if by_class else judge(found.bboxes, found.scores, true.bboxes)
 
 
 DRAWINGS = dict(

@@ -58,7 +58,8 @@ class TASValLoop(ValLoop):
     def _due(self) -> list[str]:
         """The roles besides the student to validate this time."""
         distiller = getattr(self._algorithm, 'distiller', None)
-        if distiller is None:  # a student trained alone, under the same recipe
+        # A student trained alone, under the same recipe; or a detector.
+        if distiller is None or not getattr(self._algorithm, 'gives_logits', True):
             return []
         assistant = getattr(distiller, 'assistant', None)  # a distiller of MMRazor's has none
         n = self._validations + 1  # this one

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 
+from tas_mm import inspect
 from tas_mm.models.algorithms.teacher_cache import TeacherCache, image_keys
 from tests import networks
 from tests.networks import SIZE, samples
@@ -89,13 +91,32 @@ def test_what_a_killed_run_wrote_by_half_is_cut_off(tmp_path):
     images = torch.rand(4, 3, 8, 8)
     cache = TeacherCache(**options)
     cache.keep(images[:2], torch.randn(2, 6), torch.randn(2, 5))
-    with open(tmp_path / 'rank0.data', 'ab') as file:
+    with open(next(tmp_path.glob('*.data')), 'ab') as file:
         file.write(b'half')
     cache = TeacherCache(**options)
     cache.keep(images[2:], torch.ones(2, 6), torch.randn(2, 5))
     again = TeacherCache(**options)
     assert again.find(images[:2]) is not None
     torch.testing.assert_close(again.find(images[2:])['feature'], torch.ones(2, 6))
+
+
+def test_two_runs_may_fill_one_folder_at_once(tmp_path):
+    options = dict(path=str(tmp_path), teacher=dict(teacher='x'), feature_dim=2, num_classes=3)
+    images = torch.rand(4, 3, 8, 8)
+    first, second = TeacherCache(**options), TeacherCache(**options)
+    for i, cache in enumerate((first, second, second, first)):
+        cache.keep(images[i : i + 1], torch.full((1, 2), float(i)), torch.tensor([[5.0, 1.0, 0.0]]))
+    known = TeacherCache(**options).find(images)
+    assert known['feature'][:, 0].tolist() == [0, 1, 2, 3]
+    assert known['logits'][0].tolist() == [5, 1, 0], 'raw logits: not every loss is blind to a shift'
+
+
+def test_tools_leave_the_cache_alone(build_tas, tmp_path):
+    """They build with random weights, which are another teacher's."""
+    config = Config(dict(model=dict(type='tas_mm.TAS', architecture=networks.resnet(), teacher=networks.swin())))
+    config.model.teacher_cache = str(tmp_path / 'cache')
+    inspect.build_model(config)
+    assert not (tmp_path / 'cache').exists()
 
 
 def test_the_cache_of_another_teacher_is_refused(build, build_tas, batch, tmp_path):

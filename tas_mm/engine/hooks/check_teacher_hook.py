@@ -64,6 +64,8 @@ class CheckTeacherHook(Hook):
         loop = runner.val_loop
         if not self.num_images or runner.iter or loop is None or not isinstance(algorithm, TAS):
             return
+        if not algorithm.gives_logits:  # a detector
+            return
         size = len(loop.dataloader.dataset)
         images = min(size, self.num_images)
         metrics, classes = self._measure(loop, algorithm, images)

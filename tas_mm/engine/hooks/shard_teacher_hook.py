@@ -76,5 +76,10 @@ class ShardTeacherHook(Hook):
         """Shard."""
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         if is_distributed():
+            if model._cache is not None:
+                raise ValueError(
+                    'model.teacher_cache: a sharded teacher runs on all processes at once, but images that one knows '
+                    'may be new to another; leave out either teacher_cache or ShardTeacherHook'
+                )
             for teacher in getattr(model.teacher, 'teachers', [model.teacher]):
                 shard(teacher)

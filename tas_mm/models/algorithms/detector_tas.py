@@ -5,6 +5,8 @@ The student keeps its own losses. The three paths compare features of regions: s
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from mmengine.structures import BaseDataElement
 from mmrazor.models.algorithms.base import LossResults
@@ -17,11 +19,20 @@ from .tas import TAS
 
 @MODELS.register_module()
 class DetectorTAS(TAS):
-    """:class:`TAS` for detectors of MMDetection, with the same arguments.
+    """:class:`TAS` for detectors of MMDetection, with the same arguments but ``teacher_cache``, and for one teacher.
 
     The distiller takes losses between features alone: ``dict(type='tas_mm.TASDistiller', logit_loss=None)``. Images may
     be of any size. Of the teacher backbone and neck run, and nothing else.
     """
+
+    gives_logits = False
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        if kwargs.get('teacher_cache') is not None:
+            raise ValueError('model.teacher_cache keeps features of images, not of regions: valid here is None')
+        if isinstance(kwargs.get('teacher'), (list, tuple)):
+            raise ValueError('model.teacher is a list, but valid for DetectorTAS is one teacher')
+        super().__init__(*args, **kwargs)
 
     def loss(self, inputs: Tensor, data_samples: list[BaseDataElement]) -> LossResults:
         """Losses of a batch.

@@ -71,6 +71,9 @@ class TAS(SingleTeacherDistill):
             from the distiller, if the two networks do not fit.
     """
 
+    gives_logits = True
+    """Whether the networks are classifiers, whose logits can be validated."""
+
     def __init__(
         self,
         architecture: dict | BaseModel,
@@ -103,6 +106,8 @@ class TAS(SingleTeacherDistill):
         distiller = distiller or dict(type='tas_mm.TASDistiller')
         if isinstance(teacher, TeacherGroup):
             distiller = _one_each(distiller, teacher)
+        elif isinstance(distiller, Several):
+            raise ValueError('model.distiller is a list, but model.teacher is one teacher; give a list of them')
         with DefaultScope.overwrite_default_scope('mmrazor'):
             super().__init__(
                 distiller=dict(distiller),

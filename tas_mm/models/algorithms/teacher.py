@@ -219,11 +219,12 @@ def renormalisation(student: nn.Module, teacher: BaseModel) -> tuple[Tensor, Ten
     if wanted is None:
         return None
     given = _statistics(student) or (torch.zeros_like(wanted[0]), torch.ones_like(wanted[1]))
-    orders = getattr(student, 'to_rgb', None), getattr(preprocessor, 'to_rgb', None)
+    # Detectors' preprocessors know the order by another name.
+    orders = [getattr(each, 'to_rgb', getattr(each, '_channel_conversion', None)) for each in (student, preprocessor)]
     if _statistics(preprocessor) is not None and orders[0] != orders[1]:
         print_log(
-            f'data_preprocessor.to_rgb={orders[0]} for the student and {orders[1]} for model.teacher. Both are taken '
-            'to want RGB, which the data set of the one may give and that of the other not.',
+            f'data_preprocessor.to_rgb={orders[0]} (of a detector: bgr_to_rgb) for the student and {orders[1]} for '
+            "model.teacher. Both are taken to want RGB, which the data set of the one may give, but not the other's.",
             logger='current',
             level=logging.WARNING,
         )

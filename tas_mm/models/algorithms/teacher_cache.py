@@ -14,6 +14,7 @@ import json
 import logging
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import torch
@@ -25,6 +26,8 @@ from torch import Tensor
 from tas_mm.registry import refuse_unknown
 
 KEPT = ('feature', 'logits')
+FORMAT = 1
+"""Of the files; folders of another are refused."""
 PATIENCE = 10
 """Batches after which it is said that a cache does not help."""
 
@@ -47,7 +50,7 @@ def image_keys(images: Tensor) -> np.ndarray:
 class TeacherCache:
     """Features and logits of images, found again by :func:`image_keys`.
 
-    Each process appends to two files of its own, ``rank0.keys`` and ``rank0.data``, and reads those of all.
+    Each process of each run appends to two files of its own and reads those of all: runs may share a folder.
 
     Args:
         path (str): Folder; made if it is not there.
@@ -76,14 +79,14 @@ class TeacherCache:
         )
         folder = Path(path)
         folder.mkdir(parents=True, exist_ok=True)
-        self._check(folder / 'cache.json', dict(teacher, feature_dim=feature_dim, classes=num_classes, topk=self.topk))
+        wanted = dict(teacher, feature_dim=feature_dim, classes=num_classes, topk=self.topk, format=FORMAT)
+        self._check(folder / 'cache.json', wanted)
         self.folder = folder
         self.hits = self.misses = 0
-        own = [folder / f'rank{get_rank()}.{kind}' for kind in ('data', 'keys')]
-        self._cut(*own)
+        own = f'rank{get_rank()}_{uuid4().hex}'
         self._read()
         self._was_full = len(self._keys) > 0
-        self._files = [open(file, 'ab') for file in own]  # noqa: SIM115
+        self._files = [open(folder / f'{own}.{kind}', 'ab') for kind in ('data', 'keys')]  # noqa: SIM115
 
     def __deepcopy__(self, memo: dict) -> TeacherCache:
         """Shared by copies of the model, as EMA makes one."""
@@ -91,7 +94,9 @@ class TeacherCache:
 
     def _check(self, file: Path, wanted: dict) -> None:
         if not file.exists():
-            file.write_text(json.dumps(wanted, indent=1))
+            part = file.with_name(f'{uuid4().hex}.part')  # whole at once: other processes look for it too
+            part.write_text(json.dumps(wanted, indent=1))
+            part.replace(file)
         found = json.loads(file.read_text())
         for key, value in wanted.items():
             if found.get(key) != value:
@@ -101,16 +106,8 @@ class TeacherCache:
                 )
 
     def _count(self, data: Path, keys: Path) -> int:
-        """How many images two files hold."""
+        """How many images two files hold, without what a killed run has written by half."""
         return min(data.stat().st_size // self.dtype.itemsize, keys.stat().st_size // 8)
-
-    def _cut(self, data: Path, keys: Path) -> None:
-        """Cut off what a killed run has written by half."""
-        if keys.exists():
-            count = self._count(data, keys)
-            for file, size in ((data, self.dtype.itemsize), (keys, 8)):
-                with open(file, 'r+b') as opened:
-                    opened.truncate(count * size)
 
     def _read(self) -> None:
         """Look at what is on disk: read the keys, sorted, and map the rest."""
@@ -153,11 +150,12 @@ class TeacherCache:
 
     def keep(self, images: Tensor, feature: Tensor, logits: Tensor) -> None:
         """Keep what the teacher says of images."""
-        logs = logits.float().log_softmax(dim=1)
-        kept, classes = logs.topk(self.topk, dim=1)
-        left = (1 - kept.exp().sum(dim=1)).clamp_min(1e-7) / max(1, self.num_classes - self.topk)
+        logits = logits.float()
+        kept, classes = logits.topk(self.topk, dim=1)
+        whole = logits.logsumexp(dim=1)
+        left = (1 - (kept - whole[:, None]).exp().sum(dim=1)).clamp_min(1e-7) / max(1, self.num_classes - self.topk)
         records = np.empty(len(images), self.dtype)
-        for name, value in (('feature', feature), ('logits', kept), ('rest', left.log()), ('classes', classes)):
+        for name, value in (('feature', feature), ('logits', kept), ('rest', left.log() + whole), ('classes', classes)):
             records[name] = value.float().cpu().numpy()
         for file, content in zip(self._files, (records, image_keys(images))):
             file.write(content.tobytes())

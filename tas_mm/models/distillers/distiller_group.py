@@ -51,6 +51,12 @@ class DistillerGroup(ConfigurableDistiller):
                 raise ValueError(f'{error} (number {i} of model.teacher)') from error
             if distiller.deliveries.deliveries:
                 raise ValueError('model.distiller.distill_deliveries is there for one teacher only')
+        sizes = {tuple(distiller.student_view.input_size) for distiller in self.distillers}
+        if len(sizes) > 1:
+            raise ValueError(
+                f'model.teacher: the pairs are laid out for images of {sorted(sizes)}; set model.distiller.input_size '
+                'to what the train pipeline gives'
+            )
         self.student_recorders = self._all('student_recorders')
         self.teacher_recorders = self._all('teacher_recorders')
 
