@@ -143,6 +143,8 @@ def test_other_backbones_are_late_parts_too(model, backbone):
             dict(distiller=dict(type='tas_mm.TASDistiller')),
             'model.architecture: a part of a detector has no logits to distil; set model.distiller.logit_loss=None',
         ),
+        (dict(teacher_cache='cache'), 'model.teacher_cache keeps features of images, not of regions'),
+        (dict(teacher=['a', 'b']), 'model.teacher is a list, but valid for DetectorTAS is one teacher'),
         (dict(architecture='ResNeXt'), 'no stage view for mmdet.HourglassNet in a detector; valid are'),
     ],
 )

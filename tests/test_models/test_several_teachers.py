@@ -122,6 +122,7 @@ KD = dict(type='tas_mm.PairDistiller', terms=dict(kd=dict(type='KLDivergence')))
             dict(teacher=networks.swin(), teacher_weights=[1]),
             r'model.teacher_weights=\[1\] is a list, but model.teacher',
         ),
+        (dict(teacher=networks.swin(), distiller=[KD]), r'model.distiller is a list, but model.teacher is one teacher'),
     ],
 )
 def test_lists_that_do_not_fit(build_tas, options, message):
