@@ -219,11 +219,13 @@ def judged_of(model: nn.Module, sample: dict, score: float) -> Judged:
     """What a detector finds in an image; all boxes are of the image as it is in its file."""
     (result,) = model.test_step(pseudo_collate([deepcopy(sample)]))
     found = result.pred_instances[result.pred_instances.scores >= score].cpu().numpy()
-    true = sample['data_samples'].gt_instances.numpy()
-    labels = np.union1d(found.labels, true.labels)
-    pairs = [(found[found.labels == label], true[true.labels == label]) for label in labels]
-    by_class = [judge(some.bboxes, some.scores, others.bboxes) for some, others in pairs]
-    return Judged(*map(np.concatenate, zip(*by_class))) if by_class else judge(found.bboxes, found.scores, true.bboxes)
+    given = sample['data_samples'].gt_instances
+    boxes, classes = given.bboxes.numpy(), given.labels.numpy()
+    by_class = []
+    for label in np.union1d(found.labels, classes):
+        some = found[found.labels == label]
+        by_class.append(judge(some.bboxes, some.scores, boxes[classes == label]))
+    return Judged(*map(np.concatenate, zip(*by_class))) if by_class else judge(found.bboxes, found.scores, boxes)
 
 
 DRAWINGS = dict(
