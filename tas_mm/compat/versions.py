@@ -1,4 +1,4 @@
-"""The lowest and the highest version of each package that tests, or parts of them, ran with. Nothing is refused by it."""
+"""The lowest and the highest version of each package that tests, or a part of them, ran with; nothing is refused."""
 
 TRIED: dict[str, tuple[str, str]] = {
     'python': ('3.10', '3.13'),
