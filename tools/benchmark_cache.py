@@ -10,17 +10,14 @@ are the bytes kept of each image, and the largest difference of a loss between t
 
 import argparse
 import tempfile
-import time
-from pathlib import Path
 
 import numpy as np
 import torch
+from benchmark_step import Step
 from mmengine.logging import MMLogger
-from mmengine.optim import build_optim_wrapper
 
 import tas_mm  # noqa: F401  (adapts the stack and registers the components)
 from tas_mm import inspect
-from tas_mm.config import read_config
 from tas_mm.models.algorithms.teacher_cache import build_cache
 
 
@@ -30,34 +27,27 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--batch-size', type=int, default=8, help='images a step (default: 8)')
     parser.add_argument('--rounds', type=int, default=6, help='rounds that count, after one that does not (default: 6)')
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
+    parser.set_defaults(amp=False)  # which Step asks for
     return parser.parse_args()
 
 
 def measure(config: str, args: argparse.Namespace, folder: str) -> tuple[str, ...]:
     """Row of the table for a config."""
-    cfg = read_config(config)
-    model = inspect.build_model(cfg).to(args.device).train()
-    cache = model._cache = build_cache(folder, {}, model.distiller)
-    optimizer = build_optim_wrapper(model, cfg.optim_wrapper)
-    batch = inspect.synthetic_batch(model, args.batch_size, inspect.pipeline_size(cfg))
-    with torch.no_grad():
-        states = [(torch.manual_seed(0), model(*batch, mode='loss'))[1] for _ in range(2)]  # the first one keeps
+    step = Step(config, args)
+    cache = step.model._cache = build_cache(folder, {}, step.model.distiller)
+    with torch.no_grad():  # the first one keeps
+        states = [(torch.manual_seed(0), step.model(**step.data, mode='loss'))[1] for _ in range(2)]
     apart = max(abs(states[0][name] - states[1][name]).item() for name in states[0])
     times: dict[bool, list[float]] = {True: [], False: []}
     for number in range(args.rounds + 1):
         for cached in (False, True):
-            model._cache = cache if cached else None
-            if args.device.startswith('cuda'):
-                torch.cuda.synchronize()
-            start = time.perf_counter()
-            optimizer.update_params(model.parse_losses(model(*batch, mode='loss'))[0])
-            if args.device.startswith('cuda'):
-                torch.cuda.synchronize()
+            step.model._cache = cache if cached else None
+            seconds = step.seconds()
             if number:
-                times[cached].append(time.perf_counter() - start)
+                times[cached].append(seconds)
     low, middle, high = np.percentile(np.array(times[True]) / np.array(times[False]), (10, 50, 90))
     return (
-        Path(config).stem,
+        step.name,
         f'{1000 * np.median(times[False]):.0f}',
         f'{1000 * np.median(times[True]):.0f}',
         f'{middle:.2f} ({low:.2f} to {high:.2f})',

@@ -90,9 +90,8 @@ def entry(config: Path) -> dict:
         metadata['Teacher'], metadata['Student'] = [name for name in found.groups() if name]
     if task == 'Image Classification' and (made := assistant(config)):
         metadata['Assistant'] = made
-    data = next(
-        (DATA[name] for name in DATA if name in text), DATA['Fashion-MNIST' if folder == 'benchmark' else 'digits']
-    )
+    default = 'Fashion-MNIST' if folder == 'benchmark' else 'digits'
+    data = DATA[next((name for name in DATA if name in text), default)]
     metrics = {}
     if quoted := re.search(r'arXiv 2410\.12342: (\d\d\.\d\d) top-1', text):
         metrics = {'Top 1 Accuracy': float(quoted[1])}
@@ -111,11 +110,9 @@ def entry(config: Path) -> dict:
 
 def index() -> dict[Path, str]:
     """Every file of the index and what is to be in it."""
-    files, missing = (
-        {},
-        {path.name for path in (ROOT / 'configs').iterdir() if path.is_dir()} - {*COLLECTIONS, '_base_'},
-    )
-    if missing:
+    files = {}
+    folders = {path.name for path in (ROOT / 'configs').iterdir() if path.is_dir()}
+    if missing := folders - {*COLLECTIONS, '_base_'}:
         raise ValueError(f'no collection for configs/{", configs/".join(sorted(missing))}')
     for folder, (name, readme, _) in COLLECTIONS.items():
         configs = sorted((ROOT / 'configs' / folder).glob('**/*.py'))

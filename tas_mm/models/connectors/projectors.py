@@ -41,8 +41,10 @@ def fit(x: Tensor, grid: Grid) -> Tensor:
     return x if x.shape[-2:] == grid else F.interpolate(x, grid, mode='bilinear', align_corners=False)
 
 
-def grid_for(x: Tensor, in_grid: Grid, out_grid: Grid) -> Grid:
-    """The grid that is to a map ``(B, C, H, W)`` as ``out_grid`` is to ``in_grid``, rounded up."""
+def grid_for(x: Tensor, in_grid: Grid, out_grid: Grid, any_size: bool) -> Grid:
+    """``out_grid``; with ``any_size`` what is to a map ``(B, C, H, W)`` as that is to ``in_grid``, rounded up."""
+    if not any_size:
+        return out_grid
     return tuple(-(-side * o // i) for side, i, o in zip(x.shape[-2:], in_grid, out_grid))
 
 
@@ -107,7 +109,7 @@ class L2GProjector(BaseModule):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, in_channels, *in_grid)`` to ``(B, out_channels, *out_grid)``."""
-        grid = grid_for(x, *self.grids) if self.any_size else self.grids[1]
+        grid = grid_for(x, *self.grids, self.any_size)
         x = fit(self.embed(x), grid)
         x = self.norm(x.flatten(2).transpose(1, 2))  # BxNxC
         for block in self.blocks:
@@ -147,7 +149,7 @@ class ConvProjector(BaseModule):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, in_channels, *in_grid)`` to ``(B, out_channels, *out_grid)``."""
-        return fit(self.conv(x), grid_for(x, *self.grids) if self.any_size else self.grids[1])
+        return fit(self.conv(x), grid_for(x, *self.grids, self.any_size))
 
 
 @MODELS.register_module()
@@ -172,7 +174,7 @@ class LinearProjector(BaseModule):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, in_channels, *in_grid)`` to ``(B, out_channels, *out_grid)``."""
-        grid = grid_for(x, *self.grids) if self.any_size else self.grids[1]
+        grid = grid_for(x, *self.grids, self.any_size)
         if x.shape[-2:] != grid:
             x = F.adaptive_avg_pool2d(x, grid)
         return self.linear(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
