@@ -29,7 +29,7 @@ import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.runner import Runner
 
-from tas_mm.checkpoint import newest_checkpoint
+from tas_mm.checkpoint import go_on
 from tas_mm.config import read_config
 from tas_mm.measure import PeakMemory
 
@@ -184,8 +184,7 @@ def execute(cfg: Config, folder: Path, result: bool = True) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     cfg.work_dir = str(folder)
-    last = newest_checkpoint(str(folder))
-    cfg.resume, cfg.load_from = last is not None, last or cfg.get('load_from')
+    go_on(cfg, folder)
     cfg.experiment_name = folder.name
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     memory = PeakMemory(device)

@@ -15,6 +15,7 @@ import zipfile
 from contextlib import suppress
 from pathlib import Path
 
+from mmengine.config import Config
 from mmengine.logging import print_log
 
 
@@ -74,6 +75,20 @@ def damage(path: str | Path) -> str | None:
     except zipfile.BadZipFile as error:
         return f'it is cut short or damaged ({error})'
     return f'the checksum of its part {broken!r} is wrong' if broken else None
+
+
+def go_on(cfg: Config, work_dir: str | Path) -> None:
+    """Let a run go on from its newest checkpoint; with none yet it begins as its config says.
+
+    Args:
+        cfg (Config): Of the run; its ``resume`` and ``load_from`` are set.
+        work_dir (str | Path): The work folder of the run.
+
+    Raises:
+        ValueError: If there are checkpoints, but none of them is whole.
+    """
+    last = newest_checkpoint(work_dir)
+    cfg.resume, cfg.load_from = last is not None, last or cfg.get('load_from')
 
 
 def newest_checkpoint(work_dir: str | Path) -> str | None:

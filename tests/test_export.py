@@ -3,7 +3,6 @@
 import io
 import re
 import runpy
-import subprocess
 import sys
 from pathlib import Path
 
@@ -16,7 +15,6 @@ from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import Runner
 from torch import nn
 
-from tas_mm.compat import vision
 from tas_mm.export import FORMS, export
 from tas_mm.registry import DATASETS
 from tas_mm.student import (
@@ -29,6 +27,7 @@ from tas_mm.student import (
 )
 from tests import networks
 from tests.networks import NUM_CLASSES, SIZE, samples
+from tests.plain import run_without_tas_mm
 
 ROOT = Path(__file__).parents[1]
 CLASSES = tuple('abcde')
@@ -175,13 +174,6 @@ def test_the_student_in_the_file_is_the_average_where_there_is_one(tmp_path):
 # ---- plain MMPretrain -----------------------------------------------------------------------------------------------
 
 PLAIN = """
-import runpy, sys
-class Absent:
-    def find_spec(self, name, *args):
-        if name.split('.')[0] in ('tas_mm', 'mmrazor'):
-            raise ModuleNotFoundError(name)
-sys.meta_path.insert(0, Absent())
-runpy.run_path({vision!r})['adapt'](dict())  # torchvision beside a CPU torch
 import torch
 from mmengine.config import Config
 from mmpretrain import get_model
@@ -205,10 +197,7 @@ def test_the_student_is_the_same_where_tas_mm_cannot_be_imported(distilled, tmp_
         tool(path, file)
         with torch.no_grad():
             wanted[file] = model(model.data_preprocessor(dict(inputs=IMAGES))['inputs'])
-    code = PLAIN.format(vision=vision.__file__, folder=str(tmp_path), files=[*wanted])
-    command = [sys.executable, '-W', 'ignore', '-c', code]
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr[-3000:]
+    run_without_tas_mm(PLAIN.format(folder=str(tmp_path), files=[*wanted]), tmp_path)
     for file, logits in wanted.items():
         plain, classes = torch.load(f'{file}.logits')
         assert torch.equal(plain, logits), file

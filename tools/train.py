@@ -10,7 +10,7 @@ import argparse
 from mmengine.runner import Runner
 
 import tas_mm  # noqa: F401  (adapts the stack and registers the components)
-from tas_mm.checkpoint import newest_checkpoint
+from tas_mm.checkpoint import go_on
 from tas_mm.engine.launch import add_common_options, load_config, train, use_mixed_precision
 
 
@@ -39,8 +39,7 @@ def main() -> None:
     if args.resume not in (None, 'auto'):
         cfg.resume, cfg.load_from = True, args.resume
     elif args.resume == 'auto' or (cfg.get('resume') and not cfg.get('load_from')):
-        last = newest_checkpoint(cfg.work_dir)  # with none yet, the run begins as its config says
-        cfg.resume, cfg.load_from = last is not None, last or cfg.get('load_from')
+        go_on(cfg, cfg.work_dir)
     train(Runner.from_cfg(cfg))
 
 

@@ -10,11 +10,11 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from tas_mm.compat import multimodal, vision
 from tas_mm.config import read_config, without_weights
 from tas_mm.models.algorithms.detector_tas import regions_of
 from tas_mm.models.stages import view_of
 from tests.detection.data import build_detector, coco
+from tests.plain import run_without_tas_mm
 
 pytestmark = pytest.mark.detection
 ROOT = Path(__file__).parents[2]
@@ -158,14 +158,6 @@ def test_what_does_not_fit_is_refused_with_its_key(model, changed, error):
 
 
 PLAIN = """
-import runpy, sys
-class Absent:
-    def find_spec(self, name, *args):
-        if name.split('.')[0] in ('tas_mm', 'mmrazor'):
-            raise ModuleNotFoundError(name)
-sys.meta_path.insert(0, Absent())
-for file in {adapters!r}:  # torchvision beside a CPU torch, MMPretrain beside a new transformers
-    runpy.run_path(file)['adapt'](dict())
 import torch
 from mmengine.config import Config
 from mmdet.registry import MODELS
@@ -191,7 +183,4 @@ def test_a_run_leaves_a_detector_that_plain_mmdetection_loads(model, tmp_path):
     result = subprocess.run([*train, *scale], cwd=tmp_path, env=env, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr[-3000:]
     file = str(tmp_path / 'run' / 'student_epoch_1.pth')
-    code = PLAIN.format(adapters=[vision.__file__, multimodal.__file__], file=file)
-    result = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], cwd=tmp_path, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr[-3000:]
-    assert result.stdout.strip().splitlines()[-1] == 'FasterRCNN 80'
+    assert run_without_tas_mm(PLAIN.format(file=file), tmp_path).strip().splitlines()[-1] == 'FasterRCNN 80'

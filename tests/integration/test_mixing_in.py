@@ -14,8 +14,8 @@ import torch
 from mmengine.config import Config
 from sklearn.datasets import load_digits
 
-from tas_mm.compat import vision
 from tests.networks import samples
+from tests.plain import run_without_tas_mm
 
 TOOLS = Path(mmpretrain.__file__).parent / '.mim' / 'tools'
 
@@ -90,13 +90,6 @@ def run(folder, *command):
 
 
 PLAIN = """
-import runpy, sys
-class Absent:
-    def find_spec(self, name, path=None, target=None):
-        if name.split('.')[0] == 'tas_mm':
-            raise ModuleNotFoundError(name)
-sys.meta_path.insert(0, Absent())
-runpy.run_path({vision!r})['adapt'](dict())  # torchvision beside a CPU torch
 sys.argv = {argv}
 runpy.run_path(sys.argv[0], run_name='__main__')
 """
@@ -109,8 +102,7 @@ def test_mmpretrains_own_tools_train_it_and_test_its_student_without_tas_mm(conf
     assert {'accuracy/top1', 'step'} <= lines[-1].keys()
     for views in ([], ['--tta']):
         argv = [str(TOOLS / 'test.py'), 'theirs.py', 'run/student_epoch_2.pth', '--out', 'metrics.json']
-        code = PLAIN.format(vision=vision.__file__, argv=[*argv, '--out-item', 'metrics', *views])
-        run(configs, '-c', code)
+        run_without_tas_mm(PLAIN.format(argv=[*argv, '--out-item', 'metrics', *views]), configs)
         tested = json.loads((configs / 'metrics.json').read_text())['accuracy/top1']
         assert 0 <= tested <= 100
         assert views or tested == pytest.approx(lines[-1]['accuracy/top1'], abs=1e-3)

@@ -44,7 +44,7 @@ class DetectorTAS(TAS):
         Returns:
             dict: ``student.*``, the detector's own, and ``distill.*``, one for each path.
         """
-        views = getattr(self.distiller, '_views', ())  # a distiller of MMRazor's has none
+        views = getattr(self.distiller, 'views', ())  # a distiller of MMRazor's has none
         for view in views:
             view.regions = regions_of(inputs, data_samples)
         try:

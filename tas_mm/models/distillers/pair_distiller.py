@@ -112,7 +112,7 @@ class PairDistiller(ConfigurableDistiller):
         Raises:
             ValueError: If the class counts differ, or a recorder, loss, connector or mapping does not fit the pair.
         """
-        student, teacher = self._views
+        student, teacher = self.views
         if student.num_classes != teacher.num_classes:
             raise ValueError(
                 f'model.teacher has num_classes={teacher.num_classes} and model.architecture '
@@ -136,7 +136,7 @@ class PairDistiller(ConfigurableDistiller):
 
     def _agree_on_size(self) -> None:
         """Look at both networks at the size that either declares; two different ones are refused."""
-        declared = {view.key: tuple(view.declared_size()) for view in self._views if view.declared_size()}
+        declared = {view.key: tuple(view.declared_size()) for view in self.views if view.declared_size()}
         if len(set(declared.values())) > 1:
             raise ValueError(
                 'teacher and student are built for different image sizes ('
@@ -144,16 +144,17 @@ class PairDistiller(ConfigurableDistiller):
                 + '): give both the same img_size, or say which size the train pipeline gives with '
                 'model.distiller.input_size=(height, width)'
             )
-        for view in self._views:
+        for view in self.views:
             view.input_size = next(iter(declared.values()), view.input_size)
 
     @property
-    def _views(self) -> tuple[StagedClassifier, StagedClassifier]:
+    def views(self) -> tuple[StagedClassifier, StagedClassifier]:
+        """Stage views of student and teacher."""
         return self.student_view, self.teacher_view
 
     def _expand(self) -> dict[str, dict]:
         """The full configuration in MMRazor's format: what was given, and what was worked out for the rest."""
-        student, teacher = self._views
+        student, teacher = self.views
         connectors, losses, mappings = self._work_out()
         mappings = self.given['loss_forward_mappings'] or mappings
         read = [record for mapping in mappings.values() for record in mapping.values()]
@@ -186,7 +187,7 @@ class PairDistiller(ConfigurableDistiller):
 
     def _facts(self, student: str, teacher: str) -> dict[str, Any]:
         """What losses and connectors between two readings may ask for; None what such readings do not have."""
-        views = self._views
+        views = self.views
         (in_channels, *in_grid), (out_channels, *out_grid) = (v.shape(r) for v, r in zip(views, (student, teacher)))
         return dict(
             learner_dim=in_channels,

@@ -82,7 +82,7 @@ class TASDistiller(PairDistiller):
         super().bind()
         for module in self.connectors.modules():
             if isinstance(module, HybridAssistant):
-                module.bind(*self._views)
+                module.bind(*self.views)
         if self.assistant is not None and not self._assistant_learns():
             # No path trains it (the paper's ablation C): parameters without a gradient would stop DDP.
             self.assistant.requires_grad_(False)
@@ -105,7 +105,7 @@ class TASDistiller(PairDistiller):
 
     def _work_out(self) -> tuple[Configs, Configs, Configs]:
         """Connectors, losses and their mappings, of the paths and then of the terms."""
-        student, teacher = self._views
+        student, teacher = self.views
         cls = class_of(self.assistant_cfg, 'model.distiller.connectors.assistant')
         refuse_unknown('model.distiller.assistant', self.assistant_cfg, cls)
         assistant = RAZOR_MODELS.build(self.assistant_cfg)
