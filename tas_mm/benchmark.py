@@ -6,6 +6,7 @@ A suite is a small config::
     methods = dict(alone=None, kd='tas_mm::_base_/distillers/kd.py', tas=dict(type='tas_mm.TASDistiller'))
     settings = dict(few=dict(options={'train_dataloader.dataset.num_labelled': 1000}))
     seeds = 5
+    compare = 'tas'  # with each of the others, seed by seed
 
 Everything but the distiller is the same for all methods of a pair: data, recipe, steps, teacher.
 """
@@ -88,7 +89,8 @@ class Suite:
         work_dir (str | Path): Folder of the suite's runs.
 
     Raises:
-        ValueError: If a setting names a method or pair that the suite does not have, or a pair's config is no TAS.
+        ValueError: If a setting or ``compare`` names a method or pair that the suite does not have, or the config of
+            a pair is no TAS.
     """
 
     def __init__(self, name: str, work_dir: str | Path) -> None:
@@ -97,6 +99,8 @@ class Suite:
         self.work_dir = Path(work_dir)
         self.runs: list[Run] = []
         self.teachers: dict[Path, Config] = {}
+        if 'compare' in cfg:
+            self._check(cfg.compare, 'methods', 'compare')
         for setting, values in cfg.settings.items():
             pairs = self._chosen(setting, values, 'pairs')
             methods = self._chosen(setting, values, 'methods')
@@ -108,10 +112,13 @@ class Suite:
     def _chosen(self, setting: str, values: ConfigDict, field: str) -> list[str]:
         chosen = list(values.get(field) or self.cfg[field])
         for name in chosen:
-            if name not in self.cfg[field]:
-                near = get_close_matches(name, self.cfg[field], n=3) or list(self.cfg[field])
-                raise ValueError(f'settings.{setting}.{field} has {name!r}; the suite has {", ".join(near)}')
+            self._check(name, field, f'settings.{setting}.{field}')
         return chosen
+
+    def _check(self, name: str, field: str, key: str) -> None:
+        if name not in self.cfg[field]:
+            near = get_close_matches(name, self.cfg[field], n=3) or list(self.cfg[field])
+            raise ValueError(f'{key} has {name!r}; the suite has {", ".join(near)}')
 
     def _run(self, setting: str, pair: str, method: str, seed: int) -> Run:
         given = self.cfg.pairs[pair]
@@ -243,6 +250,12 @@ def cell(values: Iterable[float]) -> Cell:
     return Cell(values.mean(), values.std(ddof=1) if len(values) > 1 else 0.0, len(values))
 
 
+def paired(values: dict[int, float], others: dict[int, float]) -> Cell | None:
+    """By how much values are above others, seed by seed; None without a seed that both have."""
+    differences = [values[seed] - others[seed] for seed in values if seed in others]
+    return cell(differences) if differences else None
+
+
 class Results:
     """The finished runs of one setting, by method and pair.
 
@@ -272,15 +285,12 @@ class Results:
 
     def gain(self, method: str) -> Cell | None:
         """Gain over the student alone of the mean over pairs, paired by seed."""
-        alone, mine = self.means(ALONE), self.means(method)
-        gains = [mine[seed] - alone[seed] for seed in mine if seed in alone]
-        return cell(gains) if gains else None
+        return paired(self.means(method), self.means(ALONE))
 
     def pair_gain(self, method: str, pair: str) -> float | None:
         """Mean gain over the student alone on one pair."""
-        alone, mine = self.of(ALONE, pair), self.of(method, pair)
-        gains = [mine[seed] - alone[seed] for seed in mine if seed in alone]
-        return float(np.mean(gains)) if gains else None
+        gain = paired(self.of(method, pair), self.of(ALONE, pair))
+        return gain.mean if gain else None
 
     def accuracy_table(self) -> tuple[list[str], list[list[str]]]:
         """Accuracy by method and pair, mean over pairs, gain over the student alone, and rank by that gain."""
@@ -297,6 +307,17 @@ class Results:
                 + ([gains[method].signed, rank[method]] if gains[method] else ['-', '-'])
             )
         return ['method', *self.pairs, 'mean', f'gain over {ALONE}', 'rank'], lines
+
+    def paired_table(self, method: str) -> tuple[list[str], list[list[str]]]:
+        """By how much a method is above each of the others, on each pair and on the mean over pairs, paired by seed."""
+        lines = []
+        for other in self.methods:
+            if other == method:
+                continue
+            cells = [paired(self.of(method, pair), self.of(other, pair)) for pair in self.pairs]
+            cells.append(paired(self.means(method), self.means(other)))
+            lines.append([other, *(each.signed if each else '-' for each in cells)])
+        return [f'{method} less', *self.pairs, 'mean'], lines
 
     def cost_table(self, reference: str = 'kd') -> tuple[list[str], list[list[str]]]:
         """Seconds a step, peak memory and added parameters, medians over the runs; time and memory also as ratios."""

@@ -11,6 +11,7 @@ from tas_mm.benchmark import Results, Suite
 
 ROOT = Path(__file__).parents[1]
 SUITE = """
+compare = {compare!r}
 pairs = dict(one='{root}/configs/quickstart/tas.py', two='{folder}/two.py')
 methods = dict(alone=None, tas=dict(type='tas_mm.TASDistiller'))
 settings = dict(few={few})
@@ -24,8 +25,8 @@ def suite(tmp_path):
     """A suite of two pairs that differ in their teacher only."""
     (tmp_path / 'two.py').write_text(f"_base_ = '{ROOT}/configs/quickstart/tas.py'\nmodel = dict(teacher_ckpt='b.pth')")
 
-    def make(**few) -> Suite:
-        (tmp_path / 'suite.py').write_text(SUITE.format(root=ROOT, folder=tmp_path, few=few))
+    def make(compare='tas', **few) -> Suite:
+        (tmp_path / 'suite.py').write_text(SUITE.format(root=ROOT, folder=tmp_path, few=few, compare=compare))
         return Suite(str(tmp_path / 'suite.py'), tmp_path)
 
     return make
@@ -75,6 +76,8 @@ def test_a_finished_run_is_not_repeated_unless_its_config_changes(suite):
 def test_unknown_names_are_refused(suite):
     with pytest.raises(ValueError, match=r"settings.few.methods has 'tass'; the suite has tas"):
         suite(methods=['tass'])
+    with pytest.raises(ValueError, match=r"compare has 'tass'; the suite has tas"):
+        suite(compare='tass')
 
 
 def row(method, pair, seed, accuracy, seconds=1.0):
@@ -100,6 +103,9 @@ def test_tables_by_hand():
         ['kd', '74.00 ± 0.00', '64.00 ± 2.83', '69.00 ± 1.41', '+3.50 ± 0.71', '1'],  # gains 3 and 4, by seed
         ['tas', '82.00 ± 2.83', '-', '-', '-', '-'],  # no mean of what is not there
     ]
+    header, lines = Results(rows, 's').paired_table('tas')
+    assert header == ['tas less', 'a', 'b', 'mean']
+    assert lines == [['alone', '+11.00 ± 1.41', '-', '-'], ['kd', '+8.00 ± 2.83', '-', '-']]  # 10 and 12; 6 and 10
     header, lines = Results(rows, 's').cost_table()
     assert lines[2][:3] == ['tas', '2.500', '2.50']
 

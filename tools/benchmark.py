@@ -135,6 +135,8 @@ def report(suite: benchmark.Suite, out: Path) -> None:
         seeds = len({row['seed'] for row in results.rows})
         text.append(f'### {setting}: top-1 (%), last step, mean ± standard deviation of {seeds} seeds\n')
         parts = [results.accuracy_table(), results.assistant_table(), results.cost_table()]
+        if suite.cfg.get('compare') in results.methods:
+            parts.insert(1, results.paired_table(suite.cfg.compare))
         for header, lines in parts:
             if lines:
                 text.append(markdown(header, lines) + '\n')

@@ -47,4 +47,5 @@ settings = dict(
     swapped_cnn_to_vit=dict(pairs=['cnn_to_vit'], methods=[*ends, 'student first']),
 )
 seeds = 5
+compare = 'full'
 seed_keys = ['randomness.seed', 'train_dataloader.dataset.seed']

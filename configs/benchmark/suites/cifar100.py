@@ -23,3 +23,4 @@ methods = {
 }
 settings = dict(cifar100=dict())
 seeds = 3
+compare = 'tas'

@@ -16,4 +16,5 @@ settings = dict(
     labels_55000=dict(methods=['alone', 'kd', 'ofa', 'rsd', 'tas'], pairs=['vit_to_cnn', 'cnn_to_vit'], seeds=3),
 )
 seeds = 5
+compare = 'tas'
 seed_keys = ['randomness.seed', 'train_dataloader.dataset.seed']

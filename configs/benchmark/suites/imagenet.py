@@ -26,3 +26,4 @@ methods = {
 }
 settings = dict(imagenet=dict())
 seeds = 3
+compare = 'tas'

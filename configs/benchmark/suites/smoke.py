@@ -14,4 +14,5 @@ settings = dict(
     )
 )
 seeds = 2
+compare = 'tas'
 seed_keys = ['randomness.seed', 'train_dataloader.dataset.dataset.seed']
