@@ -15,7 +15,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import mmengine.hub
 from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.model import BaseModel
@@ -25,7 +24,7 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from mmrazor.registry import MODELS as RAZOR_MODELS
 from torch import Tensor
 
-from .config import read_config, without_weights
+from .config import named_model, read_config, without_weights
 from .models.backbones import SwinTransformer
 from .registry import DATASETS, MODELS
 
@@ -54,15 +53,17 @@ def student_model(config: Config) -> dict:
             model.setdefault('data_preprocessor', outer.to_dict())
         return model
     student, given = model['architecture'], model.get('data_preprocessor')
-    if 'cfg_path' in student:  # MMRazor's way to name a config of another package
-        named = mmengine.hub.get_config(student['cfg_path'])
-        rest = {key: value for key, value in student.items() if key not in ('cfg_path', 'pretrained')}
-        student = {**rest, **student_model(named), '_scope_': student['cfg_path'].split('::')[0]}
+    ours = str(model['type']).split('.')[-1] in ('TAS', 'DetectorTAS')
+    outer = given or (outer.to_dict() if outer else None)
+    if ours:
+        student = named_model({'data_preprocessor': outer, **student} if outer else student)
+    elif 'cfg_path' in student:  # what stands beside it, MMRazor drops
+        student = named_model(dict(cfg_path=student['cfg_path']))
     scope = student.get('_scope_') or model.get('_scope_') or config.get('default_scope')
     student = {**student, '_scope_': scope} if scope else student
     # MMRazor prefers the algorithm's preprocessor to the student's, TAS the student's.
-    preprocessors = [student.get('data_preprocessor'), given or (outer.to_dict() if outer else None)]
-    if str(model['type']).split('.')[-1] not in ('TAS', 'DetectorTAS'):
+    preprocessors = [student.get('data_preprocessor'), outer]
+    if not ours:
         preprocessors.reverse()
     preprocessor = preprocessors[0] or preprocessors[1]
     return {**student, 'data_preprocessor': preprocessor} if preprocessor else student

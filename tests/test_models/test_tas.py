@@ -6,11 +6,16 @@ from unittest.mock import Mock
 import pytest
 import timm
 import torch
+from mmengine.hub import get_config
 from mmengine.model import ExponentialMovingAverage
 from mmengine.optim import build_optim_wrapper
-from mmengine.runner import runner
+from mmengine.runner import load_checkpoint, runner
 from mmengine.runner.activation_checkpointing import turn_on_activation_checkpointing
+from mmpretrain.models.heads import LinearClsHead
+from mmrazor.registry import MODELS as RAZOR_MODELS
 
+from tas_mm.config import named_model
+from tas_mm.models import TAS
 from tas_mm.models.algorithms.teacher import build_teacher, renormalisation
 from tests import networks
 from tests.networks import SIZE, samples
@@ -292,6 +297,139 @@ def test_a_student_that_does_not_normalise_leaves_it_to_the_teacher(build_tas):
     torch.testing.assert_close(seen['x'], torch.full((1, 3, SIZE, SIZE), 2.0))
 
 
+def test_a_timm_teacher_for_grey_images_gets_one_channel(build_tas):
+    student = networks.resnet(in_channels=1)
+    student['data_preprocessor'] = dict(mean=[0.0], std=[255.0])
+    teacher = dict(type='mmpretrain.TimmClassifier', model_name='resnet10t', num_classes=5, in_chans=1)
+    algorithm = build_tas(student, teacher, distiller=dict(type='tas_mm.TASDistiller', input_size=SIZE))
+    losses = algorithm(torch.randn(4, 1, SIZE, SIZE), samples([0, 1, 2, 3]), mode='loss')
+    assert all(torch.isfinite(value) for value in losses.values())
+
+
+def test_a_pipeline_that_may_normalise_by_itself_is_spoken_of(build_tas, logged):
+    teacher = dict(networks.swin(), data_preprocessor=dict(mean=[60.0] * 3, std=[30.0] * 3))
+    build_tas(networks.resnet(), teacher)
+    assert 'data_preprocessor has no mean and std, so images are taken to be pixels' in logged.text
+
+
+# ---- networks of another kind ----------------------------------------------------------------------------------------
+
+
+class ScaledHead(LinearClsHead):
+    """Multiplies its scores after the linear layer, as heads of cosines do."""
+
+    def forward(self, feats: tuple) -> torch.Tensor:
+        return 16 * super().forward(feats)
+
+
+class UncalledHead(LinearClsHead):
+    """Reads the weights of its layer in place of calling it."""
+
+    def forward(self, feats: tuple) -> torch.Tensor:
+        return torch.nn.functional.linear(self.pre_logits(feats), self.fc.weight)
+
+
+class KeywordHead(LinearClsHead):
+    """Names the labels when it calls its loss."""
+
+    def _get_loss(self, cls_score: torch.Tensor, data_samples: list, **kwargs) -> dict:
+        return dict(loss=self.loss_module(cls_score, label=torch.cat([each.gt_label for each in data_samples])))
+
+
+def with_head(network: dict, head: type | str) -> dict:
+    return dict(network, head=dict(network['head'], type=head))
+
+
+@pytest.mark.parametrize('head', [ScaledHead, 'ArcFaceClsHead'])
+def test_what_is_distilled_of_any_head_is_what_the_network_says(build_tas, batch, head):
+    for student, teacher in ((networks.resnet(), networks.swin()), (networks.swin(), networks.resnet())):
+        algorithm = build_tas(student, with_head(teacher, head))
+        with algorithm.distiller.teacher_recorders:
+            said = algorithm.run_teacher(batch[0])
+        assert torch.equal(algorithm.distiller.get_record('logits', False), said)
+        algorithm = build_tas(with_head(student, head), teacher).eval()
+        with torch.no_grad(), algorithm.distiller.student_recorders:
+            said = algorithm.student(batch[0])
+        assert torch.equal(algorithm.distiller.get_record('logits', True), said)
+        assert all(torch.isfinite(value) for value in algorithm.train()(*batch, mode='loss').values())
+
+
+def test_heads_that_cannot_be_read_are_refused(build_tas, batch):
+    with pytest.raises(ValueError, match=r'model.teacher.head: UncalledHead never calls head.fc'):
+        build_tas(networks.resnet(), with_head(networks.swin(), UncalledHead))
+    with pytest.raises(ValueError, match=r'gt_labels: in this pass model.architecture did not call its head.loss_mod'):
+        build_tas(with_head(networks.resnet(), KeywordHead), networks.swin())(*batch, mode='loss')
+    many = with_head(networks.resnet(), 'MultiLabelLinearClsHead')
+    with pytest.raises(ValueError, match=r'model.architecture.head is a MultiLabelLinearClsHead, which scores every'):
+        build_tas(many, networks.swin())
+
+
+NAMED = 'mmpretrain::resnet/resnet18_8xb16_cifar10.py'
+
+
+def test_what_stands_beside_a_named_config_has_the_last_word(build_tas):
+    """MMEngine takes it for defaults, which lose to what the config says."""
+    head = dict(num_classes=5)
+    named = dict(cfg_path=NAMED, head=head, data_preprocessor=dict(mean=[1.0] * 3, num_classes=5))
+    algorithm = build_tas(named, dict(cfg_path=NAMED, head=head))
+    assert algorithm.student.head.fc.out_features == algorithm.teacher.head.fc.out_features == 5
+    assert algorithm.data_preprocessor.mean.flatten().tolist() == [1.0] * 3
+    assert algorithm.data_preprocessor.std.flatten().tolist() == pytest.approx([51.5865, 50.847, 51.255])
+    augments = dict(augments=dict(type='Mixup', alpha=0.8))
+    outer = dict(type='ClsDataPreprocessor', mean=[2.0] * 3, std=[3.0] * 3, batch_augments=augments)
+    distiller = dict(type='tas_mm.PairDistiller', terms=dict(kd=dict(type='mmrazor.KLDivergence')))
+    algorithm = TAS(dict(cfg_path=NAMED), dict(cfg_path=NAMED), distiller, data_preprocessor=outer)
+    assert algorithm.data_preprocessor.mean.flatten().tolist() == [2.0] * 3
+    assert algorithm.data_preprocessor.batch_augments is not None
+
+
+def test_a_named_student_is_trained_from_its_published_weights(monkeypatch, tmp_path):
+    published = RAZOR_MODELS.build(named_model(dict(cfg_path=NAMED)))
+    torch.save(dict(state_dict=published.state_dict()), tmp_path / 'published.pth')
+    given = get_config(NAMED)
+    given.model_path = str(tmp_path / 'published.pth')
+    monkeypatch.setattr('mmengine.hub.get_config', lambda *args: given)
+    distiller = dict(type='tas_mm.PairDistiller', terms=dict(kd=dict(type='mmrazor.KLDivergence')))
+    named = dict(cfg_path=NAMED, pretrained=True)
+    algorithm = TAS(named, named, distiller)
+    algorithm.init_weights()
+    for network in (algorithm.student, algorithm.teacher):
+        assert torch.equal(network.backbone.conv1.weight, published.backbone.conv1.weight)
+
+
+def test_weights_of_the_student_alone_are_loaded_and_others_refused(build, build_tas, tmp_path):
+    """What ``load_from`` of a plain config names."""
+    alone = build(networks.resnet())
+    algorithm = build_tas(networks.resnet(), networks.swin())
+    projector = algorithm.distiller.assistant.projector.embed.weight.clone()
+    torch.save(dict(state_dict=alone.state_dict()), tmp_path / 'student.pth')
+    load_checkpoint(algorithm, str(tmp_path / 'student.pth'))
+    assert all(torch.equal(value, alone.state_dict()[key]) for key, value in algorithm.student.state_dict().items())
+    assert torch.equal(algorithm.distiller.assistant.projector.embed.weight, projector)
+    torch.save(dict(state_dict=build(networks.vit()).state_dict()), tmp_path / 'other.pth')
+    with pytest.raises(ValueError, match=r"load_from or init_cfg of model: none of its \d+ entries, such as 'backbone"):
+        load_checkpoint(algorithm, str(tmp_path / 'other.pth'))
+
+
+def test_layer_wise_decay_gives_the_student_the_rates_that_it_has_alone(build, build_tas):
+    optim = dict(
+        type='OptimWrapper',
+        constructor='mmpretrain.LearningRateDecayOptimWrapperConstructor',
+        optimizer=dict(type='AdamW', lr=1.0, weight_decay=0.1),
+        paramwise_cfg=dict(layer_decay_rate=0.5),
+    )
+
+    def rates(model) -> dict:
+        groups = build_optim_wrapper(model, optim).optimizer.param_groups
+        return {group['param_name'].removeprefix('architecture.'): group['lr'] for group in groups}
+
+    alone = rates(build(networks.vit()))
+    distilled = rates(build_tas(networks.vit(), networks.resnet()))
+    assert len(set(alone.values())) > 3
+    assert alone == {name: rate for name, rate in distilled.items() if not name.startswith('distiller.')}
+    assert {rate for name, rate in distilled.items() if name.startswith('distiller.')} == {1.0}
+
+
 def test_a_stopped_distillation_trains_the_student_alone_and_leaves_no_parameter_without_gradient(build_tas, batch):
     """MMRazor's StopDistillHook sets the flag."""
     algorithm = pair(build_tas)
@@ -328,6 +466,15 @@ def test_a_teacher_in_bfloat16_teaches_much_the_same(build_tas, batch, name):
     narrow.parse_losses(losses)[0].backward()
     assert {value.dtype for value in losses.values()} == {torch.float32}
     assert all(torch.isfinite(p.grad).all() for p in narrow.parameters())
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_a_teacher_in_bfloat16_goes_with_any_mixed_precision_of_the_students(build_tas, batch, dtype):
+    """A late part with class tokens, which join what the early part gives."""
+    algorithm = build_tas(networks.resnet(), networks.vit(), teacher_dtype='bfloat16')
+    with torch.autocast('cpu', dtype):
+        losses = algorithm(*batch, mode='loss')
+    assert all(torch.isfinite(value) for value in losses.values())
 
 
 def test_a_type_that_a_teacher_cannot_be_kept_in(build_tas):

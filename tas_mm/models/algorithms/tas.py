@@ -25,6 +25,7 @@ from mmrazor.models.utils import add_prefix
 from mmrazor.registry import MODELS as RAZOR_MODELS
 from torch import Tensor, nn
 
+from tas_mm.config import named_model
 from tas_mm.registry import MODELS, refuse_unknown
 
 from ..losses.utils import exact
@@ -101,7 +102,7 @@ class TAS(SingleTeacherDistill):
                     # The student builds it, so that its batch augmentations (mixup, cutmix) come along.
                     architecture = {'data_preprocessor': data_preprocessor, **architecture}
                     data_preprocessor = None
-                architecture = RAZOR_MODELS.build(architecture)
+                architecture = RAZOR_MODELS.build(named_model(architecture))
             teacher = build_teachers(teacher, teacher_ckpt, teacher_weights)
         distiller = distiller or dict(type='tas_mm.TASDistiller')
         if isinstance(teacher, TeacherGroup):
@@ -266,6 +267,32 @@ class TAS(SingleTeacherDistill):
         for manager in (self.distiller.student_recorders, self.distiller.teacher_recorders):
             for recorder in manager.recorders.values():
                 recorder.reset_data_buffer()
+
+    def get_layer_depth(self, param_name: str) -> tuple[int, int]:
+        """Number of a parameter's layer, and of all, for layer-wise decay of the learning rate (MMPretrain's).
+
+        Those of the student are what they are without distillation; the distiller's count as its head's.
+        """
+        return self.student.get_layer_depth(param_name.removeprefix('architecture.'))
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any, **kwargs: Any) -> None:
+        """Load weights of a distillation, or of the student alone (``load_from`` or ``init_cfg`` of a plain config).
+
+        Raises:
+            ValueError: If there are weights, but none of them is the student's.
+        """
+        ours = f'{prefix}architecture.'
+        if state_dict and not any(name.startswith(ours) for name in state_dict):
+            found = [name for name in self.student.state_dict() if prefix + name in state_dict]
+            if not found:
+                raise ValueError(
+                    f'load_from or init_cfg of model: none of its {len(state_dict)} entries, such as '
+                    f'{next(iter(state_dict))!r}, is a weight of model.architecture, such as '
+                    f'{next(iter(self.student.state_dict()))!r}; give a checkpoint of a distillation or of the student'
+                )
+            for name in found:
+                state_dict[ours + name] = state_dict.pop(prefix + name)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     # ---- the teacher, out of sight but never left behind -----------------------------------------------------------
 

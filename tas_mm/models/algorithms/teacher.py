@@ -18,7 +18,7 @@ from mmpretrain.apis.model import ModelHub
 from mmrazor.registry import MODELS as RAZOR_MODELS
 from torch import Tensor, nn
 
-from tas_mm.config import read_config, without_weights
+from tas_mm.config import named_model, read_config, without_weights
 from tas_mm.registry import MODELS
 
 from ..stages import logits_of
@@ -79,7 +79,7 @@ def build_teacher(teacher: dict | str | nn.Module, checkpoint: str | None = None
         has_weights = bool(checkpoint) or _loads_weights(config)
         if checkpoint:  # which takes the place of other weights: those need not be fetched
             config = {key: value for key, value in config.items() if key != 'pretrained'}
-        teacher = RAZOR_MODELS.build(config)
+        teacher = RAZOR_MODELS.build(named_model(config))
         ready = not isinstance(teacher, BaseModel) or getattr(teacher, '_is_init', False)
     if not isinstance(teacher, BaseModel):
         teacher = ModuleTeacher(teacher)
@@ -218,7 +218,15 @@ def renormalisation(student: nn.Module, teacher: BaseModel) -> tuple[Tensor, Ten
     wanted = _statistics(preprocessor) or _timm_statistics(teacher)
     if wanted is None:
         return None
-    given = _statistics(student) or (torch.zeros_like(wanted[0]), torch.ones_like(wanted[1]))
+    given = _statistics(student)
+    if given is None:
+        print_log(
+            'data_preprocessor has no mean and std, so images are taken to be pixels from 0 to 255, and are normalised '
+            'so for model.teacher. If the pipeline normalises them, do it in data_preprocessor instead',
+            logger='current',
+            level=logging.WARNING,
+        )
+        given = torch.zeros_like(wanted[0]), torch.ones_like(wanted[1])
     # Detectors' preprocessors know the order by another name.
     orders = [getattr(each, 'to_rgb', getattr(each, '_channel_conversion', None)) for each in (student, preprocessor)]
     if _statistics(preprocessor) is not None and orders[0] != orders[1]:
@@ -243,4 +251,8 @@ def _timm_statistics(model: nn.Module) -> tuple[Tensor, Tensor] | None:
     tag = next((tag for tag in tags if isinstance(tag, dict) and tag.get('mean') and tag.get('std')), None)
     if tag is None:
         return None
-    return tuple(255 * torch.tensor(tag[key]).view(-1, 1, 1) for key in ('mean', 'std'))
+    statistics = [255 * torch.tensor(tag[key]).view(-1, 1, 1) for key in ('mean', 'std')]
+    channels = next((module.in_channels for module in model.modules() if isinstance(module, nn.Conv2d)), 3)
+    if channels == 1:  # the tag is that of the network for colour images
+        statistics = [each.mean(dim=0, keepdim=True) for each in statistics]
+    return tuple(statistics)

@@ -61,10 +61,14 @@ def statistics_kept(model: nn.Module) -> Iterator[None]:
             setattr(module, name, True)
 
 
-def in_its_type(model: nn.Module, x: Tensor) -> AbstractContextManager:
-    """Autocast to bfloat16 for a model that is kept in it and gets an input that is not."""
-    narrow = x.dtype != torch.bfloat16 and any(p.dtype == torch.bfloat16 for p in model.parameters())
-    return torch.autocast(x.device.type, torch.bfloat16) if narrow else nullcontext()
+def in_its_type(model: nn.Module, x: Tensor) -> tuple[AbstractContextManager, Tensor]:
+    """Autocast to bfloat16 for a model that is kept in it and gets an input that is not; and that input.
+
+    Autocast knows one narrow type only: float16, from an autocast around this one, becomes float32.
+    """
+    if x.dtype == torch.bfloat16 or all(p.dtype != torch.bfloat16 for p in model.parameters()):
+        return nullcontext(), x
+    return torch.autocast(x.device.type, torch.bfloat16), x.float()
 
 
 @MODELS.register_module()
@@ -176,7 +180,7 @@ class HybridAssistant(BaseConnector):
         if self.late_role == 'student':
             kept = statistics_kept(self.late.model)
         else:  # which is in eval mode: nothing of it is updated; it may be kept in a type of its own
-            kept = in_its_type(self.late.model, x)
+            kept, x = in_its_type(self.late.model, x)
         with kept:
             return self.late.tail(self.late.from_map(x, self.start - 1), self.start)
 

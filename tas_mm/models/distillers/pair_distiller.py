@@ -16,6 +16,7 @@ import torch
 from mmengine.model import BaseModel, ModuleDict
 from mmengine.registry import DefaultScope
 from mmengine.utils.misc import apply_to
+from mmpretrain.models.heads import MultiLabelClsHead
 from mmrazor.models.algorithms.base import LossResults
 from mmrazor.models.distillers import ConfigurableDistiller
 from mmrazor.models.task_modules import RecorderManager
@@ -119,6 +120,14 @@ class PairDistiller(ConfigurableDistiller):
                 f'num_classes={student.num_classes}; they must agree. Fine-tune the teacher on the data set of the '
                 'student first, or set head.num_classes'
             )
+        for view in self.views:
+            head = getattr(view.model, 'head', None)
+            if isinstance(head, MultiLabelClsHead):
+                raise ValueError(
+                    f'{view.key}.head is a {type(head).__name__}, which scores every class by itself, but losses and '
+                    'validation here take logits for those of one distribution over the classes; valid is a head for '
+                    'one label, such as LinearClsHead'
+                )
         if student.in_channels != teacher.in_channels:
             raise ValueError(
                 f'model.teacher takes images of {teacher.in_channels} channels and model.architecture of '
@@ -290,10 +299,19 @@ class PairDistiller(ConfigurableDistiller):
     ) -> Any:
         """A record as the network's view reads it; a connector's output is kept for the other losses of the step."""
         if connector is None:
-            record = super().get_record(recorder, from_student, record_idx, data_idx)
+            side, view = ('student', self.student_view) if from_student else ('teacher', self.teacher_view)
+            try:
+                record = super().get_record(recorder, from_student, record_idx, data_idx)
+            except AssertionError as error:
+                module = getattr(getattr(self, f'{side}_recorders').recorders[recorder], 'source', recorder)
+                raise ValueError(
+                    f'model.distiller.{side}_recorders.{recorder}: in this pass {view.key} did not call its {module}, '
+                    'or gave what is to be read by keyword. A head must call its classifier, itself and its '
+                    'loss_module(scores, labels) when it trains, as LinearClsHead does'
+                ) from error
             if recorder in STAGES and data_idx is not None:
                 return record  # a part of what the stage gives, which only who asks for it knows
-            return (self.student_view if from_student else self.teacher_view).read(recorder, record)
+            return view.read(recorder, record)
         call = (connector, recorder, from_student, record_idx, data_idx)
         if call not in self._connected:
             record = self.get_record(recorder, from_student, record_idx, data_idx)

@@ -219,13 +219,36 @@ class StagedClassifier(ABC):
         """
         return self._measure([f'{self.net_name}.{modules[-1]}' for modules in self.cut()])
 
-    @property
+    @cached_property
     def scorer(self) -> str:
         """Dotted name of the module whose output is the logits.
 
-        That is the classifier, or the whole head where it averages the scores of a class and a distillation token.
+        That is the classifier, or the whole head where it makes something else of the classifier's output: the mean of
+        the scores of a class and a distillation token, or a scaled cosine.
+
+        Raises:
+            ValueError: If the head never calls the classifier, whose input would be the feature.
         """
-        return 'head' if any('dist' in name for name in self._linear_layers()) else self.classifier
+        seen: dict[str, Tensor] = {}
+        hooks = [
+            self.model.get_submodule(name).register_forward_hook(
+                lambda module, inputs, output, name=name: seen.update({name: output})
+            )
+            for name in (self.classifier, 'head')
+        ]
+        try:
+            self.look(2, noise=True)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        if self.classifier not in seen:
+            raise ValueError(
+                f'{self.key}.head: {type(self.model.head).__name__} never calls {self.classifier}, whose input would '
+                'be the feature; let it call the layer in place of reading its weights'
+            )
+        whole = seen.get('head')  # of several branches a tuple, of which the classifier gives one
+        more = isinstance(whole, Tensor) and not torch.equal(seen[self.classifier].flatten(1), whole)
+        return 'head' if more else self.classifier
 
     def classify(self, native: Any) -> Knowledge:
         """Native output of stage 4 to pooled feature and logits."""
