@@ -17,7 +17,7 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -29,10 +29,12 @@ import numpy as np
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.runner import Runner
+from mmengine.runner.utils import set_random_seed
 
 from tas_mm.checkpoint import go_on
 from tas_mm.config import read_config
 from tas_mm.measure import PeakMemory
+from tas_mm.student import student_model
 
 _read = cache(read_config)  # each file once, not once a run
 
@@ -41,11 +43,26 @@ ALONE = 'alone'
 
 METRIC = 'accuracy/top1'
 
+TRAINED_BY = 'trained_by'
+"""File beside a teacher that a suite has trained: the fingerprint of its config."""
+
 TRAINED = (
     *('model', 'data_preprocessor', 'train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler', 'randomness'),
-    *('val_dataloader', 'val_evaluator', 'val_cfg', 'custom_hooks', 'load_from'),
+    *('val_dataloader', 'val_evaluator', 'val_cfg', 'custom_hooks', 'load_from', 'auto_scale_lr', 'sync_bn'),
 )
-"""Parts of a config that decide a result. A run is known by them: to change what is logged repeats nothing."""
+"""Parts of a config that decide a result, beside its hooks. A run is known by them: to change what is logged repeats
+nothing."""
+
+LOGGED = ('timer', 'logger', 'checkpoint', 'visualization', 'progress_bar')
+"""Default hooks that decide nothing."""
+
+
+def fingerprint(cfg: Config, **more: Any) -> str:
+    """A hash of what decides the result of a run (SHA-256, 12 hex digits)."""
+    parts = {key: value for key, value in cfg.to_dict().items() if key in TRAINED}
+    hooks = {key: hook for key, hook in cfg.get('default_hooks', {}).items() if key not in LOGGED}
+    text = json.dumps({**parts, 'default_hooks': hooks, **more}, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 @dataclass
@@ -128,10 +145,11 @@ class Suite:
             cfg.merge_from_dict(dict(options.get('options', {})))
         if cfg.model.get('type') != 'tas_mm.TAS':
             raise ValueError(f'pairs.{pair}: the model of {given["config"]} is no tas_mm.TAS')
-        self._note_teacher(cfg.model)
+        teacher = self._note_teacher(cfg.model)
         distiller = self.cfg.methods[method]
         if distiller is None:
-            cfg.model = cfg.model.architecture
+            cfg.model = ConfigDict(student_model(cfg))
+            teacher = None
         else:
             chosen = deepcopy(_read(distiller).distiller) if isinstance(distiller, str) else distiller
             # The size of the images is the pair's to say, where two CNNs do not declare it.
@@ -146,21 +164,35 @@ class Suite:
             cfg.default_hooks.pop(hook, None)
         for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
             cfg[loader].setdefault('collate_fn', dict(type='default_collate'))
-        parts = {key: value for key, value in cfg.to_dict().items() if key in TRAINED}
-        text = json.dumps(parts, sort_keys=True, default=str)
-        key = hashlib.sha256(text.encode()).hexdigest()[:12]
+        key = fingerprint(cfg, teacher=teacher)
         folder = next(iter(sorted((self.work_dir / 'runs').glob(f'*-{key}'))), None)
         known = next((run.dir for run in self.runs if run.dir.name.endswith(key)), None)
         folder = folder or known or self.work_dir / 'runs' / f'{setting}-{pair}-{method}-{seed}-{key}'
         return Run(setting, pair, method, seed, cfg, folder)
 
-    def _note_teacher(self, model: ConfigDict) -> None:
-        """Remember a teacher that is named by its config, whose weights are to be trained by the suite."""
+    def _note_teacher(self, model: ConfigDict) -> str | None:
+        """Remember a teacher that is named by its config, whose weights are to be trained by the suite.
+
+        Returns:
+            str | None: The fingerprint of its config.
+
+        Raises:
+            ValueError: If the suite has trained it, but by another config than it has now.
+        """
         checkpoint = model.get('teacher_ckpt')
-        if isinstance(model.teacher, str) and checkpoint and Path(checkpoint) not in self.teachers:
-            cfg = read_config(model.teacher)
-            cfg.work_dir = str(Path(checkpoint).parent)
+        if not isinstance(model.teacher, str) or not checkpoint:
+            return None
+        cfg, folder = _read(model.teacher), Path(checkpoint).parent
+        key = fingerprint(cfg)
+        if Path(checkpoint) not in self.teachers:
             self.teachers[Path(checkpoint)] = cfg
+            trained = folder / TRAINED_BY
+            if trained.exists() and trained.read_text() != key:
+                raise ValueError(
+                    f'model.teacher_ckpt={checkpoint!r} was trained by another config than {model.teacher} is now; '
+                    f'move the folder {folder} away to train it anew'
+                )
+        return key
 
     @property
     def missing(self) -> list[Run]:
@@ -190,6 +222,7 @@ def execute(cfg: Config, folder: Path, result: bool = True) -> None:
         result (bool): Whether to validate and write the result; not for a teacher. Defaults to True.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    key = fingerprint(cfg)
     cfg.work_dir = str(folder)
     go_on(cfg, folder)
     cfg.experiment_name = folder.name
@@ -199,9 +232,12 @@ def execute(cfg: Config, folder: Path, result: bool = True) -> None:
     trained = sum(p.numel() for p in runner.model.parameters() if p.requires_grad)
     student = getattr(runner.model, 'architecture', runner.model)
     memory.start()
+    # Teacher and projector have drawn random numbers: let the student, which comes first, begin as it does alone.
+    set_random_seed(cfg.get('randomness', {}).get('seed'))
     runner.train()
     peak = memory.stop()
     if not result:
+        write(folder / TRAINED_BY, key)
         return
     metrics = runner.val_loop.run()  # runner.val() would begin the run's hooks anew, an average of weights among them
     times = [np.array(runner.message_hub.get_scalar(f'train/{key}').data[0]) for key in ('time', 'data_time')]
@@ -236,24 +272,20 @@ class Cell:
     spread: float
     seeds: int
 
-    def __str__(self) -> str:
-        return f'{self.mean:.2f} ± {self.spread:.2f}'
-
-    @property
-    def signed(self) -> str:
-        return f'{self.mean:+.2f} ± {self.spread:.2f}'
+    def text(self, seeds: int, sign: str = '') -> str:
+        """Mean and deviation; with the number of seeds where it is not that of the table."""
+        return f'{self.mean:{sign}.2f} ± {self.spread:.2f}' + (f' ({self.seeds})' if self.seeds != seeds else '')
 
 
-def cell(values: Iterable[float]) -> Cell:
-    """Mean and sample standard deviation; 0 for a single value."""
-    values = np.array(list(values), dtype=float)
-    return Cell(values.mean(), values.std(ddof=1) if len(values) > 1 else 0.0, len(values))
+def cell_of(by_seed: dict[int, float]) -> Cell | None:
+    """Mean and sample standard deviation, 0 for a single value; None without values."""
+    values = np.array(list(by_seed.values()), dtype=float)
+    return Cell(values.mean(), values.std(ddof=1) if len(values) > 1 else 0.0, len(values)) if len(values) else None
 
 
 def paired(values: dict[int, float], others: dict[int, float]) -> Cell | None:
     """By how much values are above others, seed by seed; None without a seed that both have."""
-    differences = [values[seed] - others[seed] for seed in values if seed in others]
-    return cell(differences) if differences else None
+    return cell_of({seed: values[seed] - others[seed] for seed in values if seed in others})
 
 
 class Results:
@@ -268,6 +300,7 @@ class Results:
         self.rows = [row for row in rows if row['setting'] == setting]
         self.methods = list(dict.fromkeys(row['method'] for row in self.rows))
         self.pairs = list(dict.fromkeys(row['pair'] for row in self.rows))
+        self.seeds = len({row['seed'] for row in self.rows})
 
     def of(self, method: str, pair: str, key: str = METRIC) -> dict[int, float]:
         """Seed -> a metric."""
@@ -292,31 +325,41 @@ class Results:
         gain = paired(self.of(method, pair), self.of(ALONE, pair))
         return gain.mean if gain else None
 
+    def _texts(self, cells: Sequence[Cell | None], sign: str = '') -> list[str]:
+        return [each.text(self.seeds, sign) if each else '-' for each in cells]
+
     def accuracy_table(self) -> tuple[list[str], list[list[str]]]:
-        """Accuracy by method and pair, mean over pairs, gain over the student alone, and rank by that gain."""
+        """Accuracy by method and pair, mean over pairs, gain over the student alone, and rank by that gain.
+
+        What has fewer seeds than the table says so, and has no rank.
+        """
         gains = {method: self.gain(method) for method in self.methods}
-        order = sorted((m for m in self.methods if gains[m]), key=lambda m: -gains[m].mean)
-        rank = {method: str(i) for i, method in enumerate(order, 1)}
+        whole = [method for method, gain in gains.items() if gain and gain.seeds == self.seeds]
+        order = sorted(whole, key=lambda method: -gains[method].mean)
         lines = []
         for method in self.methods:
-            cells = [self.of(method, pair) for pair in self.pairs]
-            mean = self.means(method)
-            lines.append(
-                [method, *(str(cell(values.values())) if values else '-' for values in cells)]
-                + [str(cell(mean.values())) if mean else '-']
-                + ([gains[method].signed, rank[method]] if gains[method] else ['-', '-'])
-            )
+            cells = [cell_of(self.of(method, pair)) for pair in self.pairs] + [cell_of(self.means(method))]
+            rank = str(1 + order.index(method)) if method in order else '-'
+            lines.append([method, *self._texts(cells), *self._texts([gains[method]], '+'), rank])
         return ['method', *self.pairs, 'mean', f'gain over {ALONE}', 'rank'], lines
+
+    def assistant_table(self) -> tuple[list[str], list[list[str]]]:
+        """The assistants' accuracy, for the methods that have one, mean over the seeds."""
+        lines = []
+        for method in self.methods:
+            cells = [cell_of(self.of(method, pair, f'assistant.{METRIC}')) for pair in self.pairs]
+            if any(cells):
+                lines.append([method, *self._texts(cells)])
+        return ['assistant of', *self.pairs], lines
 
     def paired_table(self, method: str) -> tuple[list[str], list[list[str]]]:
         """By how much a method is above each of the others, on each pair and on the mean over pairs, paired by seed."""
         lines = []
         for other in self.methods:
-            if other == method:
-                continue
-            cells = [paired(self.of(method, pair), self.of(other, pair)) for pair in self.pairs]
-            cells.append(paired(self.means(method), self.means(other)))
-            lines.append([other, *(each.signed if each else '-' for each in cells)])
+            if other != method:
+                cells = [paired(self.of(method, pair), self.of(other, pair)) for pair in self.pairs]
+                cells.append(paired(self.means(method), self.means(other)))
+                lines.append([other, *self._texts(cells, '+')])
         return [f'{method} less', *self.pairs, 'mean'], lines
 
     def cost_table(self, reference: str = 'kd') -> tuple[list[str], list[list[str]]]:
@@ -337,12 +380,3 @@ class Results:
             line.append(f'{np.median([row["added_parameters"] for row in values]):,.0f}')
             lines.append(line)
         return ['method', 's/step', f'x {reference}', 'peak MiB', f'x {reference}', 'added parameters'], lines
-
-    def assistant_table(self) -> tuple[list[str], list[list[str]]]:
-        """Student and assistant, for the methods that have one, mean over the seeds."""
-        lines = []
-        for method in self.methods:
-            values = [self.of(method, pair, f'assistant.{METRIC}') for pair in self.pairs]
-            if any(values):
-                lines.append([method, *(str(cell(v.values())) if v else '-' for v in values)])
-        return ['assistant of', *self.pairs], lines

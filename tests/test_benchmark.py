@@ -6,8 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
 
-from tas_mm.benchmark import Results, Suite
+import tas_mm.benchmark
+from tas_mm.benchmark import TRAINED_BY, Results, Suite, execute, fingerprint
 
 ROOT = Path(__file__).parents[1]
 SUITE = """
@@ -40,9 +44,13 @@ def test_a_student_alone_is_trained_once_for_all_its_teachers(suite):
     ]
 
 
+def normalised(cfg: dict) -> dict:
+    return dict(data_preprocessor=cfg['data_preprocessor']) if 'data_preprocessor' in cfg else {}
+
+
 def test_methods_differ_in_nothing_but_the_distiller(suite):
     alone, tas = (run.cfg.to_dict() for run in suite().runs[:2])
-    assert tas['model']['architecture'] == alone['model']
+    assert alone['model'] == dict(tas['model']['architecture'], _scope_='mmpretrain', **normalised(alone))
     assert {key for key in alone if alone[key] != tas[key]} == {'model'}
     assert alone['randomness']['seed'] == 0
 
@@ -71,6 +79,45 @@ def test_a_finished_run_is_not_repeated_unless_its_config_changes(suite):
     assert not suite().missing
     assert len(suite().rows) == 8
     assert len(suite(options={'train_cfg.max_epochs': 7}).missing) == 6
+    assert len(suite(options={'default_hooks.logger.interval': 7}).missing) == 0
+    assert len(suite(options={'default_hooks.ema': dict(type='EMAHook')}).missing) == 6
+    assert len(suite(options={'auto_scale_lr': dict(base_batch_size=8, enable=True)}).missing) == 6
+
+
+def test_a_teacher_trained_by_another_config_is_refused_and_its_runs_are_others(tmp_path):
+    (tmp_path / 'teacher.py').write_text(f"_base_ = '{ROOT}/configs/quickstart/teacher.py'")
+    where = f"teacher='{tmp_path}/teacher.py', teacher_ckpt='{tmp_path}/taught/epoch_2.pth'"
+    (tmp_path / 'two.py').write_text(f"_base_ = '{ROOT}/configs/quickstart/tas.py'\nmodel = dict({where})")
+    (tmp_path / 'suite.py').write_text(SUITE.format(root=ROOT, folder=tmp_path, few={'pairs': ['two']}, compare='tas'))
+    before = Suite(str(tmp_path / 'suite.py'), tmp_path)
+    (tmp_path / 'taught').mkdir()
+    (tmp_path / 'taught' / TRAINED_BY).write_text(fingerprint(Config.fromfile(tmp_path / 'teacher.py')))
+    assert [run.dir for run in Suite(str(tmp_path / 'suite.py'), tmp_path).runs] == [run.dir for run in before.runs]
+    (tmp_path / 'other.py').write_text((tmp_path / 'teacher.py').read_text() + '\ntrain_cfg = dict(max_epochs=99)')
+    (tmp_path / 'two.py').write_text((tmp_path / 'two.py').read_text().replace('/teacher.py', '/other.py'))
+    tas_mm.benchmark._read.cache_clear()
+    with pytest.raises(ValueError, match=r"epoch_2.pth' was trained by another config than .*/other.py is now"):
+        Suite(str(tmp_path / 'suite.py'), tmp_path)
+    (tmp_path / 'taught' / TRAINED_BY).unlink()
+    after = Suite(str(tmp_path / 'suite.py'), tmp_path)
+    same = {run.method for run, other in zip(before.runs, after.runs) if run.dir == other.dir}
+    assert same == {'alone'}
+
+
+def test_a_student_begins_alike_with_every_method(suite, monkeypatch, tmp_path):
+    began = []
+
+    def begin(runner: Runner) -> None:
+        runner._init_model_weights()
+        began.append(runner.model)
+        raise InterruptedError
+
+    monkeypatch.setattr(Runner, 'train', begin)
+    for run in suite(options={'model.teacher_ckpt': None}, pairs=['one']).runs[:2]:
+        with pytest.raises(InterruptedError):
+            execute(run.cfg, tmp_path / run.method)
+    alone, distilled = began[0].state_dict(), began[1].architecture.state_dict()
+    assert all(torch.equal(value, distilled[key]) for key, value in alone.items())
 
 
 def test_unknown_names_are_refused(suite):
@@ -103,6 +150,8 @@ def test_tables_by_hand():
         ['kd', '74.00 ± 0.00', '64.00 ± 2.83', '69.00 ± 1.41', '+3.50 ± 0.71', '1'],  # gains 3 and 4, by seed
         ['tas', '82.00 ± 2.83', '-', '-', '-', '-'],  # no mean of what is not there
     ]
+    _, lines = Results([*rows, row('alone', 'a', 2, 74.0), row('alone', 'b', 2, 60.0)], 's').accuracy_table()
+    assert lines[1] == ['kd', '74.00 ± 0.00 (2)', '64.00 ± 2.83 (2)', '69.00 ± 1.41 (2)', '+3.50 ± 0.71 (2)', '-']
     header, lines = Results(rows, 's').paired_table('tas')
     assert header == ['tas less', 'a', 'b', 'mean']
     assert lines == [['alone', '+11.00 ± 1.41', '-', '-'], ['kd', '+8.00 ± 2.83', '-', '-']]  # 10 and 12; 6 and 10
@@ -132,3 +181,7 @@ def test_the_tool_runs_what_is_missing_and_nothing_twice(tmp_path):
     again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert '2 of 2 cells' in again.stdout
     assert written == [path.stat().st_mtime_ns for path in results]
+    for option, error in ((['--only', '/tsa/'], 'nearest: digits/vit_to_cnn/'), (['--jobs', '-1'], 'at least 1')):
+        refused = subprocess.run([*command, *option], cwd=ROOT, capture_output=True, text=True)
+        assert refused.returncode
+        assert error in refused.stderr

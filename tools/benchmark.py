@@ -7,14 +7,18 @@ Missing teachers are trained first. Results: one JSON line a run, tables in Mark
 """
 
 import argparse
+import ctypes
 import json
 import multiprocessing
 import os
 import re
+import signal
 import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
+from difflib import get_close_matches
 from pathlib import Path
 
 # Else importing MMEngine starts CUDA, and a process that has it must not fork.
@@ -37,7 +41,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--jobs', type=int, help='runs at a time on each device (default: on CPU one a core, else 1)')
     parser.add_argument('--only', help='only runs whose setting/pair/method/seed contains this')
     parser.add_argument('--no-run', action='store_true', help='only write the tables of what is finished')
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.jobs is not None and args.jobs < 1:
+        parser.error(f'--jobs {args.jobs}: valid is at least 1')
+    return args
 
 
 def devices() -> list[str]:
@@ -48,8 +55,16 @@ def devices() -> list[str]:
     return [str(i) for i in range(torch.cuda.device_count())]
 
 
-def child(work: Callable, device: str | None, log: Path) -> None:
+PR_SET_PDEATHSIG = 1
+
+
+def child(work: Callable, device: str | None, log: Path, parent: int) -> None:
     """What a run's own process does."""
+    # However the tool ends, its runs end with it: called again it would train beside them in the same folders.
+    with suppress(AttributeError):  # outside Linux
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
     if device is not None:
         os.environ['CUDA_VISIBLE_DEVICES'] = device
     stream = log.open('a', buffering=1)
@@ -79,7 +94,7 @@ class Pool:
             self.reap()
         folder.mkdir(parents=True, exist_ok=True)
         place, log = self.free.pop(0), folder / 'console.log'
-        process = self.context.Process(target=child, args=(work, place, log))
+        process = self.context.Process(target=child, args=(work, place, log, os.getpid()))
         process.start()
         self.running[process] = (place, name, log)
 
@@ -103,10 +118,14 @@ def run(suite: benchmark.Suite, args: argparse.Namespace) -> list[tuple[str, Pat
     """Train what is missing; return what failed."""
     places = devices() or [None]
     jobs = args.jobs or (1 if places[0] is not None else os.cpu_count() or 1)
+    if args.only and not any(args.only in r.name for r in suite.runs):
+        near = get_close_matches(args.only, [r.name for r in suite.runs], n=3, cutoff=0.3) or [suite.runs[0].name]
+        raise SystemExit(f'--only {args.only}: no run is called so; nearest: {", ".join(near)}')
     todo = [r for r in suite.missing if not args.only or args.only in r.name]
     columns = (TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, TextColumn('ETA'), TimeRemainingColumn(elapsed_when_finished=True, compact=True)) as bar:
-        teachers = {path: cfg for path, cfg in suite.teachers.items() if not path.exists()} if todo else {}
+        wanted = {Path(r.cfg.model.teacher_ckpt) for r in todo if r.cfg.model.get('teacher_ckpt')}
+        teachers = {path: cfg for path, cfg in suite.teachers.items() if path in wanted and not path.exists()}
         for title, work in (
             ('teachers', [(str(path), cfg, path.parent, False) for path, cfg in teachers.items()]),
             ('runs', [(r.name, r.cfg, r.dir, True) for r in todo]),
@@ -132,8 +151,8 @@ def report(suite: benchmark.Suite, out: Path) -> None:
         results = benchmark.Results(rows, setting)
         if not results.rows:
             continue
-        seeds = len({row['seed'] for row in results.rows})
-        text.append(f'### {setting}: top-1 (%), last step, mean ± standard deviation of {seeds} seeds\n')
+        title = f'### {setting}: top-1 (%), last step, mean ± standard deviation of {results.seeds} seeds'
+        text.append(f'{title}; of fewer where a number in brackets says so\n')
         parts = [results.accuracy_table(), results.assistant_table(), results.cost_table()]
         if suite.cfg.get('compare') in results.methods:
             parts.insert(1, results.paired_table(suite.cfg.compare))
@@ -150,7 +169,10 @@ def main() -> None:
     args = parse_args()
     name = Path(args.suite.split('::')[-1]).stem
     work_dir = Path(args.work_dir or f'work_dirs/benchmark/{name}')
-    suite = benchmark.Suite(args.suite, work_dir)
+    try:
+        suite = benchmark.Suite(args.suite, work_dir)
+    except ValueError as error:
+        raise SystemExit(f'{args.suite}: {error}') from error
     failed = [] if args.no_run else run(suite, args)
     report(suite, Path(args.out or work_dir))
     for name, log in failed:
