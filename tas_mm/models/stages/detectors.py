@@ -27,6 +27,7 @@ class DetectorStages(StagedClassifier):
 
     any_size = True
     num_classes = None
+    scorer = ''  # there are no logits
     regions: Tensor | None = None
     """``(N, 5)``: number of the image in the batch, then left, top, right and bottom in pixels. None: whole images."""
 
