@@ -97,6 +97,13 @@ def test_the_run_stops_with_names_iteration_and_the_last_good_checkpoint(tmp_pat
     assert all(x.isfinite().all() for name, x in state.items() if name != 'mask')
 
 
+def test_a_damaged_checkpoint_does_not_hide_what_was_not_finite(tmp_path):
+    runner, _ = run(tmp_path, bad=[3])
+    (tmp_path / 'epoch_1.pth').write_bytes(b'PK, and no more')
+    with pytest.raises(FloatingPointError, match=r'iteration 3 .* None of the checkpoints in .* is whole\. What may'):
+        runner.train()
+
+
 def test_without_failures_the_hook_changes_nothing(tmp_path):
     spies = []
     for name, options in (('with', dict(max_skips=1)), ('without', dict(interval=10**6))):

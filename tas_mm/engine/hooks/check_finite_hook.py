@@ -184,7 +184,10 @@ def _some(names: list[str]) -> str:
 
 
 def _last_good(runner: Runner) -> str:
-    path = newest_checkpoint(runner.work_dir)
+    try:
+        path = newest_checkpoint(runner.work_dir)
+    except ValueError:
+        return f'None of the checkpoints in {runner.work_dir} is whole'
     return f'The last checkpoint is good: {path}' if path else 'There is no checkpoint yet'
 
 
