@@ -352,6 +352,13 @@ def test_a_network_for_grey_images_is_shown_such(size):
         assert torch.equal(torch.jit.load(io.BytesIO(data))(IMAGES[:, :1]), model(IMAGES[:, :1]))
 
 
+def test_a_network_that_rearranges_pixels_is_shown_images(build):
+    student = dict(type='TimmClassifier', model_name='tresnet_m', num_classes=NUM_CLASSES, width_factor=0.25)
+    config = Config(dict(default_scope='mmpretrain', model=student))  # its first convolution takes 48 channels
+    checkpoint = student_checkpoint(saved(build(student), config), student_config(config))
+    assert export(checkpoint, 'timm', (SIZE, SIZE))[1] == 0
+
+
 def test_the_size_of_a_graph_is_what_pipeline_or_network_says(monkeypatch):
     seen = []
 
