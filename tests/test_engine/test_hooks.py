@@ -288,6 +288,11 @@ def test_outdated_checkpoints_go_once_the_next_is_there(tmp_path):
     assert CheckpointLoader.load_checkpoint((tmp_path / 'last_checkpoint').read_text())['meta']['epoch'] == 3
 
 
+def test_a_checkpoint_whose_name_stays_the_same_is_kept(tmp_path):
+    run(tmp_path, epochs=2, max_keep_ckpts=1, filename_tmpl='latest.pth')
+    assert CheckpointLoader.load_checkpoint((tmp_path / 'last_checkpoint').read_text())['meta']['epoch'] == 2
+
+
 def test_the_best_of_another_folder_stays(tmp_path):
     old, new = tmp_path / 'old', tmp_path / 'new'
     run(old, epochs=1, save_best='auto')
