@@ -82,6 +82,12 @@ def test_a_sampler_skips_as_if_it_had_gone_there():
     assert stream(20)[:3] == stream(0)[5:]
 
 
+def test_indices_that_are_no_numbers_reach_the_data_set():
+    frames = {('video', 1): 10, ('video', 2): 20}  # as MMDetection's samplers of videos name their frames
+    loader = DataLoader(PlacedDataset(frames), 2, sampler=PlacedSampler(list(frames), seed=3))
+    assert torch.cat(list(loader)).tolist() == [10, 20]
+
+
 def test_a_pipeline_that_a_hook_exchanges_reaches_the_data_set():
     dataset = Noise()
     PlacedDataset(dataset).pipeline = 'new'

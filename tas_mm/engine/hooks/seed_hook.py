@@ -12,6 +12,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Iterator
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -66,9 +67,12 @@ class PlacedSampler(Sampler):
         if hasattr(self.sampler, 'set_epoch'):
             self.sampler.set_epoch(epoch)
 
-    def __iter__(self) -> Iterator[PlacedIndex]:
+    def __iter__(self) -> Iterator[Any]:
         start, self.start = self.start, 0
         for number, index in itertools.islice(enumerate(self.sampler), start, None):
+            if not isinstance(index, Integral):  # a data set may be asked by anything, but only a number takes a place
+                yield index
+                continue
             placed = PlacedIndex(index)
             # The samplers deal the data out in turns, so an image is drawn alike however many processes there are.
             placed.place = f'image {self.run_seed}/{self.epoch}/{number * self.world_size + self.rank}'
@@ -93,10 +97,11 @@ class PlacedDataset(Dataset):
     def __init__(self, dataset: Dataset) -> None:
         self.dataset = dataset
 
-    def __getitem__(self, index: int) -> Any:
+    def __getitem__(self, index: Any) -> Any:
         if isinstance(index, PlacedIndex):
             set_seed(index.place)
-        return self.dataset[int(index)]
+            index = int(index)
+        return self.dataset[index]
 
     def __len__(self) -> int:
         return len(self.dataset)
