@@ -220,6 +220,11 @@ def test_the_student_is_the_same_where_tas_mm_cannot_be_imported(distilled, tmp_
         assert classes == CLASSES
 
 
+def test_a_data_set_without_metainfo_has_no_classes():
+    student = student_checkpoint(dict(meta=dict(dataset_meta=None), state_dict={}))
+    assert student['meta']['dataset_meta'] == {}
+
+
 def test_the_file_is_as_large_as_the_plain_networks(build):
     student = dict(Config.fromfile(ROOT / 'configs/tas/swin_to_r18.py').model.architecture)
     plain = build(student)
