@@ -172,6 +172,9 @@ def test_processes_get_as_many_batches_each():
     check_loader(loader, 'val_dataloader', processes=2)
     with pytest.raises(ValueError, match='round_up=False shares 9 images unevenly among 2 processes'):
         check_loader(loader, 'train_dataloader', processes=2)
+    whole = loader_of(9, batch_size=5, drop_last=True, sampler=lambda data: DefaultSampler(data, round_up=False))
+    with pytest.raises(ValueError, match='round_up=False shares 9 .* set round_up=True$'):  # one batch, and none
+        check_loader(whole, 'train_dataloader', processes=2)
 
 
 class Killer(BaseModel):

@@ -68,11 +68,14 @@ def check_loader(loader: DataLoader, key: str, processes: int = 1) -> None:
             f'{key} gives no batch: its dataset has {size} images, batch_size={batch_size} and '
             f'drop_last={drop_last}. Look at data_root, ann_file and data_prefix of the dataset'
         )
-    uneven = not getattr(sampler, 'round_up', True) and size % processes
-    if uneven and drop_last is False and key == 'train_dataloader':
+    if getattr(sampler, 'round_up', True) or drop_last is None or batch_size is None or key != 'train_dataloader':
+        return
+    least, most = size // processes, -(-size // processes)
+    uneven = least // batch_size != most // batch_size if drop_last else least != most
+    if uneven:
         raise ValueError(
             f'{key}.sampler.round_up=False shares {size} images unevenly among {processes} processes, which wait for '
-            'each other in every iteration: set round_up=True or drop_last=True'
+            f'each other in every iteration: set round_up=True{"" if drop_last else " or drop_last=True"}'
         )
 
 
