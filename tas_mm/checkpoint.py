@@ -98,13 +98,15 @@ def newest_checkpoint(work_dir: str | Path) -> str | None:
         work_dir (str | Path): The work folder of the run.
 
     Returns:
-        str | None: Its path; None if the run has saved none yet.
+        str | None: Its path; None if the run has saved none yet. One that is not local (``s3://``) is not looked at.
 
     Raises:
         ValueError: If there are checkpoints, but none of them is whole. Training anew would write over them.
     """
     pointer = Path(work_dir) / 'last_checkpoint'
     name = pointer.read_text().strip() if pointer.is_file() else ''
+    if '://' in name:
+        return name
     named = [Path(name)] if name else []  # a full disk may have left an empty file
     folder = named[0].parent if named and named[0].parent.is_dir() else Path(work_dir)
     others = [path for path in folder.glob('*.pth') if re.fullmatch(r'(epoch|iter)_\d+\.pth', path.name)]

@@ -81,8 +81,11 @@ def _size_of(model: BaseModel, config: Config, form: str) -> tuple[int, int]:
 
 
 def _noise(model: BaseModel, input_size: tuple[int, int]) -> Tensor:
-    """Three normalised images, always the same, ``(3, C, H, W)``; C is what the first convolution takes."""
-    channels = next((m.in_channels for m in model.modules() if isinstance(m, nn.Conv2d)), 3)
+    """Three normalised images, always the same, ``(3, C, H, W)``."""
+    try:
+        channels = view_of(model, input_size).in_channels
+    except ValueError:  # which a network without a stage view may be exported for all that
+        channels = next((m.in_channels for m in model.modules() if isinstance(m, nn.Conv2d)), 3)
     return torch.randn(3, channels, *input_size, generator=torch.Generator().manual_seed(0))
 
 

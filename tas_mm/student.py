@@ -180,7 +180,7 @@ def student_checkpoint(checkpoint: Mapping[str, Any], config: Config | None = No
     """
     before = checkpoint.get('meta', {})
     meta = {key: before[key] for key in ('epoch', 'iter', 'time', 'mmengine_version') if key in before}
-    classes = before.get('dataset_meta', {}).get('classes')
+    classes = (before.get('dataset_meta') or {}).get('classes')  # of a data set with metainfo=None it is None
     meta['dataset_meta'] = dict(classes=tuple(map(str, classes))) if classes is not None else {}
     state = student_weights(checkpoint.get('state_dict', checkpoint))
     if config is not None:

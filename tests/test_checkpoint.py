@@ -103,3 +103,9 @@ def test_a_moved_work_folder_still_resumes(saved, tmp_path):
     first = saved('epoch_1.pth')
     (tmp_path / 'last_checkpoint').write_text('/where/it/was/epoch_1.pth')
     assert newest_checkpoint(tmp_path) == str(first)
+
+
+def test_a_name_that_is_not_local_is_the_storages_own_business(saved, tmp_path):
+    saved('epoch_1.pth')
+    (tmp_path / 'last_checkpoint').write_text('s3://bucket/run/epoch_2.pth')
+    assert newest_checkpoint(tmp_path) == 's3://bucket/run/epoch_2.pth'

@@ -4,6 +4,7 @@ import io
 import re
 import runpy
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import onnxruntime
@@ -140,25 +141,39 @@ def train(work_dir: Path, epochs: int, **more) -> Runner:
     return runner
 
 
-def test_every_checkpoint_has_its_student_beside_it_and_none_outlives_it(tmp_path):
-    train(tmp_path, 3)
-    checkpoints = {path.name for path in tmp_path.glob('*.pth') if not path.name.startswith('student_')}
-    assert {'epoch_2.pth', 'epoch_3.pth'} < checkpoints
-    assert len(checkpoints) == 3  # and the best
-    assert {path.name for path in tmp_path.glob('student_*')} == {f'student_{name}' for name in checkpoints}
+def check_students(folder: Path, checkpoints: Iterable[str]) -> None:
+    """The student beside a checkpoint is of the same weights."""
     for name in checkpoints:
-        whole = torch.load(tmp_path / name, weights_only=False)
-        student = torch.load(tmp_path / f'student_{name}', weights_only=True)
+        whole = torch.load(folder / name, weights_only=False)
+        student = torch.load(folder / f'student_{name}', weights_only=True)
         assert student['meta']['epoch'] == whole['meta']['epoch']
         assert student['meta']['dataset_meta'] == dict(classes=CLASSES)
         assert all(
             torch.equal(value, whole['state_dict'][f'architecture.{key}'])
             for key, value in student['state_dict'].items()
         )
+
+
+def test_every_checkpoint_has_its_student_beside_it_and_none_outlives_it(tmp_path):
+    train(tmp_path, 3)
+    checkpoints = {path.name for path in tmp_path.glob('*.pth') if not path.name.startswith('student_')}
+    assert {'epoch_2.pth', 'epoch_3.pth'} < checkpoints
+    assert len(checkpoints) == 3  # and the best
+    assert {path.name for path in tmp_path.glob('student_*')} == {f'student_{name}' for name in checkpoints}
+    check_students(tmp_path, checkpoints)
     fewer = dict(resume=True, load_from=str(tmp_path / 'epoch_3.pth'))
     train(tmp_path, 3, **fewer, **{'default_hooks.checkpoint.max_keep_ckpts': 1})
     assert not (tmp_path / 'student_epoch_2.pth').exists()
     assert (tmp_path / 'student_epoch_3.pth').exists()
+
+
+def test_a_name_that_stays_the_same_is_the_latest_students_too(tmp_path):
+    train(tmp_path, 2, **{'default_hooks.checkpoint.filename_tmpl': 'latest.pth'})
+    names = {path.name for path in tmp_path.glob('*.pth')}
+    checkpoints = {'latest.pth', 'best_accuracy_top1_latest.pth'}
+    assert names == checkpoints | {f'student_{name}' for name in checkpoints}
+    check_students(tmp_path, checkpoints)
+    assert torch.load(tmp_path / 'student_latest.pth', weights_only=True)['meta']['epoch'] == 2
 
 
 def test_the_student_in_the_file_is_the_average_where_there_is_one(tmp_path):
@@ -203,6 +218,11 @@ def test_the_student_is_the_same_where_tas_mm_cannot_be_imported(distilled, tmp_
         assert torch.equal(plain, logits), file
         assert logits.std() > 1e-3
         assert classes == CLASSES
+
+
+def test_a_data_set_without_metainfo_has_no_classes():
+    student = student_checkpoint(dict(meta=dict(dataset_meta=None), state_dict={}))
+    assert student['meta']['dataset_meta'] == {}
 
 
 def test_the_file_is_as_large_as_the_plain_networks(build):
@@ -350,6 +370,13 @@ def test_a_network_for_grey_images_is_shown_such(size):
     data, _ = export(checkpoint, 'torchscript', size)
     with torch.no_grad():
         assert torch.equal(torch.jit.load(io.BytesIO(data))(IMAGES[:, :1]), model(IMAGES[:, :1]))
+
+
+def test_a_network_that_rearranges_pixels_is_shown_images(build):
+    student = dict(type='TimmClassifier', model_name='tresnet_m', num_classes=NUM_CLASSES, width_factor=0.25)
+    config = Config(dict(default_scope='mmpretrain', model=student))  # its first convolution takes 48 channels
+    checkpoint = student_checkpoint(saved(build(student), config), student_config(config))
+    assert export(checkpoint, 'timm', (SIZE, SIZE))[1] == 0
 
 
 def test_the_size_of_a_graph_is_what_pipeline_or_network_says(monkeypatch):

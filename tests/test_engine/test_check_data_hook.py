@@ -1,5 +1,6 @@
 """Images, labels and loaders are looked at before they reach a network."""
 
+import itertools
 import multiprocessing
 import os
 import re
@@ -16,6 +17,7 @@ from torch import nn
 
 from tas_mm.engine.hooks.check_data_hook import check_loader, check_smallest_batch
 from tas_mm.engine.launch import train
+from tests import networks
 from tests.integration.runs import PROCESSES
 
 
@@ -122,12 +124,57 @@ def test_a_batch_of_one_is_refused_where_images_are_compared(number, options, re
         check_smallest_batch(loader, nn.BatchNorm1d(1))
 
 
+class OwnBatches(torch.utils.data.BatchSampler):
+    """As MMDetection's AspectRatioBatchSampler."""
+
+
+def loader_of_batches(batches):
+    return torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.zeros(9)), batch_sampler=batches)
+
+
+@pytest.mark.parametrize('kind', [OwnBatches, torch.utils.data.BatchSampler])
+def test_a_batch_sampler_of_ones_own_says_itself_what_it_drops(kind):
+    check_smallest_batch(loader_of_batches(kind(range(9), 4, drop_last=True)), nn.BatchNorm1d(1))
+    with pytest.raises(ValueError, match=r'\(batch_size=4 of 9 images, drop_last=False\)'):
+        check_smallest_batch(loader_of_batches(kind(range(9), 4, drop_last=False)), nn.BatchNorm1d(1))
+    uneven = DefaultSampler(range(9), round_up=False)
+    check_loader(loader_of_batches(kind(uneven, 4, drop_last=True)), 'train_dataloader', processes=2)
+    with pytest.raises(ValueError, match='round_up=False shares 9 images unevenly among 2 processes'):
+        check_loader(loader_of_batches(kind(uneven, 4, drop_last=False)), 'train_dataloader', processes=2)
+
+
+class NoEnd(torch.utils.data.Sampler):
+    """Goes round and round, and so has no length."""
+
+    def __iter__(self):
+        return itertools.cycle(range(9))
+
+
+def test_what_a_sampler_does_not_tell_is_no_error():
+    own = [[0, 1, 2], [3, 4, 5, 6, 7, 8]]
+    for loader in (loader_of_batches(own), loader_of(9, sampler=lambda data: NoEnd()), loader_of(9, None)):
+        check_loader(loader, 'train_dataloader', processes=2)
+        check_smallest_batch(loader, nn.BatchNorm1d(1))
+    with pytest.raises(ValueError, match='train_dataloader gives no batch: its dataset has 9 images'):
+        check_loader(loader_of_batches([]), 'train_dataloader')
+
+
+def test_norms_that_stay_in_eval_mode_compare_no_images(build):
+    loader = loader_of(8, batch_size=1)
+    check_smallest_batch(loader, build(networks.resnet(norm_eval=True)))
+    with pytest.raises(ValueError, match='too few for BatchNorm2d'):
+        check_smallest_batch(loader, build(networks.resnet(frozen_stages=1)).eval())  # until the loop trains it
+
+
 def test_processes_get_as_many_batches_each():
     loader = loader_of(9, sampler=lambda data: DefaultSampler(data, round_up=False))
     check_loader(loader, 'train_dataloader')
     check_loader(loader, 'val_dataloader', processes=2)
     with pytest.raises(ValueError, match='round_up=False shares 9 images unevenly among 2 processes'):
         check_loader(loader, 'train_dataloader', processes=2)
+    whole = loader_of(9, batch_size=5, drop_last=True, sampler=lambda data: DefaultSampler(data, round_up=False))
+    with pytest.raises(ValueError, match='round_up=False shares 9 .* set round_up=True$'):  # one batch, and none
+        check_loader(whole, 'train_dataloader', processes=2)
 
 
 class Killer(BaseModel):

@@ -62,7 +62,7 @@ def run(tmp_path, bad=(), value=NAN, checkpoint=None, spy=None, optim=None, load
             sampler=dict(type='DefaultSampler', shuffle=False),
         ),
         train_cfg=dict(by_epoch=True, max_epochs=2),
-        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1, momentum=0.9, weight_decay=0.1), **(optim or {})),
+        optim_wrapper={'optimizer': dict(type='SGD', lr=0.1, momentum=0.9, weight_decay=0.1), **(optim or {})},
         default_hooks=dict(
             checkpoint={'type': 'CheckpointHook', 'interval': 1, **(checkpoint or {})},
             check_finite=dict(type='tas_mm.CheckFiniteHook', **hook),
@@ -95,6 +95,13 @@ def test_the_run_stops_with_names_iteration_and_the_last_good_checkpoint(tmp_pat
     assert not (tmp_path / 'epoch_2.pth').exists()
     state = torch.load(tmp_path / 'epoch_1.pth', weights_only=False)['state_dict']
     assert all(x.isfinite().all() for name, x in state.items() if name != 'mask')
+
+
+def test_a_damaged_checkpoint_does_not_hide_what_was_not_finite(tmp_path):
+    runner, _ = run(tmp_path, bad=[3])
+    (tmp_path / 'epoch_1.pth').write_bytes(b'PK, and no more')
+    with pytest.raises(FloatingPointError, match=r'iteration 3 .* None of the checkpoints in .* is whole\. What may'):
+        runner.train()
 
 
 def test_without_failures_the_hook_changes_nothing(tmp_path):
@@ -192,6 +199,25 @@ def test_losses_are_looked_at_in_mixed_precision_too(tmp_path, mixed_precision):
     runner, _ = run(tmp_path, optim=mixed_precision(2.0**4), bad=[2])
     with pytest.raises(FloatingPointError, match='iteration 2 was not finite: loss=nan, loss_b=nan'):
         runner.train()
+
+
+@pytest.mark.parametrize('fused', [False, True])
+def test_a_step_that_a_fixed_loss_scale_drops_has_failed(tmp_path, mixed_precision, fused):
+    optim = dict(type='AmpOptimWrapper', loss_scale=1.0, optimizer=dict(type='SGD', lr=0.1, momentum=0.9, fused=fused))
+    said = 'gradient=nan' if fused else r'gradient at the fixed optim_wrapper\.loss_scale=1\.0'
+    runner, _ = run(tmp_path / 'stopped', optim=optim, bad=[3], value=99.0)
+    with pytest.raises(FloatingPointError, match=rf'iteration 3 was not finite: {said}\. '):
+        runner.train()
+    runner, spy = run(tmp_path / 'skipped', optim=optim, bad=[3], value=99.0, max_skips=1)
+    runner.train()
+    assert same(spy.states[1], spy.states[2])
+    assert not same(spy.states[2], spy.states[3])
+
+
+def test_a_step_that_was_not_due_was_not_dropped(tmp_path, mixed_precision):
+    runner, _ = run(tmp_path, optim=dict(type='AmpOptimWrapper', loss_scale=1.0, accumulative_counts=2))
+    runner.train()
+    assert runner.iter == 10
 
 
 @pytest.mark.parametrize('options', [dict(interval=0), dict(max_skips=-1)])

@@ -5,9 +5,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from mmengine.dataset import pseudo_collate
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmpretrain.evaluation import Accuracy  # noqa: F401  (registers the metric)
+from torch.utils.data import DataLoader
 
 from tas_mm.engine.hooks import CheckTeacherHook
 from tests import networks
@@ -53,14 +55,14 @@ def train(tmp_path, monkeypatch, build_tas):
     algorithm = build_tas(networks.resnet_cifar(), networks.resnet_cifar())
     monkeypatch.setattr(algorithm, 'loss', lambda inputs, data_samples: dict(loss=algorithm.student.head.fc.bias.sum()))
 
-    def train(knows=True, val_cfg=None, epochs=1, resume=None, **hook):
+    def train(knows=True, val_cfg=None, epochs=1, resume=None, val_dataloader=None, **hook):
         loader = dict(dataset=Data(), batch_size=20, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False))
         monkeypatch.setitem(algorithm.__dict__, 'teacher', asked := Asked(knows))
         runner = Runner(
             model=algorithm,
             work_dir=str(tmp_path),
             train_dataloader=dict(loader, dataset=torch.utils.data.Subset(Data(), [0, 1])),
-            val_dataloader=loader,
+            val_dataloader=val_dataloader or loader,
             train_cfg=dict(by_epoch=True, max_epochs=epochs),
             val_cfg=val_cfg or dict(type='tas_mm.TASValLoop', assistant_interval=None),
             val_evaluator=dict(type='mmpretrain.Accuracy', topk=(1,)),
@@ -103,6 +105,12 @@ def test_it_needs_no_validation_of_the_teacher(train, val_cfg):
     run = train(val_cfg=val_cfg)
     assert run.before == 40
     assert TOP1 not in run.metrics
+
+
+def test_it_needs_no_batch_size(train):
+    batches = [list(range(i, i + 10)) for i in range(0, 40, 10)]
+    run = train(val_dataloader=DataLoader(Data(), batch_sampler=batches, collate_fn=pseudo_collate))
+    assert run.before == 40
 
 
 def test_a_teacher_near_chance_is_warned_of(train):

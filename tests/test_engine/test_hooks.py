@@ -82,6 +82,12 @@ def test_a_sampler_skips_as_if_it_had_gone_there():
     assert stream(20)[:3] == stream(0)[5:]
 
 
+def test_indices_that_are_no_numbers_reach_the_data_set():
+    frames = {('video', 1): 10, ('video', 2): 20}  # as MMDetection's samplers of videos name their frames
+    loader = DataLoader(PlacedDataset(frames), 2, sampler=PlacedSampler(list(frames), seed=3))
+    assert torch.cat(list(loader)).tolist() == [10, 20]
+
+
 def test_a_pipeline_that_a_hook_exchanges_reaches_the_data_set():
     dataset = Noise()
     PlacedDataset(dataset).pipeline = 'new'
@@ -89,7 +95,7 @@ def test_a_pipeline_that_a_hook_exchanges_reaches_the_data_set():
 
 
 class Data(torch.utils.data.Dataset):
-    """Eight random images."""
+    """Eight random images, each with its number in its first pixel."""
 
     metainfo = dict(classes=tuple('abcde'))
 
@@ -97,7 +103,9 @@ class Data(torch.utils.data.Dataset):
         return 8
 
     def __getitem__(self, i):
-        return dict(inputs=torch.randn(3, SIZE, SIZE), data_samples=samples([i % 5])[0])
+        image = torch.randn(3, SIZE, SIZE)
+        image[0, 0, 0] = i
+        return dict(inputs=image, data_samples=samples([i % 5])[0])
 
 
 class Tiny(BaseModel):
@@ -117,11 +125,15 @@ class Tiny(BaseModel):
 
 
 class Watch(Hook):
-    """Notes each validation, and stops the run where a test wants it."""
+    """Notes each validation and the images of each epoch, and stops the run where a test wants it."""
 
     def __init__(self, stop=None):
         self.stop = stop
         self.validations = []
+        self.images = {}
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        self.images.setdefault(runner.epoch, []).extend(data_batch['inputs'])
 
     def before_val(self, runner):
         self.validations.append(runner.epoch)
@@ -135,13 +147,13 @@ class Watch(Hook):
             raise KeyboardInterrupt
 
 
-def run(work_dir, model=None, stop=None, resume=None, epochs=2, **checkpoint) -> Watch:
+def run(work_dir, model=None, stop=None, resume=None, epochs=2, batch_sampler=None, **checkpoint) -> Watch:
     """Train, perhaps not to the end."""
     loader = dict(dataset=Data(), batch_size=4, num_workers=0)
     runner = Runner(
         model=Tiny() if model is None else model,
         work_dir=str(work_dir),
-        train_dataloader=dict(loader, sampler=dict(type='DefaultSampler', shuffle=True)),
+        train_dataloader=dict(loader, sampler=dict(type='DefaultSampler', shuffle=True), batch_sampler=batch_sampler),
         val_dataloader=dict(loader, sampler=dict(type='DefaultSampler', shuffle=False)),
         train_cfg=dict(by_epoch=True, max_epochs=epochs),
         val_cfg=dict(type='tas_mm.TASValLoop'),
@@ -163,6 +175,10 @@ def run(work_dir, model=None, stop=None, resume=None, epochs=2, **checkpoint) ->
         assert stop
     hooks[0].runner = runner
     return hooks[0]
+
+
+def same(a, b):
+    return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
 
 
 def test_a_validation_that_was_cut_off_comes_first(tmp_path):
@@ -214,9 +230,6 @@ def test_a_checkpoint_within_an_epoch_is_refused_where_batches_are_of_another_ki
     resumed = run(tmp_path, resume=tmp_path / 'iter_3.pth', by_epoch=False)
     assert resumed.runner.iter == 4
 
-    class OwnBatches(BatchSampler):
-        pass
-
     before_train = HOOKS.get('tas_mm.SeedHook').before_train
 
     def with_own_batches(self, runner):
@@ -226,6 +239,33 @@ def test_a_checkpoint_within_an_epoch_is_refused_where_batches_are_of_another_ki
     monkeypatch.setattr(HOOKS.get('tas_mm.SeedHook'), 'before_train', with_own_batches)
     with pytest.raises(ValueError, match=r'from step 1 of an epoch, .*batch_sampler=OwnBatches.*by_epoch=True'):
         run(tmp_path, resume=tmp_path / 'iter_3.pth', by_epoch=False)
+
+
+class OwnBatches(BatchSampler):
+    """As MMDetection's AspectRatioBatchSampler, which asks its sampler for the data set too."""
+
+    def __iter__(self):
+        assert len(self.sampler.dataset) == 8
+        return super().__iter__()
+
+
+@pytest.mark.parametrize('kind', [OwnBatches, BatchSampler])
+def test_a_batch_sampler_of_ones_own_shuffles_anew_every_epoch_and_resumes(tmp_path, kind):
+    np.random.seed(0)  # from which MMEngine draws the seeds
+    batch_sampler = dict(type=kind, drop_last=False)
+    first = run(tmp_path, batch_sampler=batch_sampler)
+    numbers = [[int(image[0, 0, 0]) for image in first.images[epoch]] for epoch in range(2)]
+    assert sorted(numbers[0]) == sorted(numbers[1]) == list(range(8))
+    assert numbers[0] != numbers[1]
+    resumed = run(tmp_path, resume=tmp_path / 'epoch_1.pth', batch_sampler=batch_sampler)
+    assert same(resumed.images[1], first.images[1])
+
+
+def test_whole_batches_of_torchs_own_kind_resume_within_an_epoch(tmp_path):
+    options = dict(batch_sampler=dict(type=BatchSampler, drop_last=True), by_epoch=False, interval=1)
+    first = run(tmp_path, **options)
+    resumed = run(tmp_path, resume=tmp_path / 'iter_3.pth', **options)
+    assert same(resumed.images[1], first.images[1][4:])
 
 
 @pytest.mark.parametrize('save_best', [None, 'auto'])
@@ -252,6 +292,11 @@ def test_outdated_checkpoints_go_once_the_next_is_there(tmp_path):
     assert re.fullmatch(r'best_accuracy_top1_epoch_\d.pth', names[0])
     assert names[1] == 'epoch_3.pth'
     assert CheckpointLoader.load_checkpoint((tmp_path / 'last_checkpoint').read_text())['meta']['epoch'] == 3
+
+
+def test_a_checkpoint_whose_name_stays_the_same_is_kept(tmp_path):
+    run(tmp_path, epochs=2, max_keep_ckpts=1, filename_tmpl='latest.pth')
+    assert CheckpointLoader.load_checkpoint((tmp_path / 'last_checkpoint').read_text())['meta']['epoch'] == 2
 
 
 def test_the_best_of_another_folder_stays(tmp_path):

@@ -16,7 +16,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
 
 from tas_mm.models.losses import InfoNCELoss, RSDLoss
 from tas_mm.registry import HOOKS
@@ -62,17 +62,20 @@ def check_loader(loader: DataLoader, key: str, processes: int = 1) -> None:
     Raises:
         ValueError: If it does not.
     """
-    size, batch_size = len(loader.dataset), loader.batch_size or loader.batch_sampler.batch_size
-    if not len(loader):
+    size, batch_size, drop_last, sampler = len(loader.dataset), *_batches(loader)
+    if _length(loader) == 0:
         raise ValueError(
             f'{key} gives no batch: its dataset has {size} images, batch_size={batch_size} and '
-            f'drop_last={loader.drop_last}. Look at data_root, ann_file and data_prefix of the dataset'
+            f'drop_last={drop_last}. Look at data_root, ann_file and data_prefix of the dataset'
         )
-    uneven = not getattr(loader.sampler, 'round_up', True) and size % processes
-    if uneven and not loader.drop_last and key == 'train_dataloader':
+    if getattr(sampler, 'round_up', True) or drop_last is None or batch_size is None or key != 'train_dataloader':
+        return
+    least, most = size // processes, -(-size // processes)
+    uneven = least // batch_size != most // batch_size if drop_last else least != most
+    if uneven:
         raise ValueError(
             f'{key}.sampler.round_up=False shares {size} images unevenly among {processes} processes, which wait for '
-            'each other in every iteration: set round_up=True or drop_last=True'
+            f'each other in every iteration: set round_up=True{"" if drop_last else " or drop_last=True"}'
         )
 
 
@@ -86,23 +89,42 @@ def check_smallest_batch(loader: DataLoader, model: nn.Module) -> None:
     Raises:
         ValueError: If one is.
     """
-    size, batch_size = len(loader.sampler), getattr(loader.batch_sampler, 'batch_size', None)
-    if batch_size is None:  # a batch sampler of a kind of its own
+    batch_size, drop_last, sampler = _batches(loader)
+    if batch_size is None or drop_last is None or sampler is None:
         return
-    ends = not (loader.drop_last or isinstance(loader.sampler, InfiniteSampler))
+    size = _length(sampler)
+    ends = not (drop_last or size is None or isinstance(sampler, InfiniteSampler))
     if batch_size > 1 and not (ends and size % batch_size == 1):
         return
     # With more processes the contrastive losses gather what the others have.
     alone = not dist.is_distributed()
     comparing = (_BatchNorm, InfoNCELoss, RSDLoss) if alone else (_BatchNorm,)
     sharing = () if alone else (nn.SyncBatchNorm,)
-    names = {type(m).__name__ for m in model.modules() if isinstance(m, comparing) and not isinstance(m, sharing)}
+    model.train()  # as the loop will, which leaves a norm that is frozen or of norm_eval=True as it is
+    at_work = [m for m in model.modules() if m.training and not isinstance(m, sharing)]
+    names = {type(m).__name__ for m in at_work if isinstance(m, comparing)}
     if names:
         raise ValueError(
             f'train_dataloader gives a batch of 1 image (batch_size={batch_size} of {size} images, '
-            f'drop_last={loader.drop_last}), which is too few for {" and ".join(sorted(names))}: set drop_last=True, '
+            f'drop_last={drop_last}), which is too few for {" and ".join(sorted(names))}: set drop_last=True, '
             'or another batch_size of at least 2'
         )
+
+
+def _batches(loader: DataLoader) -> tuple[int | None, bool | None, Sampler | None]:
+    """Batch size, ``drop_last`` and sampler, each None if a batch sampler of one's own does not tell.
+
+    It is asked, since for it the loader would give torch's defaults.
+    """
+    return tuple(getattr(loader.batch_sampler, name, None) for name in ('batch_size', 'drop_last', 'sampler'))
+
+
+def _length(loader: DataLoader | Sampler) -> int | None:
+    """How many it gives; None if it does not tell, such as one without end."""
+    try:
+        return len(loader)
+    except TypeError:
+        return None
 
 
 def _datasets(dataset: Dataset) -> Iterator[Dataset]:

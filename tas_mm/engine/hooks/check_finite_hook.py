@@ -30,8 +30,9 @@ class CheckFiniteHook(Hook):
     """Look at losses and gradients in every iteration, and at the weights before they are validated or saved.
 
     All processes decide alike: every ``interval`` iterations, and before weights are used, they tell each other what
-    they saw. Under mixed precision infinite gradients are normal: torch's GradScaler drops such a step by itself, and
-    the hook sees only the gradients that reach the optimizer.
+    they saw. Under mixed precision with a dynamic loss scale infinite gradients are normal: torch's GradScaler drops
+    such a step by itself and lowers the scale, and the hook sees only the gradients that reach the optimizer. A scale
+    that is fixed, such as bfloat16's of 1, stays too large, so there a step that was dropped has failed.
 
     Args:
         interval (int): Iterations between two decisions. Defaults to 10.
@@ -54,6 +55,7 @@ class CheckFiniteHook(Hook):
         self.max_skips = max_skips
         self.failed: dict[int, str] = {}  # number of an iteration -> what was not finite in it
         self.gradient: Tensor | None = None  # the largest of this iteration
+        self.fixed_scale: float | None = None  # of the loss, under mixed precision
         self.buffers: list[tuple[Tensor, Tensor]] = []  # each with a copy from after the last good iteration
         self.never_finite: set[str] | None = None  # buffers such as masks; None outside of training
 
@@ -69,13 +71,14 @@ class CheckFiniteHook(Hook):
             )
         self.never_finite = bad
         self.failed = {}
+        self.fixed_scale = getattr(runner.optim_wrapper, '_scale_update_param', None)
         runner.optim_wrapper.optimizer.register_step_pre_hook(self._before_step)
         if self.max_skips:
             self.buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
 
     def _before_step(self, optimizer: Optimizer, args: tuple, kwargs: dict) -> None:
         """Measure the gradients that the optimizer is about to use; drop them if they may be dropped."""
-        if getattr(optimizer, 'found_inf', None) is not None:
+        if getattr(optimizer, 'found_inf', None) is not None and self.fixed_scale is None:
             return  # a fused optimizer under mixed precision: it leaves out a step with infinite gradients by itself
         parameters = [p for group in optimizer.param_groups for p in group['params'] if p.grad is not None]
         self.gradient = nn.utils.get_total_norm([p.grad for p in parameters], norm_type=math.inf)
@@ -88,10 +91,13 @@ class CheckFiniteHook(Hook):
     ) -> None:
         """Note what was not finite in this iteration; decide when it is time."""
         values = {name: float(value.detach()) for name, value in (outputs or {}).items()}
+        dropped = self.fixed_scale is not None and self.gradient is None and runner.optim_wrapper.should_update()
         if self.gradient is not None:
             values['gradient'] = float(self.gradient)
             self.gradient = None
         bad = [f'{name}={value}' for name, value in values.items() if not math.isfinite(value)]
+        if dropped:
+            bad.append(f'gradient at the fixed optim_wrapper.loss_scale={self.fixed_scale}')
         if bad:
             self.failed[runner.iter + 1] = ', '.join(bad)
         for buffer, good in self.buffers:
@@ -178,7 +184,10 @@ def _some(names: list[str]) -> str:
 
 
 def _last_good(runner: Runner) -> str:
-    path = newest_checkpoint(runner.work_dir)
+    try:
+        path = newest_checkpoint(runner.work_dir)
+    except ValueError:
+        return f'None of the checkpoints in {runner.work_dir} is whole'
     return f'The last checkpoint is good: {path}' if path else 'There is no checkpoint yet'
 
 

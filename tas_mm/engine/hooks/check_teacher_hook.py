@@ -80,7 +80,7 @@ class CheckTeacherHook(Hook):
         spread = np.linspace(0, len(source.dataset), images, endpoint=False).astype(int)
         loader = DataLoader(
             Subset(source.dataset, spread[dist.get_rank() :: dist.get_world_size()].tolist()),
-            batch_size=source.batch_size or source.batch_sampler.batch_size,
+            batch_size=source.batch_size or getattr(source.batch_sampler, 'batch_size', 1),
             num_workers=source.num_workers,
             collate_fn=source.collate_fn,
         )

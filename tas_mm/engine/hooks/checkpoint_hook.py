@@ -68,7 +68,7 @@ class CheckpointHook(MMEngineCheckpointHook):
         )
         if is_main_process():
             write_whole(self.last_ckpt.encode(), osp.join(runner.work_dir, 'last_checkpoint'))
-            if outdated is not None:
+            if outdated is not None and self._path(outdated) != self.last_ckpt:  # filename_tmpl may name no step
                 self._remove(self._path(outdated))
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Iterator
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from mmengine.dataset import InfiniteSampler
 from mmengine.dist import get_dist_info
 from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
-from torch.utils.data import BatchSampler, Dataset, IterableDataset, Sampler
+from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, Sampler
 
 from tas_mm.registry import HOOKS
 
@@ -66,9 +67,12 @@ class PlacedSampler(Sampler):
         if hasattr(self.sampler, 'set_epoch'):
             self.sampler.set_epoch(epoch)
 
-    def __iter__(self) -> Iterator[PlacedIndex]:
+    def __iter__(self) -> Iterator[Any]:
         start, self.start = self.start, 0
         for number, index in itertools.islice(enumerate(self.sampler), start, None):
+            if not isinstance(index, Integral):  # a data set may be asked by anything, but only a number takes a place
+                yield index
+                continue
             placed = PlacedIndex(index)
             # The samplers deal the data out in turns, so an image is drawn alike however many processes there are.
             placed.place = f'image {self.run_seed}/{self.epoch}/{number * self.world_size + self.rank}'
@@ -93,10 +97,11 @@ class PlacedDataset(Dataset):
     def __init__(self, dataset: Dataset) -> None:
         self.dataset = dataset
 
-    def __getitem__(self, index: int) -> Any:
+    def __getitem__(self, index: Any) -> Any:
         if isinstance(index, PlacedIndex):
             set_seed(index.place)
-        return self.dataset[int(index)]
+            index = int(index)
+        return self.dataset[index]
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -110,6 +115,14 @@ class PlacedDataset(Dataset):
         if name.startswith('__') or name == 'dataset':
             raise AttributeError(name)
         return getattr(self.dataset, name)
+
+
+def _source(loader: DataLoader) -> DataLoader | BatchSampler:
+    """What holds the sampler that images come from.
+
+    With a batch sampler in the config ``loader.sampler`` is a ``SequentialSampler`` of torch's that nobody asks.
+    """
+    return loader.batch_sampler if hasattr(loader.batch_sampler, 'sampler') else loader
 
 
 @HOOKS.register_module()
@@ -134,7 +147,7 @@ class SeedHook(Hook):
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Add it to the checkpoint."""
-        sampler_seed = getattr(runner.train_dataloader.sampler, 'seed', None)
+        sampler_seed = getattr(_source(runner.train_dataloader).sampler, 'seed', None)
         checkpoint['meta'].update(steps_done=self.steps_done, sampler_seed=sampler_seed)
 
     def before_train(self, runner: Runner) -> None:
@@ -142,13 +155,16 @@ class SeedHook(Hook):
         loop, loader = runner.train_loop, runner.train_dataloader
         if isinstance(loader.dataset, (IterableDataset, PlacedDataset)):
             return
-        sampler = loader.sampler
+        source = _source(loader)
+        sampler = source.sampler
         if self.sampler_seed is not None and hasattr(sampler, 'seed'):
             sampler.seed = self.sampler_seed
         placed = PlacedSampler(sampler, runner.seed)
-        loader.__dict__.update(dataset=PlacedDataset(loader.dataset), sampler=placed)  # torch lets nobody set these
-        if getattr(loader.batch_sampler, 'sampler', None) is sampler:
-            loader.batch_sampler.sampler = placed
+        loader.__dict__['dataset'] = PlacedDataset(loader.dataset)  # torch lets nobody set it, nor its sampler
+        if loader.sampler is sampler:
+            loader.__dict__['sampler'] = placed
+        if source is not loader:
+            source.sampler = placed
         if isinstance(loop, IterBasedTrainLoop):
             # Upstream MMEngine has begun to fetch data already.
             if isinstance(sampler, InfiniteSampler):
@@ -165,14 +181,15 @@ class SeedHook(Hook):
         if not isinstance(runner.train_loop, EpochBasedTrainLoop) or not self.steps_done:
             return
         loader = runner.train_dataloader
-        if type(loader.batch_sampler) is not BatchSampler or not isinstance(loader.sampler, PlacedSampler):
+        sampler = _source(loader).sampler
+        if type(loader.batch_sampler) is not BatchSampler or not isinstance(sampler, PlacedSampler):
             raise ValueError(
                 f'resume: the checkpoint is from step {self.steps_done} of an epoch, and with '
                 f'train_dataloader.batch_sampler={type(loader.batch_sampler).__name__} nobody can tell which images '
                 'that epoch has seen. Resume from a checkpoint of the end of an epoch: '
                 'default_hooks.checkpoint.by_epoch=True saves such'
             )
-        loader.sampler.start_at(self.steps_done * loader.batch_size)
+        sampler.start_at(self.steps_done * loader.batch_sampler.batch_size)
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Seed the step."""

@@ -25,7 +25,7 @@ class StudentHook(Hook):
 
     def __init__(self) -> None:
         self.config: Config | None = None
-        self.saved: set[str] = set()
+        self.saved: dict[str, str] = {}
 
     def before_train(self, runner: Runner) -> None:
         """Know the student, and what a resumed run has saved already."""
@@ -35,16 +35,18 @@ class StudentHook(Hook):
             warn_of_components(self.config, 'student_*.pth')
 
     @staticmethod
-    def _named(runner: Runner) -> set[str]:
+    def _named(runner: Runner) -> dict[str, str]:
         """Checkpoints that ``CheckpointHook`` has saved or is about to save: it tells the message hub first."""
         info = runner.message_hub.runtime_info
         names = ('last_ckpt', 'best_ckpt')
-        return {value for key, value in info.items() if value and key.startswith(names)}
+        return {key: value for key, value in info.items() if value and key.startswith(names)}
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Write the student's file of a checkpoint that is saved for the first time."""
+        """Write the student's file of the checkpoint that is about to be saved."""
         named = self._named(runner)
-        new, self.saved = named - self.saved, named
+        # By identity: CheckpointHook joins folder and name anew at every save, but the name may be the same every time.
+        new = {path for key, path in named.items() if path is not self.saved.get(key)}
+        self.saved = named
         if self.config is None or not new or not is_main_process():
             return
         student = student_checkpoint(checkpoint, self.config)
