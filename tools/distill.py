@@ -12,7 +12,8 @@ classes (WORK_DIR/teacher.py); trains, evaluates, exports the student, prints a 
 
     python tools/train.py WORK_DIR/distill.py
 
-does the same training again. Without a network connection it goes on with random weights, and says so.
+does the same training again. What was interrupted goes on with --resume: what is finished is not trained again, and the
+rest goes on from its last checkpoint. Without a network connection it goes on with random weights, and says so.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import gc
 import os
 import runpy
 import sys
+from itertools import zip_longest
 from pathlib import Path
 
 # Else importing MMEngine starts CUDA, and it is too late to choose a device.
@@ -73,6 +75,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--offline', action='store_true', help='fetch no weights')
     parser.add_argument('--seed', type=int, default=0, help='default: 0')
+    parser.add_argument(
+        '--resume', action='store_true', help='go on with an interrupted run, by the same options, where it stopped'
+    )
     parser.add_argument('--dry-run', action='store_true', help='write and check the configs, train nothing')
     args = parser.parse_args(argv)
     for name, least in (('size', 8), ('epochs', 1), ('batch_size', 2), ('workers', 0), ('teacher_epochs', 0)):
@@ -155,6 +160,25 @@ def check(config: Path) -> None:
     say(f'{config}: the model builds and takes a step; the first image is {tuple(image.shape)}')
 
 
+def write(path: Path, parts: dict, title: str, resume: bool) -> Path:
+    """Write a config; a run that is to go on must have had the same.
+
+    Raises:
+        ValueError: If it had another, which is left as it is.
+    """
+    before = path.read_text() if resume and path.is_file() else None
+    recipe.write_config(path, parts, title)
+    if before not in (None, after := path.read_text()):
+        path.write_text(before)
+        lines = zip_longest(before.splitlines(), after.splitlines(), fillvalue='')
+        was, now = next((was.strip(), now.strip()) for was, now in lines if was != now)
+        raise ValueError(
+            f'--resume: {path} has {was!r}, but these options give {now!r}; valid are the options with which the run '
+            f'began. An edited config goes on with tools/train.py {path} --resume'
+        )
+    return path
+
+
 def tool(name: str, *options: object) -> None:
     """Run another tool, as from the command line."""
     given = sys.argv
@@ -193,7 +217,7 @@ def distil(args: argparse.Namespace) -> None:
             teacher, start, data, Recipe(epochs=teacher_epochs, **options), head_only, work_dir / 'teacher'
         )
         title = f'{args.teacher} fitted to {args.data}, to be a teacher. Run it with tools/train.py.'
-        configs.append(recipe.write_config(work_dir / 'teacher.py', parts, title))
+        configs.append(write(work_dir / 'teacher.py', parts, title, args.resume))
         start = dict(teacher_ckpt=str(work_dir / 'teacher' / f'epoch_{teacher_epochs}.pth'))
     elif args.teacher_ckpt:
         start = dict(teacher_ckpt=args.teacher_ckpt)
@@ -201,12 +225,11 @@ def distil(args: argparse.Namespace) -> None:
         teacher, start, student, data, Recipe(epochs=args.epochs, **options), work_dir / 'distill'
     )
     title = f'{args.teacher} distilled into {args.student} on {args.data}. Run it with tools/train.py.'
-    configs.append(recipe.write_config(work_dir / 'distill.py', parts, title))
+    configs.append(write(work_dir / 'distill.py', parts, title, args.resume))
     if args.baseline:
         title = f'{args.student} alone on {args.data}, to compare with distill.py. Run it with tools/train.py.'
-        configs.insert(
-            -1, recipe.write_config(work_dir / 'alone.py', recipe.alone_parts(parts, work_dir / 'alone'), title)
-        )
+        parts = recipe.alone_parts(parts, work_dir / 'alone')
+        configs.insert(-1, write(work_dir / 'alone.py', parts, title, args.resume))
     for config in configs:
         check(config)
     say(f'Written and checked: {" and ".join(map(str, configs))}')
@@ -214,7 +237,7 @@ def distil(args: argparse.Namespace) -> None:
         return
     for config in configs:
         say(f'\nTraining {config.stem}: {config}')
-        tool('train.py', config)
+        tool('train.py', config, *(['--resume'] if args.resume else []))
     report(work_dir, configs[-1], teacher_epochs, args.baseline)
     if teacher_epochs and not head_only:
         loudly(
