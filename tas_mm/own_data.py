@@ -7,6 +7,7 @@ MMPretrain knows by name. All of it is looked at here, so that a mistake is foun
 from __future__ import annotations
 
 import csv
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -14,11 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from mmengine.fileio import list_dir_or_file
 from mmengine.registry import DefaultScope
+from mmpretrain.datasets import CustomDataset
 from mmpretrain.registry import DATASETS
 
 FOLDER_HELP = 'valid is a folder with train/CLASS/*.jpg and val/CLASS/*.jpg'
 CSV_HELP = "valid is a header 'path,label,split', with split 'train' or 'val', or 'path,label' with --val-csv"
+EXTENSIONS: tuple[str, ...] = inspect.signature(CustomDataset).parameters['extensions'].default
+"""Of the images that MMPretrain finds in a folder."""
 LOAD = [dict(type='LoadImageFromFile')]
 TO_COLOUR = [
     dict(type='NumpyToPIL'),
@@ -101,7 +106,24 @@ def _folder(folder: Path) -> tuple[dict, dict]:
             f'--data {folder}: train/ and val/ must hold the same classes, but only train/ has {only["train"]} and '
             f'only val/ has {only["val"]}; {FOLDER_HELP}'
         )
+    for part, classes in names.items():
+        for name in sorted(classes):
+            _refuse_empty(folder, part, name)
     return tuple(dict(type='CustomDataset', data_root=str(folder), data_prefix=part) for part in names)
+
+
+def _refuse_empty(folder: Path, part: str, name: str) -> None:
+    """Refuse a class of which MMPretrain would find no image; in val/ a folder may be empty."""
+    other = ''
+    for file in list_dir_or_file(str(folder / part / name), list_dir=False, recursive=True):
+        if file.lower().endswith(EXTENSIONS):
+            return
+        other = file
+    if other or part == 'train':
+        raise ValueError(
+            f'--data {folder}: {part}/{name} holds no image{other and f", but files such as {other}"}; valid are '
+            f'images that end with {", ".join(EXTENSIONS)}, and in train/ at least one of each class'
+        )
 
 
 def _table(table: Path, data_root: str | None, val_csv: str | None, lists: Path) -> tuple[dict, dict]:

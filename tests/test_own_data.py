@@ -90,6 +90,24 @@ def test_grey_arrays_become_colour(tmp_path):
     assert dataset[0]['inputs'].shape == (3, 28, 28)
 
 
+@pytest.mark.parametrize('part', ['train', 'val'])
+def test_a_class_of_which_no_image_would_be_found_is_refused(folder, part):
+    for image in (folder / part / 'nine').iterdir():
+        image.rename(image.with_suffix('.webp'))
+    with pytest.raises(ValueError, match=rf'--data .*: {part}/nine holds no image, but files such as .*webp; .*\.jpg'):
+        find_data(str(folder))
+
+
+def test_a_class_may_lack_images_in_val_but_not_in_train(folder):
+    for part in ('val', 'train'):
+        for image in (folder / part / 'nine').iterdir():
+            image.unlink()
+        if part == 'val':
+            assert find_data(str(folder)).sizes == (18, 8)
+    with pytest.raises(ValueError, match='train/nine holds no image; valid are images that end with .jpg'):
+        find_data(str(folder))
+
+
 def test_errors_name_the_option_and_what_would_be_valid(folder, tmp_path):
     def refused(*args, **kwargs):
         with pytest.raises(ValueError, match='^--data') as error:
