@@ -52,8 +52,9 @@ def classifier_config(name: str, num_classes: int = 10, **options: Any) -> dict:
     """Config of a classifier without trained weights.
 
     Args:
-        name (str): ``'timm:resnet18'``, ``'mmpretrain:deit-tiny_4xb256_in1k'``, or the path of a config: of a
-            classifier, or of a distillation, whose student is meant then.
+        name (str): ``'timm:resnet18'``, of which ``'timm:resnet18.a1_in1k'`` names certain weights,
+            ``'mmpretrain:deit-tiny_4xb256_in1k'``, or the path of a config: of a classifier, or of a distillation,
+            whose student is meant then.
         num_classes (int): Defaults to 10.
         **options: More arguments of a timm model, such as ``img_size``.
 
@@ -62,7 +63,9 @@ def classifier_config(name: str, num_classes: int = 10, **options: Any) -> dict:
     """
     source, _, model = name.partition(':')
     if source == 'timm' and model:
-        if model not in available('timm'):
+        import timm
+
+        if not timm.is_model(model):
             raise ValueError(_unknown(name, source, model))
         return dict(type='TimmClassifier', model_name=model, num_classes=num_classes, pretrained=False, **options)
     if source == 'mmpretrain' and model:
