@@ -9,7 +9,7 @@ part's share of the time is far above its share of the multiply-adds, something 
 import argparse
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -56,11 +56,12 @@ def metered(
 def step(subject: Step, meter: Callable[[], float]) -> dict[str, float]:
     """Take a step and say what each part of it took."""
     model, optimizer = subject.model, subject.optimizer
+    assistant = getattr(model.distiller, 'assistant', None)
     amounts = dict.fromkeys(PARTS, 0.0)
     with (
         metered(model, 'run_teacher', 'teacher forward', amounts, meter),
         metered(model.student, 'forward', 'student forward', amounts, meter),
-        metered(model.distiller.assistant, 'forward', 'assistant forward', amounts, meter),
+        metered(assistant, 'forward', 'assistant forward', amounts, meter) if assistant is not None else nullcontext(),
         metered(optimizer, 'backward', 'backward', amounts, meter),
         metered(optimizer, 'step', 'optimizer', amounts, meter),
     ):
@@ -92,6 +93,7 @@ def main() -> None:
             f'{counts[part] / sum(counts.values()):.1%}',
         )
         for part in PARTS
+        if times[part]  # no assistant, no time
     ]
     rows.append(('step', f'{sum(times.values()) * 1e3:.1f}', '100%', f'{sum(counts.values()) / 2e9:.2f} G'))
     print((inspect.markdown if args.markdown else inspect.table)(('part', 'ms', 'time', 'multiply-adds'), rows))
