@@ -2,11 +2,16 @@
 
 import json
 import os
+import runpy
+import sys
 from datetime import datetime
+from pathlib import Path
 
 import pytest
 
 from tas_mm.visualization.curves import read_run
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -53,6 +58,43 @@ def test_the_seconds_are_those_of_the_run_alone(log, tmp_path):
         started = datetime(2026, 1, 1, 10, minute).timestamp()
         os.utime(tmp_path / f'20260101_10{minute:02}00' / 'vis_data' / 'scalars.json', (started + 7, started + 7))
     assert read_run(tmp_path).seconds == 14
+
+
+@pytest.fixture
+def compare(monkeypatch, capsys):
+    """Run tools/compare_runs.py; what it prints, or the line with which it refuses."""
+
+    def compare(*arguments: object) -> str:
+        monkeypatch.setattr(sys, 'argv', ['tools/compare_runs.py', *map(str, arguments)])
+        try:
+            runpy.run_path(str(ROOT / 'tools' / 'compare_runs.py'), run_name='__main__')
+        except SystemExit as refused:
+            return refused.code
+        return capsys.readouterr().out
+
+    return compare
+
+
+def test_runs_are_compared_by_a_metric_that_they_have(log, compare, tmp_path):
+    folder = log(0, range(1, 3), 90.0)
+    picture = tmp_path / 'new folder' / 'curves.png'
+    assert '90.00' in compare(folder, '--out', picture)
+    assert picture.stat().st_size > 5000
+    said = compare(folder, '--metric', 'accuracy/top5', '--out', tmp_path / 'none.png')
+    assert f'--metric accuracy/top5: it is not in the logs of {folder.name}; valid are accuracy/top1' in said
+    assert 'holds no logs of a run' in compare(tmp_path / 'nowhere')
+    assert not (tmp_path / 'none.png').exists()
+
+
+def test_curves_are_drawn_of_a_metric_that_there_is(log, tmp_path, capsys, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / 'tools'))
+    import visualize
+
+    folder = log(0, range(1, 3), 90.0)
+    out = ('--out', str(tmp_path / 'out'))
+    assert visualize.main(['curves', str(folder), '--metric', 'top1', *out]) == 1
+    assert '--metric top1: it is not in the logs' in capsys.readouterr().err
+    assert visualize.main(['curves', str(folder), *out]) == 0
 
 
 def test_a_folder_without_logs(tmp_path):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 METRIC = 'accuracy/top1'
 ROLES = ('', 'assistant.', 'teacher.')
+NO_METRICS = {'step', 'time', 'data_time', 'memory'}
+"""What records of validations hold besides."""
 
 
 @dataclass
@@ -104,18 +107,33 @@ def _replaced(before: dict[int, dict], after: dict[int, dict]) -> dict[int, dict
     return kept | after
 
 
+def refuse_unknown_metric(runs: Sequence[Run], metric: str) -> None:
+    """Refuse a metric that no validation of the runs has, under the name that ``--metric`` gives it.
+
+    Raises:
+        ValueError: If there is none; names those that there are, without roles.
+    """
+    if any(run.curve(role + metric)[0] for run in runs for role in ROLES):
+        return
+    names = {key for run in runs for record in run.validations.values() for key in record} - NO_METRICS
+    names = sorted({name.removeprefix('assistant.').removeprefix('teacher.') for name in names})
+    valid = f'valid are {", ".join(names)}' if names else 'there is no validation in them'
+    raise ValueError(f'--metric {metric}: it is not in the logs of {", ".join(run.name for run in runs)}; {valid}')
+
+
 def draw_accuracy(runs: list[Run], path: str | Path, metric: str = METRIC) -> None:
     """Draw the accuracy of every network that the runs validated, over epochs, and save the picture.
 
     Args:
         runs (list): The runs; their names become the legend's.
-        path (str | Path): File to write; its ending says the format.
+        path (str | Path): File to write, in a folder that need not exist; its ending says the format.
         metric (str): Name of the metric, without a role. Defaults to top-1 accuracy.
     """
     figure = new_figure(7, 4.2)
     axes = figure.subplots()
     _accuracies(axes, runs, metric)
     axes.legend()
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=DPI)
 
 
