@@ -196,6 +196,12 @@ def distil(args: argparse.Namespace) -> None:
     work_dir = args.work_dir or Path('work_dirs') / '_to_'.join(
         name.partition(':')[2] or Path(name).stem for name in (args.teacher, args.student)
     )
+    try:
+        work_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(
+            f'--work-dir {work_dir}: {error.strerror}; valid is a folder, or where one can be made'
+        ) from error
     data = find_data(args.data, args.data_root, args.val_csv, work_dir)
     classes = len(data.classes)
     teacher = recipe.find_network(args.teacher, classes, args.size, '--teacher')

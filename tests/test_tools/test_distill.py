@@ -149,6 +149,23 @@ def test_errors_name_the_option(options, message, capsys, tmp_path):
     assert message in capsys.readouterr().err
 
 
+def test_configs_and_folders_that_cannot_be_used(capsys, tmp_path):
+    import distill
+
+    (tmp_path / 'none.py').write_text('x = 1\n')
+    (tmp_path / 'broken.py').write_text('x = 1\nmodel = dict(\n')
+    (tmp_path / 'lost.py').write_text("_base_ = 'nowhere.py'\n")
+    (tmp_path / 'file').write_text('')
+    options = ['--data', 'tas_mm.Digits', '--student', 'timm:test_resnet', '--work-dir', str(tmp_path / 'run')]
+    for name, message in (('none', 'has no `model`'), ('broken', 'is no Python: '), ('lost', 'nowhere.py')):
+        assert distill.main([*options, '--teacher', str(tmp_path / f'{name}.py')]) == 1
+        said = capsys.readouterr().err
+        assert f'--teacher {tmp_path}/{name}.py: ' in said
+        assert message in said
+    assert distill.main([*options, '--teacher', 'timm:test_vit', '--work-dir', str(tmp_path / 'file' / 'run')]) == 1
+    assert f'--work-dir {tmp_path}/file/run: Not a directory; valid is a folder' in capsys.readouterr().err
+
+
 def test_pictures_of_the_run(run, tmp_path, capsys):
     import visualize
 
