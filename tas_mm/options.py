@@ -3,12 +3,32 @@
 from __future__ import annotations
 
 import os
+from argparse import ArgumentTypeError
+from collections.abc import Callable
 from pathlib import Path
 
 from .checkpoint import damage
 
 ZIP, PICKLE = b'PK', b'\x80'
 """What files of ``torch.save`` begin with; those before torch 1.6 were no zip archives."""
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """Type of an option: a whole number, no smaller than this.
+
+    Args:
+        least (int): The smallest.
+    """
+
+    def number(text: str) -> int:
+        try:
+            if (value := int(text)) >= least:
+                return value
+        except ValueError:
+            pass
+        raise ArgumentTypeError(f'{text!r}, but valid is a whole number of at least {least}')
+
+    return number
 
 
 def refuse_unreadable(checkpoint: str) -> None:

@@ -38,6 +38,7 @@ from mmengine.registry import DATASETS, DefaultScope
 import tas_mm  # noqa: F401  (adapts the stack and registers the components)
 from tas_mm import inspect, recipe
 from tas_mm.config import read_config
+from tas_mm.options import at_least
 from tas_mm.own_data import find_data
 from tas_mm.recipe import Recipe
 from tas_mm.visualization.curves import METRIC, curves_figure, read_run
@@ -55,18 +56,22 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--data', required=True, help=DATA_HELP)
     parser.add_argument('--data-root', help='where the images of a table or the files of a named data set lie')
     parser.add_argument('--val-csv', help='table for validation, if --data is a table without a column split')
-    parser.add_argument('--size', type=int, help='height and width of the images (default: what the networks declare)')
-    parser.add_argument('--epochs', type=int, default=100, help='of the distillation (default: 100)')
-    parser.add_argument('--batch-size', type=int, help='default: 128 on a GPU, 32 on a CPU')
+    parser.add_argument(
+        '--size', type=at_least(8), help='height and width of the images (default: what the networks declare)'
+    )
+    parser.add_argument('--epochs', type=at_least(1), default=100, help='of the distillation (default: 100)')
+    parser.add_argument('--batch-size', type=at_least(2), help='default: 128 on a GPU, 32 on a CPU')
     parser.add_argument('--device', help='cpu, cuda, or one GPU such as cuda:1 (default: a GPU if there is one)')
-    parser.add_argument('--workers', type=int, help='processes that load data (default: by the number of cores)')
+    parser.add_argument(
+        '--workers', type=at_least(0), help='processes that load data (default: by the number of cores)'
+    )
     parser.add_argument('--work-dir', type=Path, help='default: work_dirs/TEACHER_to_STUDENT')
     parser.add_argument(
         '--teacher-ckpt', help="weights of the teacher; if of other classes, all but its head's are taken"
     )
     parser.add_argument(
         '--teacher-epochs',
-        type=int,
+        type=at_least(0),
         help='epochs to fit the teacher to the classes (default: 10 for its head, or, if it starts with random '
         'weights, as many as --epochs; 0 for none where it has a head that fits)',
     )
@@ -79,12 +84,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--resume', action='store_true', help='go on with an interrupted run, by the same options, where it stopped'
     )
     parser.add_argument('--dry-run', action='store_true', help='write and check the configs, train nothing')
-    args = parser.parse_args(argv)
-    for name, least in (('size', 8), ('epochs', 1), ('batch_size', 2), ('workers', 0), ('teacher_epochs', 0)):
-        value = getattr(args, name)
-        if value is not None and value < least:
-            parser.error(f'--{name.replace("_", "-")} {value}: valid is a number of at least {least}')
-    return args
+    return parser.parse_args(argv)
 
 
 def choose_device(device: str | None) -> str:

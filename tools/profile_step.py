@@ -18,6 +18,7 @@ from benchmark_step import Step
 from mmengine.logging import MMLogger
 
 from tas_mm import inspect
+from tas_mm.options import at_least
 
 PARTS = ('teacher forward', 'student forward', 'assistant forward', 'losses and the rest', 'backward', 'optimizer')
 
@@ -25,8 +26,10 @@ PARTS = ('teacher forward', 'student forward', 'assistant forward', 'losses and 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config')
-    parser.add_argument('--batch-size', type=int, default=16, help='images a step (default: 16)')
-    parser.add_argument('--rounds', type=int, default=5, help='rounds that count, after two that do not (default: 5)')
+    parser.add_argument('--batch-size', type=at_least(1), default=16, help='images a step (default: 16)')
+    parser.add_argument(
+        '--rounds', type=at_least(1), default=5, help='rounds that count, after two that do not (default: 5)'
+    )
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
     parser.add_argument('--markdown', action='store_true', help='print the table in Markdown')

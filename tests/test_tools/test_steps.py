@@ -1,5 +1,6 @@
 """The tools that look at a training step, on configs and numbers other than the usual."""
 
+import importlib
 import sys
 from pathlib import Path
 
@@ -28,3 +29,13 @@ def test_profile_step_of_a_distillation_without_an_assistant(given, tmp_path, ca
     printed = capsys.readouterr().out
     assert 'student forward' in printed
     assert 'assistant' not in printed
+
+
+@pytest.mark.parametrize('tool', ['check_config', 'check_pair', 'benchmark_step', 'benchmark_cache', 'profile_step'])
+@pytest.mark.parametrize('number', ['0', 'few'])
+def test_a_batch_of_nothing_is_refused(given, capsys, tool, number):
+    given('configs/quickstart/tas.py', '--batch-size', number)
+    with pytest.raises(SystemExit):
+        importlib.import_module(tool).main()
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.endswith(f"error: argument --batch-size: '{number}', but valid is a whole number of at least 1")
