@@ -30,10 +30,10 @@ def test_a_table_of_what_each_part_costs_and_what_trains():
 
 
 @pytest.mark.parametrize(
-    ('config', 'message'), [('x = 1\n', 'own.py has no `model`'), ('x = (\n', "own.py' is no Python: ")]
+    ('text', 'message'), [('x = 1\n', 'own.py has no `model`'), ('x = (\n', "own.py' is no Python: ")]
 )
-def test_what_is_no_config_of_a_network_is_refused(tmp_path, config, message):
-    (tmp_path / 'own.py').write_text(config)
+def test_what_is_no_config_of_a_network_is_refused(tmp_path, text, message):
+    (tmp_path / 'own.py').write_text(text)
     done = run(str(tmp_path / 'own.py'))
     assert done.returncode == 1
     assert message in done.stderr
