@@ -19,11 +19,15 @@ def read_config(name: str) -> Config:
 
     Raises:
         FileNotFoundError: If there is no such file.
+        ValueError: If it is no Python; with the line.
     """
     path = Config._get_cfg_path(name, '')[0] if '::' in name else name
     if not os.path.isfile(path):
         raise FileNotFoundError(f'config {name!r} does not exist (looked for {os.path.abspath(path)})')
-    return Config.fromfile(path)
+    try:
+        return Config.fromfile(path)
+    except SyntaxError as error:
+        raise ValueError(f'config {name!r} is no Python: {error}') from error
 
 
 def named_model(model: Mapping[str, Any]) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
-from .config import without_weights
+from .config import read_config, without_weights
 from .models.algorithms import TAS
 from .models.algorithms.teacher import teacher_config
 from .models.stages import StagedClassifier, view_of
@@ -52,8 +52,9 @@ def classifier_config(name: str, num_classes: int = 10, **options: Any) -> dict:
     """Config of a classifier without trained weights.
 
     Args:
-        name (str): ``'timm:resnet18'``, ``'mmpretrain:deit-tiny_4xb256_in1k'``, or the path of a config: of a
-            classifier, or of a distillation, whose student is meant then.
+        name (str): ``'timm:resnet18'``, of which ``'timm:resnet18.a1_in1k'`` names certain weights,
+            ``'mmpretrain:deit-tiny_4xb256_in1k'``, or the path of a config: of a classifier, or of a distillation,
+            whose student is meant then.
         num_classes (int): Defaults to 10.
         **options: More arguments of a timm model, such as ``img_size``.
 
@@ -62,7 +63,9 @@ def classifier_config(name: str, num_classes: int = 10, **options: Any) -> dict:
     """
     source, _, model = name.partition(':')
     if source == 'timm' and model:
-        if model not in available('timm'):
+        import timm
+
+        if not timm.is_model(model):
             raise ValueError(_unknown(name, source, model))
         return dict(type='TimmClassifier', model_name=model, num_classes=num_classes, pretrained=False, **options)
     if source == 'mmpretrain' and model:
@@ -73,10 +76,10 @@ def classifier_config(name: str, num_classes: int = 10, **options: Any) -> dict:
             raise ValueError(_unknown(name, source, model))
         config = ModelHub.get(model).config
     elif Path(name).is_file():
-        config = Config.fromfile(name)
+        config = read_config(name)
     else:
         raise ValueError(f'{name!r} is no file, and neither timm:NAME nor mmpretrain:NAME')
-    model_config = config.model.to_dict()
+    model_config = _model_of(config)
     preprocessor = config.get('data_preprocessor')
     model_config = model_config.get('architecture', model_config)
     if preprocessor:
@@ -93,6 +96,12 @@ def build_classifier_from(config: dict) -> BaseModel:
     """Build a classifier from its config, which is left as it is."""
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         return CLASSIFIERS.build(deepcopy(config))
+
+
+def _model_of(config: Config) -> dict:
+    if not isinstance(config.get('model'), Mapping):
+        raise ValueError(f'{config.filename} has no `model`; valid is the config of a network or of a distillation')
+    return config.model.to_dict()
 
 
 def _unknown(name: str, source: str, model: str) -> str:
@@ -191,8 +200,12 @@ def train_step(
 
 
 def build_model(config: Config) -> BaseModel:
-    """The model of a training config, with random weights: nothing is downloaded or read but other configs."""
-    model = without_weights(config.model.to_dict())
+    """The model of a training config, with random weights: nothing is downloaded or read but other configs.
+
+    Raises:
+        ValueError: If the config has no model.
+    """
+    model = without_weights(_model_of(config))
     model.pop('teacher_ckpt', None)
     model.pop('teacher_cache', None)  # which is of the trained teacher
     teachers = model.get('teacher')

@@ -7,18 +7,24 @@ MMPretrain knows by name. All of it is looked at here, so that a mistake is foun
 from __future__ import annotations
 
 import csv
+import inspect
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from mmengine.fileio import list_dir_or_file
 from mmengine.registry import DefaultScope
+from mmpretrain.datasets import CustomDataset
 from mmpretrain.registry import DATASETS
 
 FOLDER_HELP = 'valid is a folder with train/CLASS/*.jpg and val/CLASS/*.jpg'
 CSV_HELP = "valid is a header 'path,label,split', with split 'train' or 'val', or 'path,label' with --val-csv"
+EXTENSIONS: tuple[str, ...] = inspect.signature(CustomDataset).parameters['extensions'].default
+"""Of the images that MMPretrain finds in a folder."""
 LOAD = [dict(type='LoadImageFromFile')]
 TO_COLOUR = [
     dict(type='NumpyToPIL'),
@@ -62,9 +68,16 @@ def find_data(data: str, data_root: str | None = None, val_csv: str | None = Non
     Raises:
         ValueError: If there is no such data, or it cannot be learned from; names the option.
     """
+    table = data.endswith('.csv') and not Path(data).is_dir()
+    for option, value, fits in (('--val-csv', val_csv, table), ('--data-root', data_root, not Path(data).is_dir())):
+        if value is not None and not fits:
+            raise ValueError(
+                f'{option} {value} says nothing of --data {data}; --val-csv is for a table, --data-root for that or '
+                'for a data set by name'
+            )
     if Path(data).is_dir():
         parts = _folder(Path(data))
-    elif data.endswith('.csv'):
+    elif table:
         parts = _table(Path(data), data_root, val_csv, Path(lists))
     else:
         parts = _named(data, data_root)
@@ -101,35 +114,56 @@ def _folder(folder: Path) -> tuple[dict, dict]:
             f'--data {folder}: train/ and val/ must hold the same classes, but only train/ has {only["train"]} and '
             f'only val/ has {only["val"]}; {FOLDER_HELP}'
         )
+    for part, classes in names.items():
+        for name in sorted(classes):
+            _refuse_empty(folder, part, name)
     return tuple(dict(type='CustomDataset', data_root=str(folder), data_prefix=part) for part in names)
+
+
+def _refuse_empty(folder: Path, part: str, name: str) -> None:
+    """Refuse a class of which MMPretrain would find no image; in val/ a folder may be empty."""
+    other = ''
+    for file in list_dir_or_file(str(folder / part / name), list_dir=False, recursive=True):
+        if file.lower().endswith(EXTENSIONS):
+            return
+        other = file
+    if other or part == 'train':
+        raise ValueError(
+            f'--data {folder}: {part}/{name} holds no image{other and f", but files such as {other}"}; valid are '
+            f'images that end with {", ".join(EXTENSIONS)}, and in train/ at least one of each class'
+        )
 
 
 def _table(table: Path, data_root: str | None, val_csv: str | None, lists: Path) -> tuple[dict, dict]:
     """Turn a table into MMPretrain's lists of paths and numbers."""
     rows = {'train': _rows(table, '--data')}
+    splits = {row.split for row in rows['train']}
     if val_csv is not None:
         rows['val'] = _rows(Path(val_csv), '--val-csv')
+        if any(row.split for row in (*rows['train'], *rows['val'])):
+            raise ValueError(
+                f"--data {table} with --val-csv {val_csv}: there is a column 'split', which would not count; {CSV_HELP}"
+            )
     else:
-        column = {row.get('split') for row in rows['train']}
-        if column != {'train', 'val'}:
-            raise ValueError(f"--data {table}: the column 'split' holds {_some(column)}; {CSV_HELP}")
-        rows = {part: [row for row in rows['train'] if row['split'] == part] for part in ('train', 'val')}
-    classes = sorted({row['label'] for row in rows['train']})
-    strange = {row['label'] for row in rows['val']} - set(classes)
-    if strange:
-        option = f'--val-csv {val_csv}' if val_csv else f'--data {table}'
-        raise ValueError(f'{option}: labels {_some(strange)} are in no training row; valid are {_some(classes)}')
+        strange = next((row for row in rows['train'] if row.split not in (None, 'train', 'val')), None)
+        if strange or len(splits) != 2:
+            at = f'{strange.at}: ' if strange else f'--data {table}: '
+            raise ValueError(f"{at}the column 'split' holds {_some(splits)}; {CSV_HELP}")
+        rows = {part: [row for row in rows['train'] if row.split == part] for part in ('train', 'val')}
+    classes = sorted({row.label for row in rows['train']})
     root = Path(data_root) if data_root else table.parent
     lists.mkdir(parents=True, exist_ok=True)
     configs = []
     for part, part_rows in rows.items():
-        missing = next((row['path'] for row in part_rows if not (root / row['path']).is_file()), None)
-        if missing:
-            raise ValueError(
-                f'--data {table}: {root / missing} is no file; valid are paths relative to --data-root, or, without '
-                'that, to the folder of the table'
-            )
-        text = ''.join(f'{row["path"]} {classes.index(row["label"])}\n' for row in part_rows)
+        for row in part_rows:
+            if row.label not in classes:
+                raise ValueError(f'{row.at}: the label {row.label!r} is in no training row; valid are {_some(classes)}')
+            if not (root / row.path).is_file():
+                raise ValueError(
+                    f'{row.at}: {root / row.path} is no file; valid are paths relative to --data-root, or, without '
+                    'that, to the folder of the table that --data names'
+                )
+        text = ''.join(f'{row.path} {classes.index(row.label)}\n' for row in part_rows)
         (lists / f'{part}.txt').write_text(text)
         configs.append(
             dict(
@@ -142,14 +176,35 @@ def _table(table: Path, data_root: str | None, val_csv: str | None, lists: Path)
     return tuple(configs)
 
 
-def _rows(table: Path, option: str) -> list[dict[str, str]]:
+class _Row(NamedTuple):
+    """Of a table: what it says, and for error messages where it stands."""
+
+    path: str
+    label: str
+    split: str | None
+    at: str
+
+
+def _rows(table: Path, option: str) -> list[_Row]:
     if not table.is_file():
         raise ValueError(f'{option} {table}: there is no such file; {CSV_HELP}')
-    with open(table, newline='', encoding='utf-8-sig') as file:
-        reader = csv.DictReader(file)
-        rows = list(reader)
+    try:
+        text = table.read_bytes().decode('utf-8-sig')
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b'\n') + 1
+        raise ValueError(
+            f'{option} {table}, line {line}: it is not in UTF-8 ({error.reason}); valid is UTF-8'
+        ) from error
+    reader = csv.DictReader(io.StringIO(text, newline=''))
     if not {'path', 'label'} <= set(reader.fieldnames or ()):
         raise ValueError(f'{option} {table}: the first line names {reader.fieldnames}; {CSV_HELP}')
+    rows = []
+    for cells in reader:
+        at = f'{option} {table}, line {reader.line_num}'
+        missing = [name for name in reader.fieldnames if name in ('path', 'label', 'split') and not cells[name]]
+        if missing:
+            raise ValueError(f'{at}: it has no {" and no ".join(missing)}; {CSV_HELP}')
+        rows.append(_Row(cells['path'], cells['label'], cells.get('split'), at))
     if not rows:
         raise ValueError(f'{option} {table}: it has no rows; {CSV_HELP}')
     return rows

@@ -69,7 +69,7 @@ def find_network(name: str, num_classes: int, size: int | None = None, option: s
             network['img_size'] = size
             view = view_of(build_classifier_from(config), (size, size), option)
         view.stages  # noqa: B018  (a look at the images' way through it)
-    except (ValueError, TypeError, AssertionError, RuntimeError) as error:
+    except (ValueError, TypeError, AssertionError, RuntimeError, OSError) as error:
         at = f' with --size {size}' if size else ''
         raise ValueError(f'{option} {name}{at}: {error}') from error
     preprocessor = config.pop('data_preprocessor', None) or {}

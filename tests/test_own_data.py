@@ -1,5 +1,7 @@
 """What --data names."""
 
+import shutil
+
 import cv2
 import numpy as np
 import pytest
@@ -90,6 +92,24 @@ def test_grey_arrays_become_colour(tmp_path):
     assert dataset[0]['inputs'].shape == (3, 28, 28)
 
 
+@pytest.mark.parametrize('part', ['train', 'val'])
+def test_a_class_of_which_no_image_would_be_found_is_refused(folder, part):
+    for image in (folder / part / 'nine').iterdir():
+        image.rename(image.with_suffix('.webp'))
+    with pytest.raises(ValueError, match=rf'--data .*: {part}/nine holds no image, but files such as .*webp; .*\.jpg'):
+        find_data(str(folder))
+
+
+def test_a_class_may_lack_images_in_val_but_not_in_train(folder):
+    for part in ('val', 'train'):
+        for image in (folder / part / 'nine').iterdir():
+            image.unlink()
+        if part == 'val':
+            assert find_data(str(folder)).sizes == (18, 8)
+    with pytest.raises(ValueError, match='train/nine holds no image; valid are images that end with .jpg'):
+        find_data(str(folder))
+
+
 def test_errors_name_the_option_and_what_would_be_valid(folder, tmp_path):
     def refused(*args, **kwargs):
         with pytest.raises(ValueError, match='^--data') as error:
@@ -104,12 +124,40 @@ def test_errors_name_the_option_and_what_would_be_valid(folder, tmp_path):
     table.write_text('file,class\na.png,b\n')
     assert "names ['file', 'class']; valid is a header 'path,label,split'" in refused(str(table))
     table.write_text('path,label,split\na.png,b,test\n')
-    assert "column 'split' holds 'test'" in refused(str(table))
+    assert f"{table}, line 2: the column 'split' holds 'test'" in refused(str(table))
+    table.write_text('path,label,split\na.png,b,train\n')
+    assert f"{table}: the column 'split' holds 'train'" in refused(str(table))
     table.write_text('path,label,split\nphotos/none.png,b,train\nphotos/none.png,b,val\n')
     assert f'{folder}/none.png is no file; valid are paths relative to --data-root' in refused(str(table))
     table.write_text('path,label,split\na.png,b,train\na.png,c,val\n')
-    assert "labels 'c' are in no training row; valid are 'b'" in refused(str(table))
-    for image in (folder / 'val' / 'nine').iterdir():
-        image.unlink()
-    (folder / 'val' / 'nine').rmdir()
+    (tmp_path / 'a.png').write_bytes(b'')
+    assert f"{table}, line 3: the label 'c' is in no training row; valid are 'b'" in refused(str(table))
+    shutil.rmtree(folder / 'val' / 'nine')
     assert "only train/ has ['nine']" in refused(str(folder))
+
+
+@pytest.mark.parametrize(
+    ('table', 'message'),
+    [
+        (b'path,label,split\na.png,b,train\na.png\n', 'line 3: it has no label and no split; valid is a header'),
+        (b'path,label,split\na.png,b,train\n\n,b,val\n', 'line 4: it has no path; valid is a header'),
+        ('path,label\na.png,b\na.png,größe\n'.encode('latin-1'), 'line 3: it is not in UTF-8'),
+    ],
+)
+def test_a_row_that_lacks_something_is_named(tmp_path, table, message):
+    (tmp_path / 'own.csv').write_bytes(table)
+    with pytest.raises(ValueError, match='^--data') as error:
+        find_data(str(tmp_path / 'own.csv'), lists=tmp_path / 'run')
+    assert f'{tmp_path / "own.csv"}, {message}' in str(error.value)
+
+
+def test_what_would_be_ignored_is_refused(folder, tmp_path):
+    whole = write_table(tmp_path / 'all.csv', folder, 'path,label,split')
+    val = write_table(tmp_path / 'val.csv', folder, 'path,label', 'val')
+    with pytest.raises(ValueError, match=r"--data .*all.csv with --val-csv .*val.csv: there is a column 'split'"):
+        find_data(whole, val_csv=val, lists=tmp_path / 'run')
+    for option in (dict(val_csv=val), dict(data_root=str(tmp_path))):
+        with pytest.raises(ValueError, match=r'--(val-csv|data-root) .* says nothing of --data .*photos'):
+            find_data(str(folder), **option)
+    with pytest.raises(ValueError, match='--val-csv .* says nothing of --data CIFAR100'):
+        find_data('CIFAR100', str(tmp_path), val)

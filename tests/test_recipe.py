@@ -86,6 +86,15 @@ def test_a_file_fits_with_its_head_without_or_not(networks, tmp_path):
         head_fits(network, 'none.pth')
 
 
+def test_a_tag_of_timm_names_the_weights():
+    network = find_network('timm:vit_tiny_patch16_224.augreg_in21k', 10, 32)
+    assert network.config['model_name'] == 'vit_tiny_patch16_224.augreg_in21k'
+    assert network.view.net.pretrained_cfg['tag'] == 'augreg_in21k'
+    assert (network.weights, network.known_classes) == (dict(pretrained=True), 21843)
+    with pytest.raises(ValueError, match=r'--student timm:test_vit.nope: Invalid pretrained tag \(nope\)'):
+        find_network('timm:test_vit.nope', 10)
+
+
 def test_unknown_networks_and_sizes_name_the_option():
     with pytest.raises(ValueError, match='--teacher timm:resnet81.* nearest: timm:resnet18'):
         find_network('timm:resnet81', 10, option='--teacher')

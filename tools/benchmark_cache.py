@@ -19,13 +19,16 @@ from mmengine.logging import MMLogger
 import tas_mm  # noqa: F401  (adapts the stack and registers the components)
 from tas_mm import inspect
 from tas_mm.models.algorithms.teacher_cache import build_cache
+from tas_mm.options import at_least
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('configs', nargs='+', help='distillations that read feature and logits alone of the teacher')
-    parser.add_argument('--batch-size', type=int, default=8, help='images a step (default: 8)')
-    parser.add_argument('--rounds', type=int, default=6, help='rounds that count, after one that does not (default: 6)')
+    parser.add_argument('--batch-size', type=at_least(1), default=8, help='images a step (default: 8)')
+    parser.add_argument(
+        '--rounds', type=at_least(1), default=6, help='rounds that count, after one that does not (default: 6)'
+    )
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     parser.set_defaults(amp=False)  # which Step asks for
     return parser.parse_args()

@@ -22,13 +22,16 @@ import tas_mm  # noqa: F401  (adapts the stack and registers the components)
 from tas_mm import inspect
 from tas_mm.config import read_config
 from tas_mm.measure import PeakMemory
+from tas_mm.options import at_least
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('configs', nargs='+', help='configs; the first is what the others are compared with')
-    parser.add_argument('--batch-size', type=int, default=16, help='images a step (default: 16)')
-    parser.add_argument('--rounds', type=int, default=10, help='rounds that count, after two that do not (default: 10)')
+    parser.add_argument('--batch-size', type=at_least(1), default=16, help='images a step (default: 16)')
+    parser.add_argument(
+        '--rounds', type=at_least(1), default=10, help='rounds that count, after two that do not (default: 10)'
+    )
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
     parser.add_argument('--markdown', action='store_true', help='print the table in Markdown')

@@ -18,12 +18,13 @@ import tas_mm  # noqa: F401  (adapts the stack and registers the components)
 from tas_mm import inspect
 from tas_mm.config import read_config
 from tas_mm.models import TAS
+from tas_mm.options import at_least
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('configs', nargs='+', help='config files, or names of shipped ones (tas_mm::tas/...)')
-    parser.add_argument('--batch-size', type=int, default=2, help='images in the synthetic batch (default: 2)')
+    parser.add_argument('--batch-size', type=at_least(1), default=2, help='images in the synthetic batch (default: 2)')
     parser.add_argument('--explicit', action='store_true', help="print the distiller in MMRazor's explicit form")
     return parser.parse_args()
 

@@ -19,6 +19,7 @@ from coverage_sweep import sweep
 from mmengine.logging import MMLogger
 
 from tas_mm.inspect import build_classifier, build_pair, describe, synthetic_batch, table, train_step
+from tas_mm.options import at_least
 
 
 def check(teacher: str, student: str, input_size: list[int] | None, classes: int, batch_size: int) -> None:
@@ -44,8 +45,8 @@ def main() -> int:
     parser.add_argument(
         '--input-size', type=int, nargs='+', help='height and width; what the networks declare, else 224'
     )
-    parser.add_argument('--classes', type=int, default=10)
-    parser.add_argument('--batch-size', type=int, default=2)
+    parser.add_argument('--classes', type=at_least(2), default=10)
+    parser.add_argument('--batch-size', type=at_least(1), default=2)
     parser.add_argument('--all', action='store_true', help='sweep both toolboxes; goes on where it was interrupted')
     parser.add_argument('--only', nargs='+', help='with --all: families with one of these in their name, again')
     parser.add_argument('--out', type=Path, default=Path('docs'), help='folder of coverage.md and coverage.jsonl')

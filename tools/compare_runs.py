@@ -8,7 +8,7 @@ import argparse
 from rich.console import Console
 from rich.table import Table
 
-from tas_mm.visualization.curves import METRIC, ROLES, draw_accuracy, read_run
+from tas_mm.visualization.curves import METRIC, ROLES, draw_accuracy, read_run, refuse_unknown_metric
 
 
 def parse_args() -> argparse.Namespace:
@@ -21,7 +21,11 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    runs = [read_run(work_dir) for work_dir in args.work_dirs]
+    try:
+        runs = [read_run(work_dir) for work_dir in args.work_dirs]
+        refuse_unknown_metric(runs, args.metric)
+    except (ValueError, FileNotFoundError) as error:
+        raise SystemExit(f'tools/compare_runs.py: {error}') from error
     table = Table('run', 'network', f'{args.metric}, last epoch (%)', 'seconds', title='Results')
     for run in runs:
         distilled = any(run.last(role + args.metric) is not None for role in ROLES if role)

@@ -12,7 +12,8 @@ classes (WORK_DIR/teacher.py); trains, evaluates, exports the student, prints a 
 
     python tools/train.py WORK_DIR/distill.py
 
-does the same training again. Without a network connection it goes on with random weights, and says so.
+does the same training again. What was interrupted goes on with --resume: what is finished is not trained again, and the
+rest goes on from its last checkpoint. Without a network connection it goes on with random weights, and says so.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import gc
 import os
 import runpy
 import sys
+from itertools import zip_longest
 from pathlib import Path
 
 # Else importing MMEngine starts CUDA, and it is too late to choose a device.
@@ -36,6 +38,7 @@ from mmengine.registry import DATASETS, DefaultScope
 import tas_mm  # noqa: F401  (adapts the stack and registers the components)
 from tas_mm import inspect, recipe
 from tas_mm.config import read_config
+from tas_mm.options import at_least
 from tas_mm.own_data import find_data
 from tas_mm.recipe import Recipe
 from tas_mm.visualization.curves import METRIC, curves_figure, read_run
@@ -53,18 +56,22 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--data', required=True, help=DATA_HELP)
     parser.add_argument('--data-root', help='where the images of a table or the files of a named data set lie')
     parser.add_argument('--val-csv', help='table for validation, if --data is a table without a column split')
-    parser.add_argument('--size', type=int, help='height and width of the images (default: what the networks declare)')
-    parser.add_argument('--epochs', type=int, default=100, help='of the distillation (default: 100)')
-    parser.add_argument('--batch-size', type=int, help='default: 128 on a GPU, 32 on a CPU')
+    parser.add_argument(
+        '--size', type=at_least(8), help='height and width of the images (default: what the networks declare)'
+    )
+    parser.add_argument('--epochs', type=at_least(1), default=100, help='of the distillation (default: 100)')
+    parser.add_argument('--batch-size', type=at_least(2), help='default: 128 on a GPU, 32 on a CPU')
     parser.add_argument('--device', help='cpu, cuda, or one GPU such as cuda:1 (default: a GPU if there is one)')
-    parser.add_argument('--workers', type=int, help='processes that load data (default: by the number of cores)')
+    parser.add_argument(
+        '--workers', type=at_least(0), help='processes that load data (default: by the number of cores)'
+    )
     parser.add_argument('--work-dir', type=Path, help='default: work_dirs/TEACHER_to_STUDENT')
     parser.add_argument(
         '--teacher-ckpt', help="weights of the teacher; if of other classes, all but its head's are taken"
     )
     parser.add_argument(
         '--teacher-epochs',
-        type=int,
+        type=at_least(0),
         help='epochs to fit the teacher to the classes (default: 10 for its head, or, if it starts with random '
         'weights, as many as --epochs; 0 for none where it has a head that fits)',
     )
@@ -73,13 +80,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--offline', action='store_true', help='fetch no weights')
     parser.add_argument('--seed', type=int, default=0, help='default: 0')
+    parser.add_argument(
+        '--resume', action='store_true', help='go on with an interrupted run, by the same options, where it stopped'
+    )
     parser.add_argument('--dry-run', action='store_true', help='write and check the configs, train nothing')
-    args = parser.parse_args(argv)
-    for name, least in (('size', 8), ('epochs', 1), ('batch_size', 2), ('workers', 0), ('teacher_epochs', 0)):
-        value = getattr(args, name)
-        if value is not None and value < least:
-            parser.error(f'--{name.replace("_", "-")} {value}: valid is a number of at least {least}')
-    return args
+    return parser.parse_args(argv)
 
 
 def choose_device(device: str | None) -> str:
@@ -155,6 +160,25 @@ def check(config: Path) -> None:
     say(f'{config}: the model builds and takes a step; the first image is {tuple(image.shape)}')
 
 
+def write(path: Path, parts: dict, title: str, resume: bool) -> Path:
+    """Write a config; a run that is to go on must have had the same.
+
+    Raises:
+        ValueError: If it had another, which is left as it is.
+    """
+    before = path.read_text() if resume and path.is_file() else None
+    recipe.write_config(path, parts, title)
+    if before not in (None, after := path.read_text()):
+        path.write_text(before)
+        lines = zip_longest(before.splitlines(), after.splitlines(), fillvalue='')
+        was, now = next((was.strip(), now.strip()) for was, now in lines if was != now)
+        raise ValueError(
+            f'--resume: {path} has {was!r}, but these options give {now!r}; valid are the options with which the run '
+            f'began. An edited config goes on with tools/train.py {path} --resume'
+        )
+    return path
+
+
 def tool(name: str, *options: object) -> None:
     """Run another tool, as from the command line."""
     given = sys.argv
@@ -172,6 +196,12 @@ def distil(args: argparse.Namespace) -> None:
     work_dir = args.work_dir or Path('work_dirs') / '_to_'.join(
         name.partition(':')[2] or Path(name).stem for name in (args.teacher, args.student)
     )
+    try:
+        work_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(
+            f'--work-dir {work_dir}: {error.strerror}; valid is a folder, or where one can be made'
+        ) from error
     data = find_data(args.data, args.data_root, args.val_csv, work_dir)
     classes = len(data.classes)
     teacher = recipe.find_network(args.teacher, classes, args.size, '--teacher')
@@ -193,7 +223,7 @@ def distil(args: argparse.Namespace) -> None:
             teacher, start, data, Recipe(epochs=teacher_epochs, **options), head_only, work_dir / 'teacher'
         )
         title = f'{args.teacher} fitted to {args.data}, to be a teacher. Run it with tools/train.py.'
-        configs.append(recipe.write_config(work_dir / 'teacher.py', parts, title))
+        configs.append(write(work_dir / 'teacher.py', parts, title, args.resume))
         start = dict(teacher_ckpt=str(work_dir / 'teacher' / f'epoch_{teacher_epochs}.pth'))
     elif args.teacher_ckpt:
         start = dict(teacher_ckpt=args.teacher_ckpt)
@@ -201,12 +231,11 @@ def distil(args: argparse.Namespace) -> None:
         teacher, start, student, data, Recipe(epochs=args.epochs, **options), work_dir / 'distill'
     )
     title = f'{args.teacher} distilled into {args.student} on {args.data}. Run it with tools/train.py.'
-    configs.append(recipe.write_config(work_dir / 'distill.py', parts, title))
+    configs.append(write(work_dir / 'distill.py', parts, title, args.resume))
     if args.baseline:
         title = f'{args.student} alone on {args.data}, to compare with distill.py. Run it with tools/train.py.'
-        configs.insert(
-            -1, recipe.write_config(work_dir / 'alone.py', recipe.alone_parts(parts, work_dir / 'alone'), title)
-        )
+        parts = recipe.alone_parts(parts, work_dir / 'alone')
+        configs.insert(-1, write(work_dir / 'alone.py', parts, title, args.resume))
     for config in configs:
         check(config)
     say(f'Written and checked: {" and ".join(map(str, configs))}')
@@ -214,7 +243,7 @@ def distil(args: argparse.Namespace) -> None:
         return
     for config in configs:
         say(f'\nTraining {config.stem}: {config}')
-        tool('train.py', config)
+        tool('train.py', config, *(['--resume'] if args.resume else []))
     report(work_dir, configs[-1], teacher_epochs, args.baseline)
     if teacher_epochs and not head_only:
         loudly(

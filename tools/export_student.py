@@ -19,6 +19,7 @@ from mmengine.logging import MMLogger
 import tas_mm  # noqa: F401  (adapts the stack and registers the components)
 from tas_mm.checkpoint import write_whole
 from tas_mm.export import FORMS, export
+from tas_mm.options import refuse_unreadable
 from tas_mm.student import read_student, warn_of_components
 
 
@@ -39,6 +40,7 @@ def main() -> None:
     try:
         if os.path.exists(args.out) and (os.path.isdir(args.out) or os.path.samefile(args.checkpoint, args.out)):
             raise ValueError(f'it cannot be written to {args.out!r}, which is a folder or the checkpoint itself')
+        refuse_unreadable(args.checkpoint)
         checkpoint = read_student(args.checkpoint, args.config)
         data, difference = export(checkpoint, args.to, size)
         write_whole(data, args.out)

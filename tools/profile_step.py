@@ -9,7 +9,7 @@ part's share of the time is far above its share of the multiply-adds, something 
 import argparse
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from benchmark_step import Step
 from mmengine.logging import MMLogger
 
 from tas_mm import inspect
+from tas_mm.options import at_least
 
 PARTS = ('teacher forward', 'student forward', 'assistant forward', 'losses and the rest', 'backward', 'optimizer')
 
@@ -25,8 +26,10 @@ PARTS = ('teacher forward', 'student forward', 'assistant forward', 'losses and 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config')
-    parser.add_argument('--batch-size', type=int, default=16, help='images a step (default: 16)')
-    parser.add_argument('--rounds', type=int, default=5, help='rounds that count, after two that do not (default: 5)')
+    parser.add_argument('--batch-size', type=at_least(1), default=16, help='images a step (default: 16)')
+    parser.add_argument(
+        '--rounds', type=at_least(1), default=5, help='rounds that count, after two that do not (default: 5)'
+    )
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
     parser.add_argument('--markdown', action='store_true', help='print the table in Markdown')
@@ -56,11 +59,12 @@ def metered(
 def step(subject: Step, meter: Callable[[], float]) -> dict[str, float]:
     """Take a step and say what each part of it took."""
     model, optimizer = subject.model, subject.optimizer
+    assistant = getattr(model.distiller, 'assistant', None)
     amounts = dict.fromkeys(PARTS, 0.0)
     with (
         metered(model, 'run_teacher', 'teacher forward', amounts, meter),
         metered(model.student, 'forward', 'student forward', amounts, meter),
-        metered(model.distiller.assistant, 'forward', 'assistant forward', amounts, meter),
+        metered(assistant, 'forward', 'assistant forward', amounts, meter) if assistant is not None else nullcontext(),
         metered(optimizer, 'backward', 'backward', amounts, meter),
         metered(optimizer, 'step', 'optimizer', amounts, meter),
     ):
@@ -92,6 +96,7 @@ def main() -> None:
             f'{counts[part] / sum(counts.values()):.1%}',
         )
         for part in PARTS
+        if times[part]  # no assistant, no time
     ]
     rows.append(('step', f'{sum(times.values()) * 1e3:.1f}', '100%', f'{sum(counts.values()) / 2e9:.2f} G'))
     print((inspect.markdown if args.markdown else inspect.table)(('part', 'ms', 'time', 'multiply-adds'), rows))

@@ -27,7 +27,11 @@ def parse_args() -> argparse.Namespace:
 def main() -> int:
     args = parse_args()
     MMLogger.get_current_instance().setLevel('ERROR')
-    model = inspect.build_model(read_config(args.config))
+    try:
+        model = inspect.build_model(read_config(args.config))
+    except (ValueError, OSError) as error:
+        sys.stderr.write(f'tools/summary.py: {error}\n')
+        return 1
     if not hasattr(getattr(model, 'distiller', None), 'teacher_view'):
         sys.stderr.write(
             f'{args.config}: model.type={type(model).__name__}, but valid is a distillation from one teacher by '

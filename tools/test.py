@@ -7,17 +7,22 @@ its weights are not needed.
 """
 
 import argparse
+from collections.abc import Mapping
+from textwrap import shorten
 
 import torch
 from mmengine.config import ConfigDict
 from mmengine.device import get_device
 from mmengine.dist import master_only
 from mmengine.fileio import dump
+from mmengine.fileio.handlers import file_handlers
+from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import CheckpointLoader
 
 import tas_mm  # noqa: F401  (adapts the stack and registers the components)
 from tas_mm.engine.launch import add_common_options, load_config
+from tas_mm.options import refuse_unreadable
 from tas_mm.student import student_model, student_weights
 
 
@@ -26,17 +31,33 @@ def parse_args() -> argparse.Namespace:
     add_common_options(parser)
     parser.add_argument('checkpoint', help='checkpoint of the run')
     parser.add_argument('--out', help='file for the metrics (.json, .yaml or .pkl)')
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.out and args.out.split('.')[-1] not in file_handlers:
+        parser.error(f'--out {args.out}: valid endings are {", ".join(f".{ending}" for ending in file_handlers)}')
+    return args
 
 
-def student_state(checkpoint: str) -> dict:
-    """The student's part of a checkpoint file, or all of it where there is no other."""
+def load_student(model: BaseModel, checkpoint: str) -> None:
+    """Load the student's part of a checkpoint, or all of it where there is no other.
+
+    Raises:
+        ValueError: If it does not fit.
+    """
     loaded = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu', logger='current')
-    return student_weights(loaded.get('state_dict', loaded))
+    if not isinstance(loaded, Mapping):
+        raise ValueError(f'it holds a {type(loaded).__name__}; valid are weights by name')
+    try:
+        model.load_state_dict(student_weights(loaded.get('state_dict', loaded)))
+    except RuntimeError as error:
+        raise ValueError(shorten(str(error).partition('\n')[2], 200, placeholder=' ...')) from error
 
 
 def main() -> None:
     args = parse_args()
+    try:
+        refuse_unreadable(args.checkpoint)
+    except (OSError, ValueError) as error:
+        raise SystemExit(f'tools/test.py: {error}') from error
     cfg = load_config(args)
     cfg.model = ConfigDict(student_model(cfg))
     cfg.load_from, cfg.resume = None, False
@@ -44,8 +65,13 @@ def main() -> None:
         cfg.test_cfg = dict(cfg.get('test_cfg') or {}, fp16=True)
         torch.set_autocast_dtype(get_device(), getattr(torch, args.amp))  # the loop names none
     runner = Runner.from_cfg(cfg)
-    model = runner.model.module if runner.distributed else runner.model
-    model.load_state_dict(student_state(args.checkpoint))
+    try:
+        load_student(runner.model.module if runner.distributed else runner.model, args.checkpoint)
+    except ValueError as error:
+        raise SystemExit(
+            f'tools/test.py: {args.checkpoint} does not fit the student of {args.config}, a checkpoint of which would '
+            f'be valid: {error}'
+        ) from error
     metrics = runner.test()
     if args.out:
         master_only(dump)(metrics, args.out)

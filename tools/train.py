@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 import tas_mm  # noqa: F401  (adapts the stack and registers the components)
 from tas_mm.checkpoint import go_on
 from tas_mm.engine.launch import add_common_options, load_config, train, use_mixed_precision
+from tas_mm.options import refuse_unreadable
 
 
 def parse_args() -> argparse.Namespace:
@@ -37,6 +38,10 @@ def main() -> None:
             raise SystemExit(f'--auto-scale-lr: {args.config} has no auto_scale_lr=dict(base_batch_size=...)')
         cfg.auto_scale_lr.enable = True
     if args.resume not in (None, 'auto'):
+        try:
+            refuse_unreadable(args.resume)
+        except (OSError, ValueError) as error:
+            raise SystemExit(f'--resume: {error}') from error
         cfg.resume, cfg.load_from = True, args.resume
     elif args.resume == 'auto' or (cfg.get('resume') and not cfg.get('load_from')):
         go_on(cfg, cfg.work_dir)

@@ -36,7 +36,7 @@ from tas_mm.inspect import build_model
 from tas_mm.models import TAS
 from tas_mm.sight import look
 from tas_mm.visualization.assistants import assistants_figure
-from tas_mm.visualization.curves import METRIC, curves_figure, read_run
+from tas_mm.visualization.curves import METRIC, curves_figure, read_run, refuse_unknown_metric
 from tas_mm.visualization.detections import Judged, detections_figure, judge
 from tas_mm.visualization.figures import BACKENDS, publish
 from tas_mm.visualization.sight import cka_figure, features_figure, stage_names
@@ -174,8 +174,15 @@ def draw_features(args: argparse.Namespace) -> dict:
 
 
 def draw_curves(args: argparse.Namespace) -> dict:
-    """Losses and accuracies of runs."""
-    return dict(curves=curves_figure([read_run(work_dir) for work_dir in args.work_dirs], args.metric))
+    """Losses and accuracies of runs.
+
+    Raises:
+        ValueError: If they were validated, but by another metric.
+    """
+    runs = [read_run(work_dir) for work_dir in args.work_dirs]
+    if any(run.validations for run in runs):  # else there are the losses
+        refuse_unknown_metric(runs, args.metric)
+    return dict(curves=curves_figure(runs, args.metric))
 
 
 def draw_assistants(args: argparse.Namespace) -> dict:

@@ -1,13 +1,16 @@
 """Reading runs back from their logs, and drawing them.
 
 MMEngine's local visualizer leaves one JSON line a record in ``<work folder>/<start time>/vis_data/scalars.json``. A run
-that was resumed has several such folders; later records of a step replace earlier ones.
+that was resumed has several such folders; what was done again replaces what was done before. So has a folder in which
+another run began anew: of these only the last counts.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
 
 METRIC = 'accuracy/top1'
 ROLES = ('', 'assistant.', 'teacher.')
+NO_METRICS = {'step', 'time', 'data_time', 'memory'}
+"""What records of validations hold besides."""
 
 
 @dataclass
@@ -51,7 +56,7 @@ class Run:
 
 
 def read_run(work_dir: str | Path) -> Run:
-    """Read the logs of a run.
+    """Read the logs of the last run in a work folder, from where it began, through all times that it was resumed.
 
     Args:
         work_dir (str | Path): Its work folder.
@@ -65,18 +70,55 @@ def read_run(work_dir: str | Path) -> Run:
         raise FileNotFoundError(f'{work_dir} holds no logs of a run (no */vis_data/scalars.json)')
     run = Run(work_dir.name)
     for log in logs:
-        for line in log.read_text().splitlines():
-            try:
-                record = json.loads(line)
-            except json.JSONDecodeError:  # a full disk or a crash cut the line short
-                continue
-            if 'loss' in record:
-                run.losses[record['step']] = record
-            else:
-                run.validations[record['step']] = record
+        records = _records(log)
+        losses = {record['step']: record for record in records if 'loss' in record}
+        validations = {record['step']: record for record in records if 'loss' not in record}
+        if not _goes_on(log, losses, run):
+            run = Run(work_dir.name)
+        run.losses = _replaced(run.losses, losses)
+        run.validations = _replaced(run.validations, validations)
         started = datetime.strptime(log.parent.parent.name, '%Y%m%d_%H%M%S').timestamp()
         run.seconds += log.stat().st_mtime - started
     return run
+
+
+def _records(log: Path) -> list[dict[str, float]]:
+    records = []
+    for line in log.read_text().splitlines():
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError:  # a full disk or a crash cut the line short
+            continue
+    return records
+
+
+def _goes_on(log: Path, losses: dict[int, dict], run: Run) -> bool:
+    """Whether a log is of a resumed run: by the config beside it, or else if it begins after the first step."""
+    config = log.with_name('config.py')
+    said = re.search(r'^resume = (True|False)$', config.read_text(), re.MULTILINE) if config.is_file() else None
+    if said:
+        return said[1] == 'True'
+    return not losses or not run.losses or min(losses) > min(run.losses)
+
+
+def _replaced(before: dict[int, dict], after: dict[int, dict]) -> dict[int, dict]:
+    """Earlier records up to where later ones begin, and these."""
+    kept = {step: record for step, record in before.items() if step < min(after, default=math.inf)}
+    return kept | after
+
+
+def refuse_unknown_metric(runs: Sequence[Run], metric: str) -> None:
+    """Refuse a metric that no validation of the runs has, under the name that ``--metric`` gives it.
+
+    Raises:
+        ValueError: If there is none; names those that there are, without roles.
+    """
+    if any(run.curve(role + metric)[0] for run in runs for role in ROLES):
+        return
+    names = {key for run in runs for record in run.validations.values() for key in record} - NO_METRICS
+    names = sorted({name.removeprefix('assistant.').removeprefix('teacher.') for name in names})
+    valid = f'valid are {", ".join(names)}' if names else 'there is no validation in them'
+    raise ValueError(f'--metric {metric}: it is not in the logs of {", ".join(run.name for run in runs)}; {valid}')
 
 
 def draw_accuracy(runs: list[Run], path: str | Path, metric: str = METRIC) -> None:
@@ -84,13 +126,14 @@ def draw_accuracy(runs: list[Run], path: str | Path, metric: str = METRIC) -> No
 
     Args:
         runs (list): The runs; their names become the legend's.
-        path (str | Path): File to write; its ending says the format.
+        path (str | Path): File to write, in a folder that need not exist; its ending says the format.
         metric (str): Name of the metric, without a role. Defaults to top-1 accuracy.
     """
     figure = new_figure(7, 4.2)
     axes = figure.subplots()
     _accuracies(axes, runs, metric)
     axes.legend()
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=DPI)
 
 

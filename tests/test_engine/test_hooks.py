@@ -285,6 +285,11 @@ def test_a_full_disk_costs_nothing_that_was_saved(tmp_path, monkeypatch, save_be
     assert (tmp_path / 'last_checkpoint').read_text() == str(tmp_path / 'epoch_1.pth')
 
 
+def test_a_misspelt_option_of_the_checkpoint_hook_is_found_before_anything_runs():
+    with pytest.raises(ValueError, match=r"default_hooks.checkpoint has no option 'max_keep_ckpt'; .*max_keep_ckpts"):
+        HOOKS.build(dict(type='tas_mm.CheckpointHook', interval=1, max_keep_ckpt=8))
+
+
 def test_outdated_checkpoints_go_once_the_next_is_there(tmp_path):
     run(tmp_path, epochs=3, max_keep_ckpts=1, save_best='auto')
     names = sorted(path.name for path in tmp_path.glob('*.pth*'))

@@ -79,12 +79,15 @@ def test_check_config_describes_the_pair():
 def test_check_config_fails_with_the_key_and_goes_on(tmp_path):
     bad = tmp_path / 'bad.py'
     bad.write_text(f"_base_ = '{ROOT}/configs/quickstart/tas.py'\nmodel = dict(distiller=dict(paths={{'x': 1}}))\n")
-    result = tool('check_config.py', str(bad), 'nowhere.py', 'configs/quickstart/tas.py')
+    none = tmp_path / 'none.py'
+    none.write_text('x = 1\n')
+    result = tool('check_config.py', str(bad), 'nowhere.py', 'configs/quickstart/tas.py', str(none))
     assert result.returncode == 1
     assert "FAILED: ValueError: model.distiller.paths has 'x', but valid are TS, TA, AS" in result.stdout
     assert "FAILED: FileNotFoundError: config 'nowhere.py' does not exist" in result.stdout
     assert '\nok\n' in result.stdout
-    assert f'2 of 3 configs fail: {bad}, nowhere.py' in result.stdout
+    assert f'FAILED: ValueError: {none} has no `model`' in result.stdout
+    assert f'3 of 4 configs fail: {bad}, nowhere.py, {none}' in result.stdout
 
 
 def test_image_size_of_the_pipeline_is_compared_with_the_networks(tmp_path):

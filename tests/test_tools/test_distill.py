@@ -88,6 +88,38 @@ def test_the_student_alone_is_trained_by_the_same_recipe_and_stands_beside(run):
     assert re.search(rf'student trained alone +{accuracy:.2f} ', printed)
 
 
+def test_an_interrupted_run_goes_on(tmp_path, capsys, monkeypatch):
+    import distill
+    from mmengine.runner import EpochBasedTrainLoop
+
+    write_folder(tmp_path / 'photos')
+    options = [*PAIR, '--data', str(tmp_path / 'photos'), '--offline', '--work-dir', str(tmp_path / 'run')]
+    options += ['--batch-size', '8', '--teacher-epochs', '1', '--epochs', '2']
+    run_epoch = EpochBasedTrainLoop.run_epoch
+    trained = []
+
+    def watched(loop):
+        trained.append(Path(loop.runner.work_dir).name)
+        if trained == ['teacher', 'distill', 'distill']:
+            raise KeyboardInterrupt
+        run_epoch(loop)
+
+    monkeypatch.setattr(EpochBasedTrainLoop, 'run_epoch', watched)
+    with pytest.raises(KeyboardInterrupt):
+        distill.main(options)
+    teacher = (tmp_path / 'run' / 'teacher' / 'epoch_1.pth').read_bytes()
+    capsys.readouterr()
+    assert distill.main([*options, '--resume', '--seed', '1']) == 1
+    assert '--resume: ' in (said := capsys.readouterr().err)
+    assert "teacher.py has 'randomness = dict(seed=0)', but these options give 'randomness = dict(seed=1)'" in said
+    assert distill.main([*options, '--resume']) == 0
+    assert trained == ['teacher', 'distill', 'distill', 'distill']
+    assert (tmp_path / 'run' / 'teacher' / 'epoch_1.pth').read_bytes() == teacher
+    assert 'student, exported to' in capsys.readouterr().out
+    assert read_run(tmp_path / 'run' / 'distill').curve('accuracy/top1')[0] == [1, 2]
+    assert (tmp_path / 'run' / 'curves.png').is_file()
+
+
 def test_random_weights_are_said_loudly(tmp_path, capsys):
     import distill
 
@@ -115,6 +147,23 @@ def test_errors_name_the_option(options, message, capsys, tmp_path):
 
     assert distill.main([*PAIR, '--data', 'tas_mm.Digits', '--work-dir', str(tmp_path), *options]) == 1
     assert message in capsys.readouterr().err
+
+
+def test_configs_and_folders_that_cannot_be_used(capsys, tmp_path):
+    import distill
+
+    (tmp_path / 'none.py').write_text('x = 1\n')
+    (tmp_path / 'broken.py').write_text('x = 1\nmodel = dict(\n')
+    (tmp_path / 'lost.py').write_text("_base_ = 'nowhere.py'\n")
+    (tmp_path / 'file').write_text('')
+    options = ['--data', 'tas_mm.Digits', '--student', 'timm:test_resnet', '--work-dir', str(tmp_path / 'run')]
+    for name, message in (('none', 'has no `model`'), ('broken', 'is no Python: '), ('lost', 'nowhere.py')):
+        assert distill.main([*options, '--teacher', str(tmp_path / f'{name}.py')]) == 1
+        said = capsys.readouterr().err
+        assert f'--teacher {tmp_path}/{name}.py: ' in said
+        assert message in said
+    assert distill.main([*options, '--teacher', 'timm:test_vit', '--work-dir', str(tmp_path / 'file' / 'run')]) == 1
+    assert f'--work-dir {tmp_path}/file/run: Not a directory; valid is a folder' in capsys.readouterr().err
 
 
 def test_pictures_of_the_run(run, tmp_path, capsys):

@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -25,6 +27,17 @@ def test_a_table_of_what_each_part_costs_and_what_trains():
     assert found['assistant', 'stage 4 and head'] == ("the teacher's", '0')
     assert ('assistant', 'projector (L2GProjector)') in found
     assert ('a training step', 'all, each once') in found
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'), [('x = 1\n', 'own.py has no `model`'), ('x = (\n', "own.py' is no Python: ")]
+)
+def test_what_is_no_config_of_a_network_is_refused(tmp_path, text, message):
+    (tmp_path / 'own.py').write_text(text)
+    done = run(str(tmp_path / 'own.py'))
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert 'Traceback' not in done.stderr
 
 
 def test_what_is_no_distillation_is_refused():

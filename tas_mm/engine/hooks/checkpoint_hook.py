@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os.path as osp
 from pathlib import Path
+from typing import Any
 
 from mmengine.dist import is_main_process
 from mmengine.fileio import LocalBackend, register_backend
@@ -12,7 +13,7 @@ from mmengine.hooks import CheckpointHook as MMEngineCheckpointHook
 from mmengine.runner import Runner
 
 from tas_mm.checkpoint import write_whole
-from tas_mm.registry import HOOKS
+from tas_mm.registry import HOOKS, refuse_unknown
 from tas_mm.student import student_path
 
 WHOLE = 'tas_mm_whole'
@@ -29,12 +30,18 @@ class WholeFileBackend(LocalBackend):
 
 @HOOKS.register_module()
 class CheckpointHook(MMEngineCheckpointHook):
-    """MMEngine's ``CheckpointHook``, with the same arguments.
+    """MMEngine's ``CheckpointHook``, with the same arguments; others raise a ValueError.
 
     MMEngine writes over files in place, and removes an outdated checkpoint or the previous best *before* it writes the
     next. Here files appear whole, ``last_checkpoint`` changes once the file that it names is on the disk, and only then
     an outdated one goes. Storage that is not local (``s3://``) is written as MMEngine writes it.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        # MMEngine's takes any option, for Runner.save_checkpoint, which fails at the first one that it does not know,
+        # and knows none beside those that it is given by the hook.
+        refuse_unknown('default_hooks.checkpoint', kwargs, MMEngineCheckpointHook)
+        super().__init__(*args, **kwargs)
 
     def before_train(self, runner: Runner) -> None:
         """Find out where to save; know the last checkpoint of a resumed run."""
