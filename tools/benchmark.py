@@ -30,6 +30,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 import tas_mm  # noqa: F401  (adapts the stack and registers the components)
 from tas_mm import benchmark
 from tas_mm.inspect import markdown, table
+from tas_mm.options import at_least
 from tas_mm.visualization.gains import draw_gains
 
 
@@ -38,13 +39,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('suite', help='config of the suite')
     parser.add_argument('--work-dir', help='folder of the runs (default: work_dirs/benchmark/<name of the suite>)')
     parser.add_argument('--out', help='folder for tables, raw lines and plot (default: the work folder)')
-    parser.add_argument('--jobs', type=int, help='runs at a time on each device (default: on CPU one a core, else 1)')
+    parser.add_argument(
+        '--jobs', type=at_least(1), help='runs at a time on each device (default: on CPU one a core, else 1)'
+    )
     parser.add_argument('--only', help='only runs whose setting/pair/method/seed contains this')
     parser.add_argument('--no-run', action='store_true', help='only write the tables of what is finished')
-    args = parser.parse_args()
-    if args.jobs is not None and args.jobs < 1:
-        parser.error(f'--jobs {args.jobs}: valid is at least 1')
-    return args
+    return parser.parse_args()
 
 
 def devices() -> list[str]:
