@@ -40,7 +40,8 @@ def shard(teacher: nn.Module) -> None:
 
 def _blocks(view: StagedClassifier) -> list[nn.Module]:
     """The outermost modules in lists and sequences of which no part runs by itself, outside of the module's forward."""
-    with in_its_type(view.net, torch.zeros(0, device=next(view.net.parameters()).device)):
+    kept, _ = in_its_type(view.net, torch.zeros(0, device=next(view.net.parameters()).device))
+    with kept:
         calls = Trace(view.net, lambda: view.look(Trace.BATCH)).calls
 
     def runs_as_one(name: str) -> bool:

@@ -217,6 +217,7 @@ class StagedClassifier(ABC):
         Raises:
             ValueError: If images of that size do not fit the network.
         """
+        _ = self.scorer  # which looks at the network too, and should do so before anybody hangs hooks on stages
         return self._measure([f'{self.net_name}.{modules[-1]}' for modules in self.cut()])
 
     @cached_property

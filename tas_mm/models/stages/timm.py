@@ -217,6 +217,7 @@ class TimmStages(StagedClassifier):
 
     @cached_property
     def stages(self) -> tuple[Stage, ...]:
+        _ = self.scorer  # as in every view
         ends = [f'{self.net_name}.{modules[-1]}' for modules in self.cut()]
         return tuple(Stage(end, layout.channels, layout.grid) for end, layout in zip(ends, self._layouts))
 
