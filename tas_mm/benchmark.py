@@ -65,6 +65,12 @@ def fingerprint(cfg: Config, **more: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
+@cache
+def _teacher_key(name: str) -> str:
+    """Fingerprint of a teacher's config; each once, not once a run."""
+    return fingerprint(_read(name))
+
+
 @dataclass
 class Run:
     """One training run of a suite.
@@ -182,10 +188,9 @@ class Suite:
         checkpoint = model.get('teacher_ckpt')
         if not isinstance(model.teacher, str) or not checkpoint:
             return None
-        cfg, folder = _read(model.teacher), Path(checkpoint).parent
-        key = fingerprint(cfg)
+        key, folder = _teacher_key(model.teacher), Path(checkpoint).parent
         if Path(checkpoint) not in self.teachers:
-            self.teachers[Path(checkpoint)] = cfg
+            self.teachers[Path(checkpoint)] = _read(model.teacher)
             trained = folder / TRAINED_BY
             if trained.exists() and trained.read_text() != key:
                 raise ValueError(

@@ -20,10 +20,10 @@ import torch
 from mmengine.config import Config
 from mmengine.model import BaseModel
 from mmpretrain.models.utils.attention import ShiftWindowMSA
-from torch import Tensor, nn
+from torch import Tensor
 
 from .inspect import pipeline_size
-from .models.stages import view_of
+from .models.stages import image_channels, view_of
 from .models.stages.base import DEFAULT_SIZE
 from .student import build_student
 
@@ -85,7 +85,7 @@ def _noise(model: BaseModel, input_size: tuple[int, int]) -> Tensor:
     try:
         channels = view_of(model, input_size).in_channels
     except ValueError:  # which a network without a stage view may be exported for all that
-        channels = next((m.in_channels for m in model.modules() if isinstance(m, nn.Conv2d)), 3)
+        channels = image_channels(model)
     return torch.randn(3, channels, *input_size, generator=torch.Generator().manual_seed(0))
 
 

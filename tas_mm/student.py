@@ -55,18 +55,14 @@ def student_model(config: Config) -> dict:
     student, given = model['architecture'], model.get('data_preprocessor')
     ours = str(model['type']).split('.')[-1] in ('TAS', 'DetectorTAS')
     outer = given or (outer.to_dict() if outer else None)
-    if ours:
-        student = named_model({'data_preprocessor': outer, **student} if outer else student)
-    elif 'cfg_path' in student:  # what stands beside it, MMRazor drops
+    if 'cfg_path' in student and not ours:  # what stands beside it, MMRazor drops
         student = named_model(dict(cfg_path=student['cfg_path']))
-    scope = student.get('_scope_') or model.get('_scope_') or config.get('default_scope')
-    student = {**student, '_scope_': scope} if scope else student
     # MMRazor prefers the algorithm's preprocessor to the student's, TAS the student's.
-    preprocessors = [student.get('data_preprocessor'), outer]
-    if not ours:
-        preprocessors.reverse()
-    preprocessor = preprocessors[0] or preprocessors[1]
-    return {**student, 'data_preprocessor': preprocessor} if preprocessor else student
+    if outer and not (ours and student.get('data_preprocessor')):
+        student = {**student, 'data_preprocessor': outer}
+    student = named_model(student)
+    scope = student.get('_scope_') or model.get('_scope_') or config.get('default_scope')
+    return {**student, '_scope_': scope} if scope else student
 
 
 def student_config(config: Config) -> Config:

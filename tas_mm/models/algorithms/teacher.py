@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from tas_mm.config import named_model, read_config, without_weights
 from tas_mm.registry import MODELS
 
-from ..stages import logits_of
+from ..stages import image_channels, logits_of
 
 
 @MODELS.register_module()
@@ -252,7 +252,6 @@ def _timm_statistics(model: nn.Module) -> tuple[Tensor, Tensor] | None:
     if tag is None:
         return None
     statistics = [255 * torch.tensor(tag[key]).view(-1, 1, 1) for key in ('mean', 'std')]
-    channels = next((module.in_channels for module in model.modules() if isinstance(module, nn.Conv2d)), 3)
-    if channels == 1:  # the tag is that of the network for colour images
+    if image_channels(model) == 1:  # the tag is that of the network for colour images
         statistics = [each.mean(dim=0, keepdim=True) for each in statistics]
     return tuple(statistics)

@@ -12,7 +12,18 @@ from . import (  # noqa: F401  (each registers its views)
     timm,
     vit,
 )
-from .base import CLASS_TOKENS, FAMILIES, READINGS, STAGES, Knowledge, Stage, StagedClassifier, stage_view, view_of
+from .base import (
+    CLASS_TOKENS,
+    FAMILIES,
+    READINGS,
+    STAGES,
+    Knowledge,
+    Stage,
+    StagedClassifier,
+    image_channels,
+    stage_view,
+    view_of,
+)
 from .module import logits_of
 
 __all__ = [
@@ -23,6 +34,7 @@ __all__ = [
     'Knowledge',
     'Stage',
     'StagedClassifier',
+    'image_channels',
     'logits_of',
     'stage_view',
     'view_of',

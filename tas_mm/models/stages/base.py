@@ -167,7 +167,7 @@ class StagedClassifier(ABC):
     @property
     def in_channels(self) -> int:
         """Channels of the images."""
-        return next((m.in_channels for m in self.model.modules() if isinstance(m, nn.Conv2d)), 3)
+        return image_channels(self.model)
 
     @property
     def recorders(self) -> dict[str, dict]:
@@ -407,6 +407,11 @@ class StagedClassifier(ABC):
                 f'{self.input_size[0]}x{self.input_size[1]}; set model.distiller.input_size=(height, width)'
             )
         return height, tokens // height
+
+
+def image_channels(model: nn.Module) -> int:
+    """Channels of the images that a network takes: those of its first convolution; 3 if it has none."""
+    return next((m.in_channels for m in model.modules() if isinstance(m, nn.Conv2d)), 3)
 
 
 @contextmanager
