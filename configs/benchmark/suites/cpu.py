@@ -13,7 +13,7 @@ settings = dict(
         options={'train_dataloader.dataset.num_labelled': 1000},
         methods=['alone', 'kd', 'fitnet', 'ofa', 'rsd', 'tas'],
     ),
-    labels_55000=dict(methods=['alone', 'kd', 'ofa', 'rsd', 'tas'], pairs=['vit_to_cnn', 'cnn_to_vit'], seeds=3),
+    labels_55000=dict(methods=['alone', 'kd', 'ofa', 'rsd', 'tas'], pairs=['vit_to_cnn', 'cnn_to_vit']),
 )
 seeds = 5
 compare = 'tas'

@@ -18,6 +18,5 @@ settings = dict(
         options={'train_cfg.max_iters': 2400, 'train_cfg.val_interval': 2400},
         methods=['alone', 'kd', 'fitnet', 'ofa', 'rsd', 'tas'],
         pairs=['vit_to_cnn', 'cnn_to_vit'],
-        seeds=3,
     ),
 )

@@ -23,5 +23,5 @@ options = {
 }
 settings = dict(
     labels_1000=dict(methods=None),
-    labels_55000=dict(methods=None, pairs=None, seeds=5),
+    labels_55000=dict(methods=None, pairs=None),
 )
