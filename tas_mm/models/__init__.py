@@ -4,7 +4,7 @@ from .algorithms import TAS, DetectorTAS
 from .backbones import SwinTransformer
 from .connectors import ConvProjector, ExitBranch, HybridAssistant, L2GProjector, LinearProjector
 from .distillers import DistillerGroup, PairDistiller, TASDistiller
-from .losses import InfoNCELoss, OFALoss, RSDLoss
+from .losses import InfoNCELoss, OFALoss, PATLoss, RSDLoss
 from .stages import Knowledge, StagedClassifier, stage_view, view_of
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     'L2GProjector',
     'LinearProjector',
     'OFALoss',
+    'PATLoss',
     'PairDistiller',
     'RSDLoss',
     'StagedClassifier',

@@ -1,5 +1,7 @@
 """The paper's CIFAR-100 table at 224 px, for those who have the data, ImageNet weights and GPUs for weeks."""
 
+_base_ = '../../_base_/methods.py'
+
 PAIRS = [
     'swin_to_r18',
     'vit_s_to_r18',
@@ -16,11 +18,6 @@ PAIRS = [
 ]
 
 pairs = {pair: f'tas_mm::tas/{pair}_cifar100.py' for pair in PAIRS}
-methods = {
-    'alone': None,
-    **{name: f'tas_mm::_base_/distillers/{name}.py' for name in ('kd', 'dkd', 'dist', 'fitnet', 'rkd', 'ofa', 'rsd')},
-    'tas': dict(type='tas_mm.TASDistiller'),
-}
 settings = dict(cifar100=dict())
 seeds = 3
 compare = 'tas'

@@ -1,5 +1,7 @@
 """The paper's ImageNet-1K table, for those who have the data and GPUs for months."""
 
+_base_ = '../../_base_/methods.py'
+
 PAIRS = [
     'deit_t_to_r18',
     'swin_to_r18',
@@ -19,11 +21,6 @@ PAIRS = [
 ]
 
 pairs = {pair: f'tas_mm::tas/{pair}.py' for pair in PAIRS}
-methods = {
-    'alone': None,
-    **{name: f'tas_mm::_base_/distillers/{name}.py' for name in ('kd', 'dkd', 'dist', 'fitnet', 'rkd', 'ofa', 'rsd')},
-    'tas': dict(type='tas_mm.TASDistiller'),
-}
 settings = dict(imagenet=dict())
 seeds = 3
 compare = 'tas'

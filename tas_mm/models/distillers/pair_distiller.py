@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from inspect import signature
+from itertools import chain
 from typing import Any
 
 import torch
@@ -141,6 +142,9 @@ class PairDistiller(ConfigurableDistiller):
             self.connectors = ModuleDict(self._build_each('connectors', self.build_connectors))
             self.distill_losses = ModuleDict(self._build_each('distill_losses', self.build_distill_losses))
         self.loss_forward_mappings = self.config['loss_forward_mappings']
+        for module in chain(self.connectors.modules(), self.distill_losses.modules()):
+            if hasattr(module, 'bind'):
+                module.bind(*self.views)
         self._check_mappings()
 
     def _agree_on_size(self) -> None:
@@ -191,7 +195,8 @@ class PairDistiller(ConfigurableDistiller):
                 learner['connector'] = f'{name}_student'
                 facts['learner_dim'] = facts['target_dim']
             losses[f'loss_{name}'] = fill_in(cfg, facts, key)
-            mappings[f'loss_{name}'] = map_arguments(class_of(cfg, key), learner, target)
+            cls = class_of(cfg, key)
+            mappings[f'loss_{name}'] = getattr(cls, 'records', None) or map_arguments(cls, learner, target)
         return connectors, losses, mappings
 
     def _facts(self, student: str, teacher: str) -> dict[str, Any]:

@@ -74,15 +74,12 @@ class TASDistiller(PairDistiller):
     # ---- binding ---------------------------------------------------------------------------------------------------
 
     def bind(self) -> None:
-        """Build recorders, connectors and losses for the pair, and bind the assistant to the two networks.
+        """Build recorders, connectors with the assistant, and losses for the pair.
 
         Raises:
             ValueError: If the class counts differ, or a recorder, loss, connector or mapping does not fit the pair.
         """
         super().bind()
-        for module in self.connectors.modules():
-            if isinstance(module, HybridAssistant):
-                module.bind(*self.views)
         if self.assistant is not None and not self._assistant_learns():
             # No path trains it (the paper's ablation C): parameters without a gradient would stop DDP.
             self.assistant.requires_grad_(False)

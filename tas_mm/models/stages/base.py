@@ -24,6 +24,8 @@ import torch
 from mmengine.utils.misc import apply_to
 from torch import Tensor, nn
 
+from .replay import tensors
+
 FAMILIES = ('cnn', 'attention', 'mlp')
 """How a network mixes positions. Early and late part and the projector of a pair follow from it.
 
@@ -177,6 +179,7 @@ class StagedClassifier(ABC):
             **stages,
             feature=dict(type='ModuleInputs', source=self.classifier),
             logits=dict(type='ModuleOutputs', source=self.scorer),
+            native1=stages['stage1'],  # the same record, which is read as it is
             gt_labels=dict(type='ModuleInputs', source=self.loss_name),
         )
 
@@ -209,6 +212,20 @@ class StagedClassifier(ABC):
             stage = self.stages[STAGES.index(recorder)]
             return stage.channels, *stage.grid
         return (self.feature_dim if recorder == 'feature' else self.num_classes,)
+
+    def add_map(self, native: Any, x: Tensor, stage: int) -> Any:
+        """Native output of a stage and a map ``(B, C, H, W)`` added to it; own class tokens stay as they are."""
+        kept, self.class_token = self.class_token, 'own'
+        try:
+            shifts = zip(*(tensors(self.from_map(y, stage)) for y in (x, torch.zeros_like(x))))
+        finally:
+            self.class_token = kept
+
+        def add(leaf: Tensor) -> Tensor:
+            there, here = next(shifts)
+            return leaf + (there - here) if leaf.is_floating_point() else leaf
+
+        return apply_to(native, lambda leaf: isinstance(leaf, Tensor), add)
 
     @cached_property
     def stages(self) -> tuple[Stage, ...]:

@@ -1,0 +1,209 @@
+"""PAT: attention between the student's stages, and a teacher that is prompted and yet stays what it is."""
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from tas_mm.models import PATLoss, view_of
+from tas_mm.models.losses.pat import hierarchical
+from tests import networks
+from tests.networks import SIZE
+
+NETWORKS = dict(
+    resnet=networks.resnet(),
+    swin=networks.swin(),
+    vit=networks.vit(),
+    mixer=networks.mixer(),
+    timm_vit=dict(
+        type='TimmClassifier',
+        _scope_='mmpretrain',
+        model_name='vit_tiny_patch16_224',
+        img_size=SIZE,
+        depth=4,
+        embed_dim=48,
+        num_classes=networks.NUM_CLASSES,
+        loss=dict(type='CrossEntropyLoss'),
+    ),
+)
+
+
+@pytest.fixture
+def distilled(build_tas):
+    def distilled(student='resnet', teacher='swin', kind='PairDistiller', prompted=0.0, **options):
+        terms = dict(pat=dict(type='tas_mm.PATLoss', dim=16, num_heads=2, num_queries=16))
+        distiller = dict(type=f'tas_mm.{kind}', input_size=SIZE, terms=terms)
+        algorithm = build_tas(NETWORKS[student], NETWORKS[teacher], distiller=distiller, **options)
+        for prompt in algorithm.distiller.distill_losses.loss_pat.prompts:
+            torch.nn.init.constant_(prompt.factor, prompted)
+        return algorithm
+
+    return distilled
+
+
+def step(algorithm, batch):
+    losses = algorithm(*batch, mode='loss')
+    algorithm.parse_losses(losses)[0].backward()
+    return losses['distill.loss_pat']
+
+
+def recorded(view, images):
+    """What the stages of a network give, and its logits."""
+    given = {}
+    hooks = [
+        view.model.get_submodule(stage.source).register_forward_hook(
+            lambda module, inputs, output, k=k: given.update({k: output})
+        )
+        for k, stage in enumerate(view.stages, 1)
+    ]
+    with torch.no_grad():
+        logits = view.model.eval()(images, mode='tensor')
+    for hook in hooks:
+        hook.remove()
+    return given, logits
+
+
+def test_maps_are_compared_as_they_are_and_by_their_averages():
+    given, wanted = torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 4, 4)
+    given[0, 0, 0, 0] = 4.0
+    # All: 16 / 16. Averages of 2x2: one is 1, so 1 / 4. The average of all: (4 / 16) ** 2.
+    expected = (1.0 + 0.5 * 0.25 + 0.25 * 0.0625) / 1.75
+    assert hierarchical(given, wanted).item() == pytest.approx(expected)
+    assert hierarchical(given[..., :1, :1], wanted[..., :1, :1]).item() == pytest.approx(16.0)
+
+
+@pytest.mark.parametrize('teacher', NETWORKS)
+def test_the_prompted_teacher_starts_as_the_teacher(distilled, batch, teacher):
+    algorithm = distilled(teacher=teacher)
+    view = algorithm.distiller.teacher_view
+    given, logits = recorded(view, batch[0])
+    maps, prompted = algorithm.distiller.distill_losses.loss_pat.run_prompted(given[1])
+    torch.testing.assert_close(prompted, logits, atol=1e-5, rtol=1e-5)
+    for k, x in enumerate(maps, 1):
+        torch.testing.assert_close(x, view.to_map(given[k], k), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize('name', NETWORKS)
+def test_a_map_is_added_and_class_tokens_stay(build, name):
+    view = view_of(build(NETWORKS[name]), (SIZE, SIZE))
+    view.class_token = 'mean'  # as where a late part of an assistant asks for it
+    native = recorded(view, torch.randn(2, 3, SIZE, SIZE))[0][2]
+    x = torch.randn_like(view.to_map(native, 2))
+    added = view.add_map(native, x, 2)
+    torch.testing.assert_close(view.to_map(added, 2), view.to_map(native, 2) + x)
+    if 'vit' in name:
+        assert torch.equal(added[:, 0], native[:, 0])
+    assert view.class_token == 'mean'
+
+
+def test_the_loss_is_what_the_formula_says(distilled, batch):
+    """The prompted teacher layer by layer, attention head by head."""
+    algorithm = distilled('swin', 'resnet', prompted=0.5).eval()  # batch norm of the adapters as at the start
+    loss = algorithm.distiller.distill_losses.loss_pat
+    student, teacher = algorithm.distiller.views
+    seen, _ = recorded(student, batch[0])
+    known, logits = recorded(teacher, batch[0])
+    net = teacher.model
+    with torch.no_grad():
+        x, maps = known[1], [known[1]]
+        for i in (1, 2, 3):
+            after = known[i + 1]  # of the shape of the gap, which is zero in a first step
+            x = getattr(net.backbone, f'layer{i + 1}')(x + loss.prompts[i - 1](x, torch.zeros_like(after)))
+            maps.append(x)
+        prompted = net.head.fc(x.mean((2, 3)))
+        p, q = logits.softmax(1), prompted.softmax(1)
+        expected = (p * (p / q).log()).sum(1).mean()
+
+        tokens = []
+        for k, embed in enumerate(loss.attention.embeds, 1):
+            m = student.to_map(seen[k], k)
+            wanted = 2 * embed.kernel_size[0]
+            tokens.append(embed(m if m.size(2) == wanted else F.interpolate(m, (wanted, wanted))).flatten(2))
+        tokens = torch.cat(tokens, 2).transpose(1, 2)  # BxNxC: 4 stages of 2x2 regions
+        query, key, value = loss.attention.to_qkv(loss.attention.norm(tokens)).split(16, 2)
+        heads = []
+        for head in (slice(0, 8), slice(8, 16)):
+            q, k = ((y + loss.attention.positions)[..., head] for y in (query, key))
+            heads.append((q @ k.transpose(1, 2) / 8**0.5).softmax(2) @ value[..., head])
+        regions = torch.cat(heads, 2).transpose(1, 2)
+        for i in range(4):
+            region = regions[..., 4 * i : 4 * i + 4].unflatten(2, (2, 2))
+            expected = expected + hierarchical(loss.adapters[i](region), maps[i])
+        torch.testing.assert_close(algorithm(*batch, mode='loss')['distill.loss_pat'], expected)
+
+
+@pytest.mark.parametrize('teacher', NETWORKS)
+@pytest.mark.parametrize('student', ['resnet', 'vit'])
+def test_everything_that_trains_gets_a_gradient_in_every_step_and_the_teacher_none(distilled, batch, student, teacher):
+    algorithm = distilled(student, teacher, prompted=0.1).train()
+    before = copy.deepcopy(algorithm.teacher.state_dict())
+    for _ in range(2):  # without and with a gap of the step before
+        algorithm.zero_grad()
+        step(algorithm, batch)
+        idle = [name for name, p in algorithm.named_parameters() if p.requires_grad and p.grad is None]
+        assert not idle
+    assert all(p.grad is None for p in algorithm.teacher.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in algorithm.teacher.state_dict().items())
+    assert not any(module.training for module in algorithm.teacher.modules())
+
+
+def test_a_prompt_is_told_of_the_gap_in_the_step_before(distilled, batch):
+    algorithm = distilled('resnet', 'swin').train()
+    loss = algorithm.distiller.distill_losses.loss_pat
+    told, shown = [], {}
+    for prompt in loss.prompts:
+        prompt.register_forward_pre_hook(lambda module, inputs: told.append(inputs[1]))
+    for k in (2, 3, 4):
+        loss.adapters[k - 1].register_forward_hook(lambda module, inputs, output, k=k: shown.update({k: output}))
+    given, _ = recorded(algorithm.distiller.teacher_view, batch[0])
+    step(algorithm, batch)
+    assert not any(gap.any() for gap in told)
+    gaps = [shown[k] - algorithm.distiller.teacher_view.to_map(given[k], k) for k in (2, 3, 4)]
+    told.clear()
+    step(algorithm, batch)
+    for gap, expected in zip(told, gaps):
+        torch.testing.assert_close(gap, expected, atol=1e-5, rtol=1e-5)
+        assert not gap.requires_grad
+    told.clear()
+    step(algorithm, (batch[0][:2], batch[1][:2]))  # a last batch is smaller
+    assert not any(gap.any() for gap in told)
+
+
+def test_what_one_stage_of_the_student_saw_reaches_all_others(distilled):
+    attention = distilled().distiller.distill_losses.loss_pat.attention
+    maps = [torch.randn(1, c, n, n) for c, n in ((16, 16), (32, 8), (64, 4), (128, 2))]
+    before = attention(maps)
+    maps[3] = maps[3] + 1
+    assert all((x - y).abs().max() > 1e-6 for x, y in zip(before, attention(maps)))
+
+
+def test_beside_the_papers_paths_and_with_a_teacher_in_bfloat16(distilled, batch):
+    algorithm = distilled('resnet', 'vit', kind='TASDistiller', prompted=0.1, teacher_dtype='bfloat16').train()
+    for _ in range(2):
+        assert step(algorithm, batch).isfinite()
+    with torch.autocast('cpu', torch.bfloat16):
+        assert step(algorithm, batch).dtype == torch.float32
+
+
+def test_a_copy_has_prompts_of_its_own_and_the_same_teacher(distilled, batch):
+    algorithm = distilled().train()
+    step(algorithm, batch)
+    copied = copy.deepcopy(algorithm)
+    ours, theirs = (each.distiller.distill_losses.loss_pat for each in (algorithm, copied))
+    assert theirs.prompts[0].factor is not ours.prompts[0].factor
+    assert theirs.teacher.model is copied.teacher
+    assert not any('teacher' in name for name in algorithm.state_dict())
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(num_queries=48), r'num_queries=48, but it must be four times a square'),
+        (dict(num_queries=0), r'num_queries=0, but'),
+        (dict(dim=20, num_heads=8), r'dim=20, but it must be even and a multiple of num_heads=8'),
+    ],
+)
+def test_bad_options_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        PATLoss(**options)
