@@ -196,6 +196,15 @@ def test_a_copy_has_prompts_of_its_own_and_the_same_teacher(distilled, batch):
     assert not any('teacher' in name for name in algorithm.state_dict())
 
 
+@pytest.mark.parametrize('extra', [dict(reads='stage1'), dict(connector=dict(type='tas_mm.ConvProjector'))])
+def test_it_says_itself_what_it_reads(build_tas, extra):
+    distiller = dict(type='tas_mm.PairDistiller', terms=dict(pat=dict(type='tas_mm.PATLoss', **extra)))
+    with pytest.raises(
+        ValueError, match=r'terms.pat: PATLoss says itself what it reads; leave out reads and connector'
+    ):
+        build_tas(NETWORKS['resnet'], NETWORKS['swin'], distiller=distiller)
+
+
 @pytest.mark.parametrize(
     ('options', 'message'),
     [

@@ -53,6 +53,10 @@ class PairDistiller(ConfigurableDistiller):
     - ``num_classes``; ``feature_dims``: widths of both features; ``family`` of the student ('cnn', 'attention', 'mlp')
       and ``stage``, the number of the one that is read; ``any_size``, True, where images are of many sizes.
 
+    A loss that reads more than one thing of a network says so itself: its class has ``records``, a mapping of its
+    arguments in MMRazor's format, and its term no ``reads``. Losses and connectors with a method
+    ``bind(student, teacher)`` are given the two stage views, to build what depends on them (``PATLoss``).
+
     Args:
         terms (dict, optional): Terms by name; None in place of one drops it. Defaults to None.
         input_size (tuple | int, optional): Height and width of the training images. Defaults to what the networks
@@ -188,6 +192,10 @@ class PairDistiller(ConfigurableDistiller):
         for name, term in self.terms.items():
             key, cfg = f'model.distiller.terms.{name}', dict(term)
             reads, connector = cfg.pop('reads'), cfg.pop('connector')
+            cls = class_of(cfg, key)
+            own = getattr(cls, 'records', None)
+            if own and (connector is not None or {*reads.values()} != {'logits'}):
+                raise ValueError(f'{key}: {cls.__name__} says itself what it reads; leave out reads and connector')
             facts = self._facts(**reads)
             learner, target = (record_of(reads[side], side == 'student') for side in ('student', 'teacher'))
             if connector is not None:
@@ -195,8 +203,7 @@ class PairDistiller(ConfigurableDistiller):
                 learner['connector'] = f'{name}_student'
                 facts['learner_dim'] = facts['target_dim']
             losses[f'loss_{name}'] = fill_in(cfg, facts, key)
-            cls = class_of(cfg, key)
-            mappings[f'loss_{name}'] = getattr(cls, 'records', None) or map_arguments(cls, learner, target)
+            mappings[f'loss_{name}'] = own or map_arguments(cls, learner, target)
         return connectors, losses, mappings
 
     def _facts(self, student: str, teacher: str) -> dict[str, Any]:
