@@ -278,8 +278,9 @@ class Cell:
     seeds: int
 
     def text(self, seeds: int, sign: str = '') -> str:
-        """Mean and deviation; with the number of seeds where it is not that of the table."""
-        return f'{self.mean:{sign}.2f} ± {self.spread:.2f}' + (f' ({self.seeds})' if self.seeds != seeds else '')
+        """Mean, and deviation if there is one; with the number of seeds where it is not that of the table."""
+        spread = f' ± {self.spread:.2f}' if self.seeds > 1 else ''
+        return f'{self.mean:{sign}.2f}{spread}' + (f' ({self.seeds})' if self.seeds != seeds else '')
 
 
 def cell_of(by_seed: dict[int, float]) -> Cell | None:

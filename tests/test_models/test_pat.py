@@ -10,6 +10,7 @@ from tas_mm.models import PATLoss, view_of
 from tas_mm.models.losses.pat import hierarchical
 from tests import networks
 from tests.networks import SIZE
+from tests.specimens import SPECIMENS, classifier
 
 NETWORKS = dict(
     resnet=networks.resnet(),
@@ -82,6 +83,20 @@ def test_the_prompted_teacher_starts_as_the_teacher(distilled, batch, teacher):
     torch.testing.assert_close(prompted, logits, atol=1e-5, rtol=1e-5)
     for k, x in enumerate(maps, 1):
         torch.testing.assert_close(x, view.to_map(given[k], k), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize('name', SPECIMENS)
+def test_any_backbone_can_be_prompted_but_the_one_that_writes_into_what_a_stage_gave(name):
+    """Binding makes sure that prompts which add nothing change nothing."""
+    view = view_of(classifier(name), (SPECIMENS[name].size,) * 2, 'model.teacher')
+    loss = PATLoss(dim=16, num_queries=16)
+    if SPECIMENS[name].backbone['type'] == 'TNT':
+        with pytest.raises(
+            ValueError, match='model.teacher: PATLoss cannot prompt TNT: run from the output of backbone'
+        ):
+            loss.bind(view, view)
+    else:
+        loss.bind(view, view)
 
 
 @pytest.mark.parametrize('name', NETWORKS)
@@ -178,12 +193,64 @@ def test_what_one_stage_of_the_student_saw_reaches_all_others(distilled):
     assert all((x - y).abs().max() > 1e-6 for x, y in zip(before, attention(maps)))
 
 
-def test_beside_the_papers_paths_and_with_a_teacher_in_bfloat16(distilled, batch):
-    algorithm = distilled('resnet', 'vit', kind='TASDistiller', prompted=0.1, teacher_dtype='bfloat16').train()
+@pytest.mark.parametrize('teacher', ['resnet', 'vit'])
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+def test_networks_run_as_autocast_has_it_and_are_compared_exactly(distilled, batch, teacher, dtype):
+    algorithm = distilled('resnet', teacher, prompted=0.1).train()
+    loss = algorithm.distiller.distill_losses.loss_pat
+    given = {}
+    for name, module in dict(attention=loss.attention.to_qkv, prompt=loss.prompts[0].prompt[0]).items():
+        module.register_forward_hook(lambda module, inputs, output, name=name: given.update({name: output.dtype}))
+    exact = step(algorithm, batch).item()
+    loss._gaps = {}
+    algorithm.zero_grad()
+    with torch.autocast('cpu', dtype):
+        value = step(algorithm, batch)
+    assert (given, value.dtype) == (dict(attention=dtype, prompt=dtype), torch.float32)
+    assert value.item() == pytest.approx(exact, rel=0.05)
+
+
+def test_beside_the_papers_paths_and_with_several_teachers_in_bfloat16(distilled, batch, build_tas):
+    term = dict(type='tas_mm.PATLoss', dim=16, num_heads=2, num_queries=16)
+    distiller = dict(type='tas_mm.TASDistiller', input_size=SIZE, terms=dict(pat=term))
+    teachers = [NETWORKS['vit'], NETWORKS['swin']]
+    algorithm = build_tas(NETWORKS['resnet'], teachers, distiller=distiller, teacher_dtype='bfloat16').train()
     for _ in range(2):
-        assert step(algorithm, batch).isfinite()
-    with torch.autocast('cpu', torch.bfloat16):
-        assert step(algorithm, batch).dtype == torch.float32
+        losses = algorithm(*batch, mode='loss')
+        assert {f'distill.teacher{i}.loss_{name}' for i in (0, 1) for name in ('pat', 'ta_nce')} <= losses.keys()
+        total = algorithm.parse_losses(losses)[0]
+        total.backward()
+        assert total.isfinite()
+
+
+def test_one_bad_batch_spoils_no_other(distilled, batch):
+    algorithm = distilled(prompted=0.1).eval()
+    bad = batch[0].clone()
+    bad[0, 0, 0, 0] = torch.nan
+    assert step(algorithm, (bad, batch[1])).isnan()
+    assert all(step(algorithm, batch).isfinite() for _ in range(2))
+
+
+def test_a_teacher_that_checkpoints_its_activations(distilled, batch):
+    plain = distilled(teacher='timm_vit', prompted=0.1).eval()
+    frugal = distilled(teacher='timm_vit', prompted=0.1).eval()
+    frugal.load_state_dict(plain.state_dict())
+    frugal.teacher.load_state_dict(plain.teacher.state_dict())
+    frugal.teacher.model.set_grad_checkpointing()
+    for algorithm in (plain, frugal):
+        step(algorithm, batch)
+    grads = [
+        dict(each.named_parameters())['distiller.distill_losses.loss_pat.prompts.0.factor'].grad
+        for each in (plain, frugal)
+    ]
+    torch.testing.assert_close(*grads)
+
+
+def test_unbound_it_says_what_binds_it():
+    with pytest.raises(
+        ValueError, match="PATLoss has not seen the two networks: distil with type='tas_mm.PairDistiller'"
+    ):
+        PATLoss()(None, None, None, None, None, None)
 
 
 def test_a_copy_has_prompts_of_its_own_and_the_same_teacher(distilled, batch):

@@ -2,7 +2,7 @@
 
 optim_wrapper = dict(
     optimizer=dict(type='SGD', lr=0.05, momentum=0.9, weight_decay=2e-3),
-    paramwise_cfg=dict(custom_keys=dict(log_scale=dict(decay_mult=0.0))),
+    paramwise_cfg=dict(custom_keys=dict(log_scale=dict(decay_mult=0.0), factor=dict(decay_mult=0.0))),
 )
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-3, by_epoch=True, begin=0, end=3, convert_to_iter_based=True),

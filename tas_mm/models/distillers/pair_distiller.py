@@ -196,7 +196,7 @@ class PairDistiller(ConfigurableDistiller):
             own = getattr(cls, 'records', None)
             if own and (connector is not None or {*reads.values()} != {'logits'}):
                 raise ValueError(f'{key}: {cls.__name__} says itself what it reads; leave out reads and connector')
-            facts = self._facts(**reads)
+            facts = {} if own else self._facts(**reads)
             learner, target = (record_of(reads[side], side == 'student') for side in ('student', 'teacher'))
             if connector is not None:
                 connectors[f'{name}_student'] = fill_in(connector, facts, f'{key}.connector')
@@ -287,15 +287,20 @@ class PairDistiller(ConfigurableDistiller):
     def compute_distill_losses(self) -> LossResults:
         """All distillation losses of the step, in float32 under any autocast: MMRazor's own would take half precision.
 
-        Each connector runs once, as autocast has it, however many losses read it.
+        Each connector runs once, as autocast has it, however many losses read it. A loss with ``keeps_autocast``, which
+        runs networks of its own, takes care of its precision itself.
         """
         device = next(self.teacher_view.model.parameters()).device.type
         losses = {}
         try:
             for name, mapping in self.loss_forward_mappings.items():
+                loss = self.distill_losses[name]
                 records = {argument: self.get_record(**record) for argument, record in mapping.items()}
+                if getattr(loss, 'keeps_autocast', False):
+                    losses[name] = loss(**records)
+                    continue
                 with torch.autocast(device, enabled=False):
-                    losses[name] = self.distill_losses[name](**apply_to(records, _is_half, Tensor.float))
+                    losses[name] = loss(**apply_to(records, _is_half, Tensor.float))
         finally:
             self._connected = {}
         return losses

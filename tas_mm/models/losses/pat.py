@@ -18,8 +18,9 @@ from torch import Tensor, nn
 
 from tas_mm.registry import MODELS
 
-from ..connectors.hybrid_assistant import in_its_type
+from ..connectors.hybrid_assistant import in_its_type, statistics_kept
 from ..stages import STAGES, StagedClassifier
+from ..stages.base import evaluating
 from .utils import exact
 
 Grid = tuple[int, int]
@@ -40,7 +41,7 @@ class PATLoss(nn.Module):
     The teacher runs a second time, from its recorded stage 1 on, with a prompt added to the output of stages 1 to 3.
     Its weights and its own pass stay as they are; attention and prompts belong to the loss. A prompt is told by how
     much the student missed the next stage *in the step before*, on other images, as the authors have it; in the first
-    step, and after a batch of another size, it is told nothing.
+    step, after a batch of another size, and when a run resumes, it is told nothing.
 
     It reads all stages of the student by itself, so its term has no ``reads``. The paper adds plain distillation:
     ``configs/_base_/distillers/pat.py``.
@@ -63,6 +64,9 @@ class PATLoss(nn.Module):
         'logits_T': dict(recorder='logits', from_student=False),
     }
     """What ``forward`` gets, in MMRazor's format."""
+
+    keeps_autocast = True
+    """Its networks run as autocast has it; what they give is compared in float32."""
 
     def __init__(
         self,
@@ -89,11 +93,10 @@ class PATLoss(nn.Module):
         """Build attention, adapters and prompts for the stages of a pair.
 
         Raises:
-            ValueError: If images are of many sizes, or the teacher's last stages do not run by themselves.
+            ValueError: If images are of many sizes, or the teacher, run from its recorded stage 1 on, is not the same.
         """
         if teacher.any_size:
             raise ValueError(f'{teacher.key}: PATLoss is laid out for images of one size, which a detector has not')
-        teacher.check_tail(2)
         self.teacher = teacher  # a view, which is no module: the teacher's weights are none of the loss's
         regions = (self.side, self.side)
         adapter = MapAdapter if teacher.family == 'cnn' else TokenAdapter
@@ -111,6 +114,30 @@ class PATLoss(nn.Module):
             )
             for here, after in zip(stages, stages[1:])
         )
+        self._check_teacher()
+
+    def _check_teacher(self) -> None:
+        """Make sure, on noise, that prompts that add nothing change nothing."""
+        view, record = self.teacher, {}
+        source = view.stages[0].source
+        hook = view.model.get_submodule(source).register_forward_hook(
+            lambda module, inputs, out: record.update(out=out)
+        )
+        try:
+            with evaluating(view.model), evaluating(self):
+                with view.watching() as known:
+                    view.run(view.images(2, noise=True))
+                hook.remove()
+                whole, prompted = exact(known['logits']), self.run_prompted(record['out'])[1]
+        finally:
+            hook.remove()
+        error = float((prompted - whole).abs().max() / whole.abs().max().clamp_min(1e-12))
+        if not error <= 1e-3:
+            raise ValueError(
+                f'{view.key}: PATLoss cannot prompt {type(view.net).__name__}: run from the output of {source}, its '
+                f'stages give another result than the whole network (relative error {error:.2g}), so they read more '
+                'than that output, or write into it; leave out the term'
+            )
 
     def forward(
         self, stage1: Tensor, stage2: Tensor, stage3: Tensor, stage4: Tensor, native1: object, logits_T: Tensor
@@ -125,12 +152,17 @@ class PATLoss(nn.Module):
         Returns:
             Tensor: A scalar, at least 0.
         """
+        if not hasattr(self, 'teacher'):
+            raise ValueError("PATLoss has not seen the two networks: distil with type='tas_mm.PairDistiller'")
         wanted, logits = self.run_prompted(native1)
         regions = self.attention([stage1, stage2, stage3, stage4])
-        given = [adapter(region) for adapter, region in zip(self.adapters, regions)]
-        self._gaps = {k: (given[k - 1] - wanted[k - 1]).detach() for k in (2, 3, 4)}
-        features = sum(hierarchical(m, t) for m, t in zip(given, wanted))
-        kept = F.kl_div(logits.log_softmax(1), logits_T.log_softmax(1), reduction='batchmean', log_target=True)
+        given = [exact(adapter(region)) for adapter, region in zip(self.adapters, regions)]
+        # A gap that is not finite would spoil every step that follows.
+        self._gaps = {k: (given[k - 1] - wanted[k - 1]).detach().nan_to_num(0.0, 0.0, 0.0) for k in (2, 3, 4)}
+        with torch.autocast(logits.device.type, enabled=False):
+            features = sum(hierarchical(m, t) for m, t in zip(given, wanted))
+            p, q = exact(logits_T).log_softmax(1), logits.log_softmax(1)
+            kept = F.kl_div(q, p, reduction='batchmean', log_target=True)
         return self.feature_weight * features + self.prompt_weight * kept
 
     def run_prompted(self, native1: object) -> tuple[list[Tensor], Tensor]:
@@ -150,7 +182,7 @@ class PATLoss(nn.Module):
             for stage in (2, 3, 4)
         ]
         try:
-            with in_its_type(view.model, exact(maps[1]))[0]:
+            with in_its_type(view.model, exact(maps[1]))[0], statistics_kept(view.model):  # which runs nothing again
                 logits = view.tail(self._prompted(native1, 1), 2).logits
         finally:
             for hook in hooks:
@@ -172,7 +204,7 @@ def hierarchical(given: Tensor, wanted: Tensor) -> Tensor:
     Source: hierarchical context loss of ReviewKD, arXiv 2104.09044. The weights are divided by their sum; averages onto
     a grid that is not coarser than the map are left out.
     """
-    sides = [side for side in (4, 2, 1) if side < wanted.size(2)]
+    sides = [side for side in (4, 2, 1) if side < min(wanted.shape[2:])]
     errors = [F.mse_loss(given, wanted)]
     errors += [F.mse_loss(F.adaptive_avg_pool2d(given, n), F.adaptive_avg_pool2d(wanted, n)) for n in sides]
     weights = [0.5**i for i in range(len(errors))]

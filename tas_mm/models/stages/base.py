@@ -214,7 +214,7 @@ class StagedClassifier(ABC):
         return (self.feature_dim if recorder == 'feature' else self.num_classes,)
 
     def add_map(self, native: Any, x: Tensor, stage: int) -> Any:
-        """Native output of a stage and a map ``(B, C, H, W)`` added to it; own class tokens stay as they are."""
+        """Native output of a stage, and what a map ``(B, C, H, W)`` is in its form added; own class tokens stay."""
         kept, self.class_token = self.class_token, 'own'
         try:
             shifts = zip(*(tensors(self.from_map(y, stage)) for y in (x, torch.zeros_like(x))))
