@@ -1,6 +1,7 @@
 """Two and four processes against one: :mod:`.cases` has what they compute."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -88,7 +89,7 @@ for option in "$@"; do
 done
 while [[ $1 == -* ]]; do shift; done
 [[ $TASKS == 1 ]] || exit 3
-export SLURM_STEP_NODELIST='node[0-1]' SLURM_JOB_ID=42
+export SLURM_STEP_NODELIST='node[0-1]' SLURM_JOB_ID=$FREE_JOB_ID
 for ((SLURM_NODEID = SLURM_NNODES - 1; SLURM_NODEID > 0; SLURM_NODEID--)); do
     export SLURM_NODEID
     "$@" &
@@ -112,6 +113,18 @@ custom_hooks = [dict(type='tas_mm.ShardTeacherHook')]
 """
 
 
+def free_job_id() -> str:
+    """Number of a job whose port, 20000 and that, nobody has."""
+    for number in range(os.getpid() % 5000, 10000):
+        with socket.socket() as probe:
+            try:
+                probe.bind(('', 20000 + number))
+            except OSError:
+                continue
+            return str(number)
+    raise RuntimeError('no free port from 20000 to 29999')
+
+
 def test_slurm_starts_dist_train_on_every_node(tmp_path):
     """Two nodes with a process each: both scripts that users call, no unused parameters, and a sharded teacher.
 
@@ -122,6 +135,7 @@ def test_slurm_starts_dist_train_on_every_node(tmp_path):
         (tmp_path / name).write_text(script)
         (tmp_path / name).chmod(0o755)
     env = dict(ENV, PATH=f'{tmp_path}:{ENV["PATH"]}', PYTHON=sys.executable, GPUS='2', GPUS_PER_NODE='1')
+    env['FREE_JOB_ID'] = free_job_id()
     command = ['tools/slurm_train.sh', 'gpus', 'tas', str(tmp_path / 'run.py'), '--work-dir', str(tmp_path)]
     result = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-3000:]
