@@ -123,14 +123,13 @@ class PATLoss(nn.Module):
         hook = view.model.get_submodule(source).register_forward_hook(
             lambda module, inputs, out: record.update(out=out)
         )
-        try:
-            with evaluating(view.model), evaluating(self):
+        with evaluating(view.model), evaluating(self):
+            try:
                 with view.watching() as known:
                     view.run(view.images(2, noise=True))
+            finally:
                 hook.remove()
-                whole, prompted = exact(known['logits']), self.run_prompted(record['out'])[1]
-        finally:
-            hook.remove()
+            whole, prompted = exact(known['logits']), self.run_prompted(record['out'])[1]
         error = float((prompted - whole).abs().max() / whole.abs().max().clamp_min(1e-12))
         if not error <= 1e-3:
             raise ValueError(
@@ -168,12 +167,12 @@ class PATLoss(nn.Module):
     def run_prompted(self, native1: object) -> tuple[list[Tensor], Tensor]:
         """Stages 1 to 4 of the prompted teacher as maps, each without its own prompt, and its logits."""
         view = self.teacher
-        maps = {1: view.to_map(native1, 1)}
+        maps = {1: exact(view.to_map(native1, 1))}
 
         def adapt(stage: int) -> Callable:
             def hook(module: nn.Module, inputs: tuple, native: object) -> object:
-                maps[stage] = view.to_map(native, stage)
-                return self._prompted(native, stage) if stage < 4 else native
+                maps[stage] = exact(view.to_map(native, stage))
+                return self._prompted(native, maps[stage], stage) if stage < 4 else native
 
             return hook
 
@@ -182,16 +181,16 @@ class PATLoss(nn.Module):
             for stage in (2, 3, 4)
         ]
         try:
-            with in_its_type(view.model, exact(maps[1]))[0], statistics_kept(view.model):  # which runs nothing again
-                logits = view.tail(self._prompted(native1, 1), 2).logits
+            with in_its_type(view.model, maps[1])[0], statistics_kept(view.model):  # which runs nothing again
+                logits = view.tail(self._prompted(native1, maps[1], 1), 2).logits
         finally:
             for hook in hooks:
                 hook.remove()
-        return [exact(maps[stage]) for stage in (1, 2, 3, 4)], exact(logits)
+        return [maps[stage] for stage in (1, 2, 3, 4)], exact(logits)
 
-    def _prompted(self, native: object, stage: int) -> object:
-        """The teacher's native output of a stage, and the prompt added to it."""
-        x, after = exact(self.teacher.to_map(native, stage)), self.teacher.stages[stage]
+    def _prompted(self, native: object, x: Tensor, stage: int) -> object:
+        """The teacher's native output of a stage, and the prompt for it added; ``x`` is the same as a map."""
+        after = self.teacher.stages[stage]
         gap = self._gaps.get(stage + 1)
         if gap is None or len(gap) != len(x):
             gap = x.new_zeros(len(x), after.channels, *after.grid)
