@@ -13,6 +13,7 @@ import re
 import shutil
 import zipfile
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 
 from mmengine.config import Config
@@ -89,6 +90,38 @@ def go_on(cfg: Config, work_dir: str | Path) -> None:
     """
     last = newest_checkpoint(work_dir)
     cfg.resume, cfg.load_from = last is not None, last or cfg.get('load_from')
+
+
+def set_aside(folder: str | Path, pattern: str, work_dir: str | Path) -> Path | None:
+    """Move an earlier run's checkpoints out of the way of one that begins anew in its folder.
+
+    Its files would be written over one by one, and until the first of them is, ``--resume`` would go on with it.
+
+    Args:
+        folder (str | Path): Where checkpoints are saved.
+        pattern (str): Of their names, such as ``epoch_*.pth``; the best and the students' files are known.
+        work_dir (str | Path): Where ``last_checkpoint`` is.
+
+    Returns:
+        Path | None: Where they are now, ``earlier_{time of the newest}``, from which ``--work-dir`` and ``--resume`` go
+        on with that run; None if there were none.
+    """
+    folder, pointer = Path(folder), Path(work_dir) / 'last_checkpoint'
+    names = (pattern, 'best_*.pth', f'student_{pattern}', 'student_best_*.pth')
+    found = {path for name in names for path in folder.glob(name)}
+    if not found:
+        return None
+    newest = max(path.stat().st_mtime for path in found)
+    aside = folder / f'earlier_{datetime.fromtimestamp(newest):%Y%m%d_%H%M%S}'
+    aside.mkdir(exist_ok=True)
+    for path in found:
+        path.rename(aside / path.name)
+    if pointer.is_file():
+        last = aside / Path(pointer.read_text().strip()).name
+        if last.exists():
+            write_whole(str(last).encode(), aside / pointer.name)
+        pointer.unlink()
+    return aside
 
 
 def newest_checkpoint(work_dir: str | Path) -> str | None:

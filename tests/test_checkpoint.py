@@ -6,7 +6,7 @@ import os
 import pytest
 import torch
 
-from tas_mm.checkpoint import damage, newest_checkpoint, write_whole
+from tas_mm.checkpoint import damage, newest_checkpoint, set_aside, write_whole
 
 
 @pytest.fixture
@@ -109,3 +109,23 @@ def test_a_name_that_is_not_local_is_the_storages_own_business(saved, tmp_path):
     saved('epoch_1.pth')
     (tmp_path / 'last_checkpoint').write_text('s3://bucket/run/epoch_2.pth')
     assert newest_checkpoint(tmp_path) == 's3://bucket/run/epoch_2.pth'
+
+
+def test_an_earlier_run_is_set_aside_whole_and_still_goes_on(saved, tmp_path):
+    names = {
+        'epoch_1.pth',
+        'epoch_2.pth',
+        'student_epoch_2.pth',
+        'best_acc_epoch_1.pth',
+        'student_best_acc_epoch_1.pth',
+    }
+    for name in (*names, 'teacher.pth'):
+        saved(name)
+    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_1.pth'))
+    aside = set_aside(tmp_path, 'epoch_*.pth', tmp_path)
+    assert aside.parent == tmp_path
+    assert {path.name for path in tmp_path.glob('*.pth')} == {'teacher.pth'}
+    assert {path.name for path in aside.glob('*.pth')} == names
+    assert newest_checkpoint(tmp_path) is None
+    assert newest_checkpoint(aside) == str(aside / 'epoch_1.pth')
+    assert set_aside(tmp_path, 'epoch_*.pth', tmp_path) is None

@@ -16,6 +16,7 @@ from mmengine.runner import Runner
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch.utils.data import BatchSampler, DataLoader
 
+from tas_mm.checkpoint import newest_checkpoint
 from tas_mm.engine.hooks.seed_hook import PlacedDataset, PlacedSampler
 from tests import networks
 from tests.networks import SIZE, samples
@@ -283,6 +284,19 @@ def test_a_full_disk_costs_nothing_that_was_saved(tmp_path, monkeypatch, save_be
         run(tmp_path, resume=tmp_path / 'epoch_1.pth', max_keep_ckpts=1, save_best=save_best)
     assert {path.name: path.read_bytes() for path in tmp_path.glob('*.pth*')} == before
     assert (tmp_path / 'last_checkpoint').read_text() == str(tmp_path / 'epoch_1.pth')
+
+
+def test_a_run_that_begins_anew_costs_nothing_that_was_saved(tmp_path):
+    """Killed before its first checkpoint it must not go on as the earlier run either."""
+    run(tmp_path, epochs=1, save_best='auto')
+    before = {path.name: path.read_bytes() for path in tmp_path.glob('*.pth')}
+    run(tmp_path, stop=1)
+    assert newest_checkpoint(tmp_path) is None
+    (aside,) = tmp_path.glob('earlier_*')
+    assert {path.name: path.read_bytes() for path in aside.glob('*.pth')} == before
+    assert newest_checkpoint(aside) == str(aside / 'epoch_1.pth')
+    run(tmp_path, resume=aside / 'epoch_1.pth')
+    assert {path.name: path.read_bytes() for path in aside.glob('*.pth')} == before
 
 
 def test_a_misspelt_option_of_the_checkpoint_hook_is_found_before_anything_runs():

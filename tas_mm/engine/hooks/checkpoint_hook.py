@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import copy
 import os.path as osp
+import re
 from pathlib import Path
 from typing import Any
 
-from mmengine.dist import is_main_process
+from mmengine.dist import barrier, is_main_process
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook as MMEngineCheckpointHook
 from mmengine.runner import Runner
 
-from tas_mm.checkpoint import write_whole
+from tas_mm.checkpoint import set_aside, write_whole
 from tas_mm.registry import HOOKS, refuse_unknown
 from tas_mm.student import student_path
 
@@ -34,7 +35,9 @@ class CheckpointHook(MMEngineCheckpointHook):
 
     MMEngine writes over files in place, and removes an outdated checkpoint or the previous best *before* it writes the
     next. Here files appear whole, ``last_checkpoint`` changes once the file that it names is on the disk, and only then
-    an outdated one goes. Storage that is not local (``s3://``) is written as MMEngine writes it.
+    an outdated one goes. What an earlier run has left in the folder of one that begins anew is moved to a folder
+    ``earlier_*`` in it, where MMEngine would write over it. Storage that is not local (``s3://``) is written as
+    MMEngine writes it.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -51,7 +54,19 @@ class CheckpointHook(MMEngineCheckpointHook):
             self._remove(self._path(step))  # MMEngine has removed the checkpoint, but not the student's file
         if type(self.file_backend) is LocalBackend:
             self.backend_args = dict(backend=WHOLE)
+            if runner.iter == 0:
+                self._set_aside_earlier_run(runner)
         self.last_ckpt = runner.message_hub.runtime_info.get('last_ckpt')
+
+    def _set_aside_earlier_run(self, runner: Runner) -> None:
+        barrier()  # until all processes have loaded what they begin with, which may be one of its files
+        if not is_main_process():
+            return
+        aside = set_aside(self.out_dir, re.sub(r'\{.*?\}', '*', self.filename_tmpl), runner.work_dir)
+        if aside is not None:
+            runner.logger.warning(
+                f'{self.out_dir} held checkpoints of an earlier run, but this one begins anew. They are in {aside} now'
+            )
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         outdated = None
