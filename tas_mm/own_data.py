@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import inspect
 import io
+import mimetypes
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -23,8 +24,9 @@ from mmpretrain.registry import DATASETS
 
 FOLDER_HELP = 'valid is a folder with train/CLASS/*.jpg and val/CLASS/*.jpg'
 CSV_HELP = "valid is a header 'path,label,split', with split 'train' or 'val', or 'path,label' with --val-csv"
-EXTENSIONS: tuple[str, ...] = inspect.signature(CustomDataset).parameters['extensions'].default
-"""Of the images that MMPretrain finds in a folder."""
+MMPRETRAINS: tuple[str, ...] = inspect.signature(CustomDataset).parameters['extensions'].default
+EXTENSIONS = (*MMPRETRAINS, '.webp', '.tiff', '.jfif', '.jpe')
+"""Of the images in a folder: those that MMPretrain looks for by itself, and others that OpenCV reads."""
 LOAD = [dict(type='LoadImageFromFile')]
 TO_COLOUR = [
     dict(type='NumpyToPIL'),
@@ -116,21 +118,29 @@ def _folder(folder: Path) -> tuple[dict, dict]:
         )
     for part, classes in names.items():
         for name in sorted(classes):
-            _refuse_empty(folder, part, name)
-    return tuple(dict(type='CustomDataset', data_root=str(folder), data_prefix=part) for part in names)
+            _check_class(folder, part, name)
+    return tuple(
+        dict(type='CustomDataset', data_root=str(folder), data_prefix=part, extensions=list(EXTENSIONS))
+        for part in names
+    )
 
 
-def _refuse_empty(folder: Path, part: str, name: str) -> None:
-    """Refuse a class of which MMPretrain would find no image; in val/ a folder may be empty."""
-    other = ''
-    for file in list_dir_or_file(str(folder / part / name), list_dir=False, recursive=True):
-        if file.lower().endswith(EXTENSIONS):
-            return
-        other = file
-    if other or part == 'train':
+def _check_class(folder: Path, part: str, name: str) -> None:
+    """Refuse a class of which an image, or every image, would not be found; in val/ a folder may be empty."""
+    files = list(list_dir_or_file(str(folder / part / name), list_dir=False, recursive=True))
+    found = any(file.lower().endswith(EXTENSIONS) for file in files)
+    others = [file for file in files if not file.lower().endswith(EXTENSIONS)]
+    images = [file for file in others if (mimetypes.guess_type(file)[0] or '').startswith('image/')]
+    valid = f'valid are images that end with {", ".join(EXTENSIONS)}'
+    if images:
         raise ValueError(
-            f'--data {folder}: {part}/{name} holds no image{other and f", but files such as {other}"}; valid are '
-            f'images that end with {", ".join(EXTENSIONS)}, and in train/ at least one of each class'
+            f'--data {folder}: of {part}/{name} {len(images)} of {len(files)} files, which are images, would be left '
+            f'out, such as {images[0]}; {valid}. Convert the others, or move them away'
+        )
+    if not found and (others or part == 'train'):
+        raise ValueError(
+            f'--data {folder}: {part}/{name} holds no image{others and f", but files such as {others[0]}" or ""}; '
+            f'{valid}, and in train/ at least one of each class'
         )
 
 

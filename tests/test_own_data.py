@@ -95,8 +95,27 @@ def test_grey_arrays_become_colour(tmp_path):
 @pytest.mark.parametrize('part', ['train', 'val'])
 def test_a_class_of_which_no_image_would_be_found_is_refused(folder, part):
     for image in (folder / part / 'nine').iterdir():
-        image.rename(image.with_suffix('.webp'))
-    with pytest.raises(ValueError, match=rf'--data .*: {part}/nine holds no image, but files such as .*webp; .*\.jpg'):
+        image.rename(image.with_suffix('.npy'))
+    with pytest.raises(ValueError, match=rf'--data .*: {part}/nine holds no image, but files such as .*npy; .*\.jpg'):
+        find_data(str(folder))
+
+
+def test_images_of_every_kind_count_and_none_is_left_out_in_silence(folder):
+    first, second, *_ = sorted((folder / 'train' / 'nine').iterdir())
+    cv2.imwrite(str(first.with_suffix('.webp')), cv2.imread(str(first)))
+    first.with_suffix('.webp').rename(first.with_suffix('.WebP'))
+    (folder / 'train' / 'nine' / 'notes.txt').write_text('not an image')
+    data = find_data(str(folder))
+    assert data.sizes == (19, 12)
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        dataset = DATASETS.build(dict(data.train, pipeline=[*data.load, dict(type='PackInputs')]))
+    (webp,) = [i for i in range(19) if dataset.get_data_info(i)['img_path'].endswith('.WebP')]
+    assert dataset[webp]['inputs'].shape == dataset[0]['inputs'].shape
+    second.rename(second.with_suffix('.heic'))
+    with pytest.raises(
+        ValueError,
+        match=r'of train/nine 1 of 8 files, which are images, would be left out, such as .*\.heic; valid are',
+    ):
         find_data(str(folder))
 
 
