@@ -13,7 +13,7 @@ from copy import deepcopy
 import torch
 from mmengine.evaluator import Evaluator
 from mmengine.model import is_model_wrapper
-from mmengine.runner import Runner, ValLoop, autocast
+from mmengine.runner import BaseLoop, Runner, ValLoop, autocast
 from torch.utils.data import DataLoader
 
 from tas_mm.registry import LOOPS
@@ -100,10 +100,24 @@ class TASValLoop(ValLoop):
             metrics.update({f'teacher.{key}': value for key, value in self.teacher_metrics.items()})
         for role, evaluator in self.evaluators.items():
             metrics.update({f'{role}.{key}': value for key, value in evaluator.evaluate(size).items()})
+        self._judge_assistant(metrics)
         self.runner.message_hub.update_info('validations', self._validations + 1)
         self.runner.call_hook('after_val_epoch', metrics=metrics)
         self.runner.call_hook('after_val')
         return metrics
+
+    def _judge_assistant(self, metrics: dict[str, float]) -> None:
+        """Say at the end of training if the student has had a target that is less accurate than itself."""
+        train = self.runner._train_loop  # a config still where nothing trains
+        if not isinstance(train, BaseLoop) or train.iter < train.max_iters:
+            return
+        student, assistant = (metrics.get(f'{role}accuracy/top1', 0.0) for role in ('', 'assistant.'))
+        if 0 < assistant < student and self._algorithm.distiller.paths['AS']:
+            self.runner.logger.warning(
+                f'The assistant ends less accurate ({assistant:.2f}) than the student ({student:.2f}), which learns '
+                'from it all the same. Without that path (model.distiller.paths=dict(AS=0)) the student may come '
+                'further: see "A teacher that the student nearly reaches" in docs/choosing_a_teacher.md'
+            )
 
     def _forget_old_metrics(self) -> None:
         """What the hub keeps of earlier validations would be logged again as if it had been measured now."""

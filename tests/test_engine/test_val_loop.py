@@ -4,8 +4,9 @@ from itertools import count
 
 import pytest
 import torch
+from mmengine.evaluator import Evaluator
 from mmengine.hooks import EMAHook, Hook
-from mmengine.runner import Runner
+from mmengine.runner import IterBasedTrainLoop, Runner
 from mmpretrain.evaluation import Accuracy  # noqa: F401  (registers the metric)
 
 from tests import networks
@@ -160,3 +161,15 @@ def test_with_ema_the_averaged_weights_are_validated_and_then_put_back(tmp_path,
     not_averaged = scores(loop_of(tmp_path, algorithm)[0])
     assert torch.equal(not_averaged['teacher'], averaged['teacher'])
     assert not any(torch.equal(not_averaged[role], averaged[role]) for role in ('student', 'assistant'))
+
+
+@pytest.mark.parametrize(('student', 'iteration', 'says'), [(90.0, 2, True), (80.0, 2, False), (90.0, 1, False)])
+def test_an_assistant_that_ends_behind_the_student_is_named(tmp_path, build_tas, monkeypatch, student, iteration, says):
+    loop, _ = loop_of(tmp_path, build_tas(networks.resnet(), networks.swin()))
+    loop.runner._train_loop = train = IterBasedTrainLoop(loop.runner, dict(loop.runner._val_dataloader), max_iters=2)
+    train._iter = iteration
+    top1 = {True: student, False: 85.0}
+    monkeypatch.setattr(Evaluator, 'evaluate', lambda self, size: {'accuracy/top1': top1[self is loop.evaluator]})
+    monkeypatch.setattr(loop.runner.logger, 'warning', (said := []).append)
+    loop.run()
+    assert any('assistant ends less accurate (85.00) than the student (90.00)' in text for text in said) is says
