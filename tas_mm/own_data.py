@@ -128,7 +128,6 @@ def _folder(folder: Path) -> tuple[dict, dict]:
 def _check_class(folder: Path, part: str, name: str) -> None:
     """Refuse a class of which an image, or every image, would not be found; in val/ a folder may be empty."""
     files = list(list_dir_or_file(str(folder / part / name), list_dir=False, recursive=True))
-    found = any(file.lower().endswith(EXTENSIONS) for file in files)
     others = [file for file in files if not file.lower().endswith(EXTENSIONS)]
     images = [file for file in others if (mimetypes.guess_type(file)[0] or '').startswith('image/')]
     valid = f'valid are images that end with {", ".join(EXTENSIONS)}'
@@ -137,7 +136,7 @@ def _check_class(folder: Path, part: str, name: str) -> None:
             f'--data {folder}: of {part}/{name} {len(images)} of {len(files)} files, which are images, would be left '
             f'out, such as {images[0]}; {valid}. Convert the others, or move them away'
         )
-    if not found and (others or part == 'train'):
+    if len(others) == len(files) and (others or part == 'train'):
         raise ValueError(
             f'--data {folder}: {part}/{name} holds no image{others and f", but files such as {others[0]}" or ""}; '
             f'{valid}, and in train/ at least one of each class'
