@@ -14,6 +14,7 @@ import shutil
 import zipfile
 from contextlib import suppress
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 
 from mmengine.config import Config
@@ -112,7 +113,10 @@ def set_aside(folder: str | Path, pattern: str, work_dir: str | Path) -> Path | 
     if not found:
         return None
     newest = max(path.stat().st_mtime for path in found)
-    aside = folder / f'earlier_{datetime.fromtimestamp(newest):%Y%m%d_%H%M%S}'
+    name = f'earlier_{datetime.fromtimestamp(newest):%Y%m%d_%H%M%S}'
+    # a folder that a killed move began is gone on with; one with another run of that second in it is not written over
+    free = (folder / name if n == 1 else folder / f'{name}_{n}' for n in count(1))
+    aside = next(aside for aside in free if not any((aside / path.name).exists() for path in found))
     aside.mkdir(exist_ok=True)
     for path in found:
         path.rename(aside / path.name)

@@ -129,3 +129,12 @@ def test_an_earlier_run_is_set_aside_whole_and_still_goes_on(saved, tmp_path):
     assert newest_checkpoint(tmp_path) is None
     assert newest_checkpoint(aside) == str(aside / 'epoch_1.pth')
     assert set_aside(tmp_path, 'epoch_*.pth', tmp_path) is None
+
+
+def test_runs_of_one_second_are_set_aside_each_on_its_own(saved, tmp_path):
+    folders = []
+    for _ in range(3):
+        saved('epoch_1.pth')
+        folders.append(set_aside(tmp_path, 'epoch_*.pth', tmp_path))
+    assert len(set(folders)) == 3
+    assert all((folder / 'epoch_1.pth').exists() for folder in folders)
