@@ -5,6 +5,6 @@ Global features come first, against the paper's rule.
 Launch as that one:   tools/dist_train.sh configs/ablations/early_teacher.py 8
 """
 
-_base_ = '../tas/swin_to_r18_cifar100.py'
+_base_ = ['../tas/swin_to_r18_cifar100.py', '../_base_/distillers/tas_teacher_first.py']
 
-model = dict(distiller=dict(assistant=dict(early='teacher')))
+model = dict(distiller=_base_.distiller)

@@ -112,11 +112,14 @@ class TASValLoop(ValLoop):
         if not isinstance(train, BaseLoop) or train.iter < train.max_iters:
             return
         student, assistant = (metrics.get(f'{role}accuracy/top1', 0.0) for role in ('', 'assistant.'))
-        if 0 < assistant < student and self._algorithm.distiller.paths['AS']:
+        distiller = self._algorithm.distiller
+        # A late part of the student's has the statistics of the student's own pass here: its figure would be too low.
+        if 0 < assistant < student and distiller.paths['AS'] and distiller.assistant.late_role == 'teacher':
             self.runner.logger.warning(
                 f'The assistant ends less accurate ({assistant:.2f}) than the student ({student:.2f}), which learns '
-                'from it all the same. Without that path (model.distiller.paths=dict(AS=0)) the student may come '
-                'further: see "A teacher that the student nearly reaches" in docs/choosing_a_teacher.md'
+                "from it all the same. With the teacher's stages first (model.distiller.assistant=dict(early="
+                "'teacher')), or without that path (model.distiller.paths=dict(AS=0)), the student may come further: "
+                'see "Which stages first" in docs/choosing_a_teacher.md'
             )
 
     def _forget_old_metrics(self) -> None:

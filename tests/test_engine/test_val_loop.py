@@ -163,9 +163,15 @@ def test_with_ema_the_averaged_weights_are_validated_and_then_put_back(tmp_path,
     assert not any(torch.equal(not_averaged[role], averaged[role]) for role in ('student', 'assistant'))
 
 
-@pytest.mark.parametrize(('student', 'iteration', 'says'), [(90.0, 2, True), (80.0, 2, False), (90.0, 1, False)])
-def test_an_assistant_that_ends_behind_the_student_is_named(tmp_path, build_tas, monkeypatch, student, iteration, says):
-    loop, _ = loop_of(tmp_path, build_tas(networks.resnet(), networks.swin()))
+@pytest.mark.parametrize(
+    ('student', 'iteration', 'early', 'says'),
+    [(90.0, 2, 'student', True), (80.0, 2, 'student', False), (90.0, 1, 'student', False), (90.0, 2, 'teacher', False)],
+)
+def test_an_assistant_that_ends_behind_the_student_is_named(
+    tmp_path, build_tas, monkeypatch, student, iteration, early, says
+):
+    distiller = dict(type='tas_mm.TASDistiller', assistant=dict(early=early))
+    loop, _ = loop_of(tmp_path, build_tas(networks.resnet(), networks.swin(), distiller=distiller))
     loop.runner._train_loop = train = IterBasedTrainLoop(loop.runner, dict(loop.runner._val_dataloader), max_iters=2)
     train._iter = iteration
     top1 = {True: student, False: 85.0}
