@@ -16,13 +16,13 @@ def projector(**changes):
 pairs = {pair: f'tas_mm::benchmark/{pair}.py' for pair in ('vit_to_cnn', 'cnn_to_vit')}
 ends = {'alone': None, 'full': tas()}
 parts = {
-    'A: no attention, no late stage': assistant(late_stages=0, projector=dict(num_blocks=0)),
-    'B: no late stage': assistant(late_stages=0),
-    'C: no teacher to assistant': tas(paths=dict(TA=0)),
-    'no teacher to student': tas(paths=dict(TS=0)),
-    'no assistant to student': tas(paths=dict(AS=0)),
-    'F: no InfoNCE': tas(feature_loss=None),
-    'G: no OFA': tas(logit_loss=None),
+    'A: no attention, no late stage': dict(assistant=dict(late_stages=0, projector=dict(num_blocks=0))),
+    'B: no late stage': dict(assistant=dict(late_stages=0)),
+    'C: no teacher to assistant': dict(paths=dict(TA=0)),
+    'no teacher to student': dict(paths=dict(TS=0)),
+    'no assistant to student': dict(paths=dict(AS=0)),
+    'F: no InfoNCE': dict(feature_loss=None),
+    'G: no OFA': dict(logit_loss=None),
 }
 choices = {
     'assistant not detached': tas(feature_loss=dict(detach_target=False), logit_loss=dict(detach_target=False)),
@@ -37,13 +37,19 @@ choices = {
     'with RSD': 'tas_mm::_base_/distillers/tas_rsd.py',
 }
 swapped = {'teacher first': assistant(early='teacher'), 'student first': assistant(early='student')}
-methods = {**ends, **parts, **choices, **swapped}
+swapped_parts = {  # without A: what stands between a teacher's last but one stage and a CNN has no attention
+    f'teacher first, {name}': tas(**{**changes, 'assistant': dict(early='teacher', **changes.get('assistant', {}))})
+    for name, changes in parts.items()
+    if not name.startswith('A')
+}
+parts = {name: tas(**changes) for name, changes in parts.items()}
+methods = {**ends, **parts, **choices, **swapped, **swapped_parts}
 
 options = {'train_dataloader.dataset.num_labelled': 1000}
 settings = dict(
     parts=dict(methods=[*ends, *parts]),
     choices=dict(methods=[*ends, *choices]),
-    swapped_vit_to_cnn=dict(pairs=['vit_to_cnn'], methods=[*ends, 'teacher first']),
+    swapped_vit_to_cnn=dict(pairs=['vit_to_cnn'], methods=[*ends, 'teacher first', *swapped_parts]),
     swapped_cnn_to_vit=dict(pairs=['cnn_to_vit'], methods=[*ends, 'student first']),
 )
 seeds = 5
