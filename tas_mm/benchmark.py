@@ -17,7 +17,8 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -218,6 +219,24 @@ class Suite:
         ]
 
 
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Within it no other process trains in that folder; the claim ends with the process, however that ends.
+
+    Raises:
+        RuntimeError: If another one does.
+    """
+    import fcntl  # here, since the tables are for systems without it too
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / 'claimed').open('w') as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RuntimeError(f'{folder}: another process trains there; wait for it, or choose by --only') from error
+        yield
+
+
 def execute(cfg: Config, folder: Path, result: bool = True) -> None:
     """Train to the end, from the latest checkpoint in the folder if there is one, and write ``result.json``.
 
@@ -225,8 +244,15 @@ def execute(cfg: Config, folder: Path, result: bool = True) -> None:
         cfg (Config): What to train.
         folder (Path): Work folder.
         result (bool): Whether to validate and write the result; not for a teacher. Defaults to True.
+
+    Raises:
+        RuntimeError: If another process trains there.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    with claimed(folder):
+        _execute(cfg, folder, result)
+
+
+def _execute(cfg: Config, folder: Path, result: bool) -> None:
     key = fingerprint(cfg)
     cfg.work_dir = str(folder)
     go_on(cfg, folder)

@@ -120,6 +120,15 @@ def test_a_student_begins_alike_with_every_method(suite, monkeypatch, tmp_path):
     assert all(torch.equal(value, distilled[key]) for key, value in alone.items())
 
 
+def test_two_processes_never_train_the_same_run(suite, monkeypatch, tmp_path):
+    began = []
+    monkeypatch.setattr(Runner, 'train', lambda runner: began.append(runner) or execute(run.cfg, run.dir))
+    run = suite(options={'model.teacher_ckpt': None}).runs[0]
+    with pytest.raises(RuntimeError, match='another process trains there'):  # a second claim, while the first trains
+        execute(run.cfg, run.dir)
+    assert len(began) == 1
+
+
 def test_unknown_names_are_refused(suite):
     with pytest.raises(ValueError, match=r"settings.few.methods has 'tass'; the suite has tas"):
         suite(methods=['tass'])
