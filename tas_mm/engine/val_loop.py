@@ -112,9 +112,11 @@ class TASValLoop(ValLoop):
         if not isinstance(train, BaseLoop) or train.iter < train.max_iters:
             return
         student, assistant = (metrics.get(f'{role}accuracy/top1', 0.0) for role in ('', 'assistant.'))
+        if not 0 < assistant < student:
+            return  # and where nothing is distilled
         distiller = self._algorithm.distiller
         # A late part of the student's has the statistics of the student's own pass here: its figure would be too low.
-        if 0 < assistant < student and distiller.paths['AS'] and distiller.assistant.late_role == 'teacher':
+        if distiller.paths['AS'] and distiller.assistant.late_role == 'teacher':
             self.runner.logger.warning(
                 f'The assistant ends less accurate ({assistant:.2f}) than the student ({student:.2f}), which learns '
                 "from it all the same. With the teacher's stages first (model.distiller.assistant=dict(early="
