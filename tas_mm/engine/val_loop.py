@@ -115,13 +115,15 @@ class TASValLoop(ValLoop):
         if not 0 < assistant < student:
             return  # and where nothing is distilled
         distiller = self._algorithm.distiller
-        # A late part of the student's has the statistics of the student's own pass here: its figure would be too low.
-        if distiller.paths['AS'] and distiller.assistant.late_role == 'teacher':
+        if distiller.paths['AS']:
+            ways = 'Without that path'
+            if distiller.assistant.early_role == 'student':
+                first = "model.distiller.assistant=dict(early='teacher')"
+                ways = f"With the teacher's stages first ({first}), or without that path"
             self.runner.logger.warning(
                 f'The assistant ends less accurate ({assistant:.2f}) than the student ({student:.2f}), which learns '
-                "from it all the same. With the teacher's stages first (model.distiller.assistant=dict(early="
-                "'teacher')), or without that path (model.distiller.paths=dict(AS=0)), the student may come further: "
-                'see "Which stages first" in docs/choosing_a_teacher.md'
+                f'from it all the same. {ways} (model.distiller.paths=dict(AS=0)) the student may come further: see '
+                '"Which stages first" in docs/choosing_a_teacher.md'
             )
 
     def _forget_old_metrics(self) -> None:

@@ -165,7 +165,7 @@ def test_with_ema_the_averaged_weights_are_validated_and_then_put_back(tmp_path,
 
 @pytest.mark.parametrize(
     ('student', 'iteration', 'early', 'says'),
-    [(90.0, 2, 'student', True), (80.0, 2, 'student', False), (90.0, 1, 'student', False), (90.0, 2, 'teacher', False)],
+    [(90.0, 2, 'student', True), (80.0, 2, 'student', False), (90.0, 1, 'student', False), (90.0, 2, 'teacher', True)],
 )
 def test_an_assistant_that_ends_behind_the_student_is_named(
     tmp_path, build_tas, monkeypatch, student, iteration, early, says

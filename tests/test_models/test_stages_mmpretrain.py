@@ -168,8 +168,8 @@ def test_distilled_deit_gives_the_mean_of_its_heads_and_the_class_token():
 
 
 @pytest.mark.parametrize(('sync', 'momentum'), [(False, 0.1), (False, None), (True, 0.1)])
-def test_the_assistant_leaves_running_statistics_of_the_student_alone(sync, momentum):
-    """Late part from the student: the assistant's pass normalises with its batch but only the student's own updates."""
+def test_student_and_assistant_have_running_statistics_of_their_own(sync, momentum):
+    """Late part from the student: either pass normalises with its batch and updates statistics that are its own."""
 
     def student():
         model = classifier('ResNet').train()
@@ -196,9 +196,39 @@ def test_the_assistant_leaves_running_statistics_of_the_student_alone(sync, mome
     for (key, value), wanted in zip(distilled.named_buffers(), alone.buffers()):
         torch.testing.assert_close(value, wanted)
         assert torch.equal(value, before[key]) == ('layer4.1' in key), key
-    assert all(norm.track_running_stats for norm in norms_of(distilled))
 
+    assistant = model.distiller.assistant
+    assert {key.split('.')[1].split('-')[2] for key in assistant.state_dict() if key.startswith('statistics')} == {
+        '0',
+        '1',
+    }
     stage3 = torch.randn(4, 32, 4, 4)
-    trained = model.distiller.assistant(stage3).logits
-    distilled.eval()
-    assert not torch.allclose(model.distiller.assistant(stage3).logits, trained)  # it was the batch's own statistics
+    with torch.no_grad():
+        for _ in range(200):  # until its statistics are those of these images
+            trained = assistant(stage3).logits
+        model.eval()
+        tracked = assistant(stage3).logits
+        spread = trained.std(dim=0).max()
+        assert (tracked - trained).abs().max() < 0.5 * spread
+        projected = assistant.projector(stage3)
+        by_student = assistant.late.tail(projected).logits
+    assert (tracked - by_student).abs().max() > 1e-3 * spread
+
+
+def test_batch_norms_that_never_train_are_the_students_in_the_assistant_too():
+    """As in a detector whose backbone has norm_eval=True: the weights are loaded after the assistant is built."""
+    model = TAS(
+        architecture=classifier('ResNet'),
+        teacher=classifier('ResNet'),
+        distiller=dict(type='tas_mm.TASDistiller', input_size=64, assistant=dict(early='teacher')),
+    )
+    late = model.student.backbone.layer4
+    with torch.no_grad():
+        for norm in late.modules():
+            if isinstance(norm, torch.nn.BatchNorm2d):
+                norm.running_mean.normal_()
+                norm.running_var.uniform_(1, 3)
+    late.eval()
+    assistant, stage3 = model.distiller.assistant, torch.randn(4, 32, 4, 4)
+    wanted = assistant.late.tail(assistant.projector(stage3)).logits
+    torch.testing.assert_close(assistant(stage3).logits, wanted)

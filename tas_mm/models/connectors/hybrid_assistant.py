@@ -11,17 +11,16 @@ from their recorded output.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from mmrazor.models.architectures.connectors.base_connector import BaseConnector
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from tas_mm.registry import MODELS, not_registered
 
 from ..stages import CLASS_TOKENS, Knowledge, StagedClassifier
+from .statistics import OwnStatistics, checkpointing_off
 
 ROLES = ('student', 'teacher')
 
@@ -38,29 +37,6 @@ def projector_type(early: StagedClassifier, late: StagedClassifier) -> str:
     return 'tas_mm.L2GProjector' if early.family == 'cnn' else 'tas_mm.LinearProjector'
 
 
-CHECKPOINTING = ('with_cp', 'use_checkpoint', 'grad_checkpointing')
-"""Attributes by which modules of MMPretrain and timm are told to run again in the backward pass."""
-
-
-@contextmanager
-def statistics_kept(model: nn.Module) -> Iterator[None]:
-    """Within it, the batch norms of a model in training use their batch's statistics but leave the running ones alone.
-
-    SyncBN counts as one; those in eval mode are not touched. Activation checkpointing is off: it would run the modules
-    again in the backward pass, outside of this.
-    """
-    switched = [(m, 'track_running_stats') for m in model.modules() if isinstance(m, _BatchNorm) and m.training]
-    switched += [(m, name) for m in model.modules() for name in CHECKPOINTING]
-    switched = [(module, name) for module, name in switched if getattr(module, name, False) is True]
-    for module, name in switched:
-        setattr(module, name, False)
-    try:
-        yield
-    finally:
-        for module, name in switched:
-            setattr(module, name, True)
-
-
 def in_its_type(model: nn.Module, x: Tensor) -> tuple[AbstractContextManager, Tensor]:
     """Autocast to bfloat16 for a model that is kept in it and gets an input that is not; and that input.
 
@@ -75,14 +51,13 @@ def in_its_type(model: nn.Module, x: Tensor) -> tuple[AbstractContextManager, Te
 class HybridAssistant(BaseConnector):
     """Connector from the recorded output of the last early stage to the assistant's knowledge.
 
-    It holds views of teacher and student, which are no modules: its parameters and its state dict are the projector's
-    alone.
+    It holds views of teacher and student, which are no modules: its parameters are the projector's alone, and its state
+    dict has besides at most the running statistics of the next paragraph.
 
     With a late part from the student (the teacher alone is a CNN) the student's last stages run twice a training step,
-    on two distributions of features. Batch norm layers in them normalise either with its own batch's statistics, but
-    only the student's own pass updates the running ones: the student is used without the assistant, and a mixture
-    would fit neither. Activation checkpointing applies to the student's own pass only. DropPath and dropout act in both
-    passes, drawn anew.
+    on two distributions of features. Batch norm layers in them normalise either with its own batch's statistics, and
+    keep running ones for each: the student is used without the assistant, and a mixture would fit neither. Activation
+    checkpointing applies to the student's own pass only. DropPath and dropout act in both passes, drawn anew.
 
     Args:
         early (str, optional): ``'student'`` or ``'teacher'``, the network of the early stages. Defaults to None: chosen
@@ -139,6 +114,7 @@ class HybridAssistant(BaseConnector):
         self.late.check_tail(self.start)
         # A class token that no block follows has seen nothing of the image: it takes the mean whatever was asked for.
         self.late.class_token = self.class_token if self.late_stages else 'mean'
+        self.statistics = OwnStatistics(self.late, self.start) if self.late_role == 'student' else None
         given = self.early.stages[self.early_stages - 1]
         wanted = self.late.stages[self.start - 2]
         self.projector_cfg.setdefault('type', projector_type(self.early, self.late))
@@ -177,11 +153,11 @@ class HybridAssistant(BaseConnector):
         """
         self._check_graph(feature)
         x = self.projector(feature)
-        if self.late_role == 'student':
-            kept = statistics_kept(self.late.model)
-        else:  # which is in eval mode: nothing of it is updated; it may be kept in a type of its own
-            kept, x = in_its_type(self.late.model, x)
-        with kept:
+        if self.statistics is not None:
+            own = self.statistics.in_place()
+        else:  # the teacher's late part, in eval mode: nothing of it is updated; it may be kept in a type of its own
+            own, x = in_its_type(self.late.model, x)
+        with own, checkpointing_off(self.late.model):
             return self.late.tail(self.late.from_map(x, self.start - 1), self.start)
 
     def _check_graph(self, feature: Tensor) -> None:

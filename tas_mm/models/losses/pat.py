@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from tas_mm.registry import MODELS
 
-from ..connectors.hybrid_assistant import in_its_type, statistics_kept
+from ..connectors.hybrid_assistant import in_its_type
+from ..connectors.statistics import checkpointing_off
 from ..stages import STAGES, StagedClassifier
 from ..stages.base import evaluating
 from .utils import exact
@@ -181,7 +182,7 @@ class PATLoss(nn.Module):
             for stage in (2, 3, 4)
         ]
         try:
-            with in_its_type(view.model, maps[1])[0], statistics_kept(view.model):  # which runs nothing again
+            with in_its_type(view.model, maps[1])[0], checkpointing_off(view.model):
                 logits = view.tail(self._prompted(native1, maps[1], 1), 2).logits
         finally:
             for hook in hooks:
