@@ -54,6 +54,9 @@ TRAINED = (
 """Parts of a config that decide a result, beside its hooks. A run is known by them: to change what is logged repeats
 nothing."""
 
+CELL = ('setting', 'pair', 'method', 'seed', 'run')
+"""What a raw line says besides the result: where it stands in the tables, and what the run is known by."""
+
 LOGGED = ('timer', 'logger', 'checkpoint', 'visualization', 'progress_bar')
 """Default hooks that decide nothing."""
 
@@ -64,6 +67,19 @@ def fingerprint(cfg: Config, **more: Any) -> str:
     hooks = {key: hook for key, hook in cfg.get('default_hooks', {}).items() if key not in LOGGED}
     text = json.dumps({**parts, 'default_hooks': hooks, **more}, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def put_distiller(cfg: Config, distiller: str | dict) -> None:
+    """Give a pair another distiller; all else stays.
+
+    Args:
+        cfg (Config): Of the pair, whose model is a ``tas_mm.TAS``.
+        distiller (str | dict): Config of a distiller, or a file that has one.
+    """
+    chosen = deepcopy(_read(distiller).distiller) if isinstance(distiller, str) else distiller
+    # The size of the images is the pair's to say, where two CNNs do not declare it.
+    size = {key: value for key, value in cfg.model.get('distiller', {}).items() if key == 'input_size'}
+    cfg.model.distiller = dict(chosen, **size)
 
 
 @cache
@@ -103,6 +119,11 @@ class Run:
     @property
     def name(self) -> str:
         return f'{self.setting}/{self.pair}/{self.method}/{self.seed}'
+
+    @property
+    def key(self) -> str:
+        """What it is known by, wherever it runs: the fingerprint of its config."""
+        return self.dir.name.rpartition('-')[2]
 
 
 class Suite:
@@ -158,10 +179,7 @@ class Suite:
             cfg.model = ConfigDict(student_model(cfg))
             teacher = None
         else:
-            chosen = deepcopy(_read(distiller).distiller) if isinstance(distiller, str) else distiller
-            # The size of the images is the pair's to say, where two CNNs do not declare it.
-            size = {key: value for key, value in cfg.model.get('distiller', {}).items() if key == 'input_size'}
-            cfg.model.distiller = dict(chosen, **size)
+            put_distiller(cfg, distiller)
         cfg.merge_from_dict({key: seed for key in self.cfg.get('seed_keys', ['randomness.seed'])})
         if self.cfg.get('evaluate_on', 'test') == 'test':
             cfg.val_dataloader, cfg.val_evaluator = cfg.test_dataloader, cfg.test_evaluator
@@ -213,10 +231,28 @@ class Suite:
     def rows(self) -> list[dict[str, Any]]:
         """Results of the finished runs, one for each cell and seed of the tables."""
         return [
-            dict(setting=run.setting, pair=run.pair, method=run.method, seed=run.seed, **run.result)
+            dict(setting=run.setting, pair=run.pair, method=run.method, seed=run.seed, run=run.key, **run.result)
             for run in self.runs
             if run.file.exists()
         ]
+
+    def adopt(self, file: str | Path) -> int:
+        """Take over the results of missing runs from raw lines that were written elsewhere, with the same teachers.
+
+        Args:
+            file (str | Path): JSON lines, as ``rows`` are written.
+
+        Returns:
+            int: How many runs are finished by that.
+        """
+        rows = map(json.loads, Path(file).read_text().splitlines())
+        known = {row['run']: row for row in rows if 'run' in row}
+        found = [run for run in self.missing if run.key in known]
+        for run in found:
+            result = {key: value for key, value in known[run.key].items() if key not in CELL}
+            run.dir.mkdir(parents=True, exist_ok=True)
+            write(run.file, json.dumps(result))
+        return len(found)
 
 
 @contextmanager

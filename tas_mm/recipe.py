@@ -198,6 +198,7 @@ def optimizer(family: str, batch_size: int, amp: bool) -> dict:
             ),
             clip_grad=dict(max_norm=5.0),
         )
+    wrapper['constructor'] = 'tas_mm.JoinedOptimWrapperConstructor'
     return dict(type='AmpOptimWrapper', loss_scale='dynamic', **wrapper) if amp else wrapper
 
 

@@ -43,13 +43,14 @@ MODELS = PluginRegistry('MODELS', ['tas_mm.models'])
 DATASETS = PluginRegistry('DATASETS', ['tas_mm.datasets'])
 HOOKS = PluginRegistry('HOOKS', ['tas_mm.engine'])
 LOOPS = PluginRegistry('LOOPS', ['tas_mm.engine'])
+OPTIM_WRAPPER_CONSTRUCTORS = PluginRegistry('OPTIM_WRAPPER_CONSTRUCTORS', ['tas_mm.engine'])
 OTHERS = [
     PluginRegistry(kind)
     for kind, registry in vars(mmpretrain_registry).items()
     if isinstance(registry, Registry)
     and registry.scope == 'mmpretrain'
     and registry.parent is not None
-    and kind not in ('MODELS', 'DATASETS', 'HOOKS', 'LOOPS')
+    and kind not in ('MODELS', 'DATASETS', 'HOOKS', 'LOOPS', 'OPTIM_WRAPPER_CONSTRUCTORS')
 ]
 """Registries to which tas_mm adds nothing."""
 

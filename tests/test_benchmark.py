@@ -1,6 +1,7 @@
 """Suites: what is run, what is not run twice, and the arithmetic of the tables."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -82,6 +83,22 @@ def test_a_finished_run_is_not_repeated_unless_its_config_changes(suite):
     assert len(suite(options={'default_hooks.logger.interval': 7}).missing) == 0
     assert len(suite(options={'default_hooks.ema': dict(type='EMAHook')}).missing) == 6
     assert len(suite(options={'auto_scale_lr': dict(base_batch_size=8, enable=True)}).missing) == 6
+
+
+def test_results_from_elsewhere_are_taken_over_by_what_was_run(suite, tmp_path):
+    there = suite()
+    for number, run in enumerate(there.runs):
+        run.dir.mkdir(parents=True, exist_ok=True)
+        run.file.write_text(json.dumps({'metrics': {'accuracy/top1': number}}))
+    lines = [json.dumps(row) for row in there.rows] + ['{"setting": "few", "metrics": {}}']
+    (tmp_path / 'there.jsonl').write_text('\n'.join(lines))
+    rows = there.rows
+    shutil.rmtree(tmp_path / 'runs')
+    here = suite()
+    assert len(here.missing) == 6
+    assert here.adopt(tmp_path / 'there.jsonl') == 6
+    assert here.rows == rows
+    assert suite(options={'train_cfg.max_epochs': 7}).adopt(tmp_path / 'there.jsonl') == 0
 
 
 def test_a_teacher_trained_by_another_config_is_refused_and_its_runs_are_others(tmp_path):

@@ -43,6 +43,12 @@ def parse_args() -> argparse.Namespace:
         '--jobs', type=at_least(1), help='runs at a time on each device (default: on CPU one a core, else 1)'
     )
     parser.add_argument('--only', help='only runs whose setting/pair/method/seed contains this')
+    parser.add_argument(
+        '--known',
+        nargs='+',
+        default=[],
+        help='raw lines (.jsonl) of runs finished elsewhere by these teachers',
+    )
     parser.add_argument('--no-run', action='store_true', help='only write the tables of what is finished')
     return parser.parse_args()
 
@@ -173,6 +179,8 @@ def main() -> None:
         suite = benchmark.Suite(args.suite, work_dir)
     except ValueError as error:
         raise SystemExit(f'{args.suite}: {error}') from error
+    for file in args.known:
+        print(f'{file}: {suite.adopt(file)} of the missing runs are known')
     failed = [] if args.no_run else run(suite, args)
     report(suite, Path(args.out or work_dir))
     for name, log in failed:

@@ -1,6 +1,7 @@
-"""What runs around the model: validation loop and hooks."""
+"""What runs around the model: validation loop, hooks, and the groups of the optimizer."""
 
 from . import hooks
+from .optim import JoinedOptimWrapperConstructor
 from .val_loop import TASValLoop
 
-__all__ = ['TASValLoop', 'hooks']
+__all__ = ['JoinedOptimWrapperConstructor', 'TASValLoop', 'hooks']

@@ -31,6 +31,31 @@ def test_profile_step_of_a_distillation_without_an_assistant(given, tmp_path, ca
     assert 'assistant' not in printed
 
 
+def test_methods_are_compared_on_a_pair_and_with_plain_mmrazor(given, capsys):
+    import benchmark_step
+
+    methods = ['kd', 'mmrazor:kd', 'tas_lean', 'tas+model.teacher_dtype=bfloat16']
+    given('--pair', 'configs/quickstart/tas.py', *methods, '--batch-size', 2, '--rounds', 1, '--device', 'cpu')
+    benchmark_step.main()
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [row[0] for row in rows if row][-5:-1] == methods
+    kd, plain = rows[-5], rows[-4]
+    assert kd[-2:] == plain[-2:] == ['0.70', 'M']  # what trains: the student alone
+    assert kd[6] == plain[6] == '1.00'  # multiply-adds
+
+
+@pytest.mark.parametrize(
+    ('method', 'error'),
+    [('kdd', 'no method is called'), ('kd+model.teacher_dtype', "'model.teacher_dtype' is no option")],
+)
+def test_methods_that_are_none_are_named(given, method, error):
+    import benchmark_step
+
+    given('--pair', 'configs/quickstart/tas.py', method)
+    with pytest.raises(SystemExit, match=error):
+        benchmark_step.main()
+
+
 @pytest.mark.parametrize('tool', ['check_config', 'check_pair', 'benchmark_step', 'benchmark_cache', 'profile_step'])
 @pytest.mark.parametrize('number', ['0', 'few'])
 def test_a_batch_of_nothing_is_refused(given, capsys, tool, number):

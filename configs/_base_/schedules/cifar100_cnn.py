@@ -1,6 +1,7 @@
 """CIFAR-100, CNN student: OFA-KD's recipe (arXiv 2310.19444). Batch 1024, on 8 GPUs 128 each."""
 
 optim_wrapper = dict(
+    constructor='tas_mm.JoinedOptimWrapperConstructor',
     optimizer=dict(type='SGD', lr=0.05, momentum=0.9, weight_decay=2e-3),
     # no decay of InfoNCE's scale and of the factors of PAT's prompts, which gate what they stand before
     paramwise_cfg=dict(custom_keys=dict(log_scale=dict(decay_mult=0.0), factor=dict(decay_mult=0.0))),

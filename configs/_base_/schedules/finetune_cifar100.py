@@ -1,6 +1,7 @@
 """Fine-tuning an ImageNet model on CIFAR-100, to be a teacher there (our choice; the paper does not give it)."""
 
 optim_wrapper = dict(
+    constructor='tas_mm.JoinedOptimWrapperConstructor',
     optimizer=dict(type='AdamW', lr=1e-4, weight_decay=0.05),
     paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0, flat_decay_mult=0.0),
     clip_grad=dict(max_norm=5.0),

@@ -4,6 +4,7 @@ What decays follows MMPretrain's Swin and DeiT. OFA's gamma: see imagenet_cnn.py
 """
 
 optim_wrapper = dict(
+    constructor='tas_mm.JoinedOptimWrapperConstructor',
     optimizer=dict(type='AdamW', lr=5e-4, weight_decay=0.05),
     paramwise_cfg=dict(
         norm_decay_mult=0.0,
