@@ -1,5 +1,7 @@
 """TAS without its parts, and with its choices the other way, on two directions of Fashion-MNIST with 1,000 labels."""
 
+_base_ = 'cpu.py'
+
 
 def tas(**changes):
     return dict(type='tas_mm.TASDistiller', **changes)
@@ -13,7 +15,7 @@ def projector(**changes):
     return assistant(projector=changes)
 
 
-pairs = {pair: f'tas_mm::benchmark/{pair}.py' for pair in ('vit_to_cnn', 'cnn_to_vit')}
+pairs = dict(_delete_=True, **{pair: f'tas_mm::benchmark/{pair}.py' for pair in ('vit_to_cnn', 'cnn_to_vit')})
 ends = {'alone': None, 'full': tas()}
 parts = {
     'A: no attention, no late stage': dict(assistant=dict(late_stages=0, projector=dict(num_blocks=0))),
@@ -43,15 +45,14 @@ swapped_parts = {  # without A: what stands between a teacher's last but one sta
     if not name.startswith('A')
 }
 parts = {name: tas(**changes) for name, changes in parts.items()}
-methods = {**ends, **parts, **choices, **swapped, **swapped_parts}
+methods = {'_delete_': True, **ends, **parts, **choices, **swapped, **swapped_parts}
 
-options = {'train_dataloader.dataset.num_labelled': 1000}
+options = {**_base_.options, 'train_dataloader.dataset.num_labelled': 1000}
 settings = dict(
+    _delete_=True,
     parts=dict(methods=[*ends, *parts]),
     choices=dict(methods=[*ends, *choices]),
     swapped_vit_to_cnn=dict(pairs=['vit_to_cnn'], methods=[*ends, 'teacher first', *swapped_parts]),
     swapped_cnn_to_vit=dict(pairs=['cnn_to_vit'], methods=[*ends, 'student first']),
 )
-seeds = 5
 compare = 'full'
-seed_keys = ['randomness.seed', 'train_dataloader.dataset.seed']

@@ -19,7 +19,6 @@ pairs = {
 options = {
     'train_cfg.max_iters': 2000,
     'train_dataloader.batch_size': 64,
-    'optim_wrapper.constructor': 'tas_mm.JoinedOptimWrapperConstructor',
     'train_dataloader.num_workers': 2,
 }
 settings = dict(
