@@ -11,6 +11,7 @@ BIN := .venv/bin
 MMCV_WHEELS ?= wheels
 RUNS := work_dirs/quickstart
 FASHION := data/fashion_mnist
+TEACHERS := work_dirs/benchmark/teachers
 TREES := data/tree_crowns
 SEED ?= 0
 TRANSFER := work_dirs/quickstart_detection/seed$(SEED)
@@ -62,8 +63,11 @@ test-kill: install
 benchmark-smoke: install
 	$(BIN)/python tools/benchmark.py configs/benchmark/suites/smoke.py
 
-# Fashion-MNIST as Debian packages it: needs apt-get and dpkg-deb, but no root.
+# Fashion-MNIST as Debian packages it: needs apt-get and dpkg-deb, but no root. And the teachers that are kept for it,
+# where there are none yet; without them the benchmark trains its own, in an hour.
 benchmark-data: $(FASHION)/train-labels-idx1-ubyte
+	mkdir -p $(TEACHERS)
+	cp -rn docs/benchmark/teachers/. $(TEACHERS)
 
 $(FASHION)/train-labels-idx1-ubyte:
 	@command -v apt-get dpkg-deb > /dev/null || \

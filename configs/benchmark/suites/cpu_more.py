@@ -16,6 +16,7 @@ methods = {
     ),
     'tas with rsd': 'tas_mm::_base_/distillers/tas_rsd.py',
     'tas, teacher first': 'tas_mm::_base_/distillers/tas_teacher_first.py',
+    'tas, lean': 'tas_mm::_base_/distillers/tas_lean.py',
     'tas, no teacher to student': tas(paths=dict(TS=0)),
     'tas, no assistant to student': tas(paths=dict(AS=0)),
     'tas, no InfoNCE': tas(feature_loss=None),
@@ -25,7 +26,7 @@ settings = dict(
     _delete_=True,
     labels_1000=dict(
         options={'train_dataloader.dataset.num_labelled': 1000},
-        methods=[*_base_.methods, 'kd, temperature 4', 'tas with rsd', 'tas, teacher first'],
+        methods=[*_base_.methods, 'kd, temperature 4', 'tas with rsd', 'tas, teacher first', 'tas, lean'],
     ),
     labels_55000=dict(methods=['alone', 'kd', 'ofa', 'rsd', 'tas', 'tas, teacher first'], pairs=['vit_to_cnn']),
     labels_55000_long=dict(
