@@ -13,6 +13,7 @@ from mmengine.runner import Runner
 
 import tas_mm.benchmark
 from tas_mm.benchmark import TRAINED_BY, Results, Suite, execute, fingerprint
+from tas_mm.inspect import build_classifier_from
 
 ROOT = Path(__file__).parents[1]
 SUITE = """
@@ -119,6 +120,18 @@ def test_a_teacher_trained_by_another_config_is_refused_and_its_runs_are_others(
     after = Suite(str(tmp_path / 'suite.py'), tmp_path)
     same = {run.method for run, other in zip(before.runs, after.runs) if run.dir == other.dir}
     assert same == {'alone'}
+
+
+@pytest.mark.parametrize('name', ['cnn', 'mixer', 'swin', 'vit'])
+def test_kept_teachers_are_what_their_configs_train(name):
+    cfg = Config.fromfile(ROOT / f'configs/benchmark/teachers/{name}.py')
+    folder = ROOT / 'docs/benchmark/teachers' / name
+    assert (folder / TRAINED_BY).read_text() == fingerprint(cfg)
+    weights = torch.load(folder / f'iter_{cfg.train_cfg.max_iters}.pth')['state_dict']
+    build_classifier_from(cfg.model).load_state_dict(weights)
+    pairs = map(Config.fromfile, (ROOT / 'configs/benchmark').glob(f'{name}_to_*.py'))
+    asked = {pair.model.teacher_ckpt for pair in pairs}
+    assert asked == {f'work_dirs/benchmark/teachers/{name}/iter_{cfg.train_cfg.max_iters}.pth'}
 
 
 def test_a_student_begins_alike_with_every_method(suite, monkeypatch, tmp_path):

@@ -6,7 +6,7 @@ model = dict(
     type='tas_mm.TAS',
     architecture=_base_.students.cnn,
     teacher='tas_mm::benchmark/teachers/cnn.py',
-    teacher_ckpt='work_dirs/benchmark/teachers/cnn/iter_15000.pth',
+    teacher_ckpt='work_dirs/benchmark/teachers/cnn/iter_2500.pth',
     distiller=dict(type='tas_mm.TASDistiller', input_size=28),
 )
 val_cfg = dict(type='tas_mm.TASValLoop', teacher_interval=None)

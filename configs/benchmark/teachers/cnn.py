@@ -3,5 +3,5 @@
 _base_ = '../../_base_/benchmark/recipe.py'
 
 model = _base_.teachers.cnn
-train_cfg = dict(max_iters=15000, val_interval=5000)
+train_cfg = dict(max_iters=2500, val_interval=2500)
 train_dataloader = dict(batch_size=64)
