@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from tas_mm.registry import MODELS, not_registered
 
 from ..stages import CLASS_TOKENS, Knowledge, StagedClassifier
-from .statistics import OwnStatistics, checkpointing_off
+from .statistics import OwnStatistics
 
 ROLES = ('student', 'teacher')
 
@@ -157,7 +157,7 @@ class HybridAssistant(BaseConnector):
             own = self.statistics.in_place()
         else:  # the teacher's late part, in eval mode: nothing of it is updated; it may be kept in a type of its own
             own, x = in_its_type(self.late.model, x)
-        with own, checkpointing_off(self.late.model):
+        with own:
             return self.late.tail(self.late.from_map(x, self.start - 1), self.start)
 
     def _check_graph(self, feature: Tensor) -> None:

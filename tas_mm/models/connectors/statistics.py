@@ -77,6 +77,7 @@ class OwnStatistics(nn.Module):
         """Within it the norms use and update the assistant's statistics instead of the student's.
 
         A norm that has never trained (frozen from the start, as ``norm_eval`` does) has the student's in both passes.
+        Activation checkpointing is off: it would run the norms again in the backward pass, outside of this.
         """
         norms = {name: self.view.model.get_submodule(name) for name in self.names}  # by name: SyncBN replaces them
         norms = {n: m for n, m in norms.items() if m.training or self._buffers[self._key(n, STATISTICS[-1])] > 0}
@@ -84,7 +85,8 @@ class OwnStatistics(nn.Module):
         for name, norm in norms.items():
             norm._buffers.update({key: self._buffers[self._key(name, key)] for key in STATISTICS})
         try:
-            yield
+            with checkpointing_off(self.view.model):
+                yield
         finally:
             for name, norm in norms.items():
                 norm._buffers.update(students[name])
