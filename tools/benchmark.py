@@ -180,6 +180,8 @@ def main() -> None:
     except ValueError as error:
         raise SystemExit(f'{args.suite}: {error}') from error
     for file in args.known:
+        if not Path(file).is_file():
+            raise SystemExit(f'--known {file}: there is no such file')
         print(f'{file}: {suite.adopt(file)} of the missing runs are known')
     failed = [] if args.no_run else run(suite, args)
     report(suite, Path(args.out or work_dir))

@@ -49,7 +49,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
-    parser.add_argument('--compile', action='store_true', help='both networks through torch.compile')
+    parser.add_argument('--compile', action='store_true', help='both networks of each tas_mm.TAS through torch.compile')
     parser.add_argument('--markdown', action='store_true', help='print the table in Markdown')
     return parser.parse_args()
 
