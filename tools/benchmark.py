@@ -44,10 +44,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--only', help='only runs whose setting/pair/method/seed contains this')
     parser.add_argument(
-        '--known',
-        nargs='+',
-        default=[],
-        help='raw lines (.jsonl) of runs finished elsewhere by these teachers',
+        '--known', nargs='+', default=[], help='raw lines (.jsonl) of runs finished elsewhere by these teachers'
     )
     parser.add_argument('--no-run', action='store_true', help='only write the tables of what is finished')
     return parser.parse_args()

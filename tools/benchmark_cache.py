@@ -30,7 +30,7 @@ def parse_args() -> argparse.Namespace:
         '--rounds', type=at_least(1), default=6, help='rounds that count, after one that does not (default: 6)'
     )
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
-    parser.set_defaults(amp=False)  # which Step asks for
+    parser.set_defaults(amp=False, compile=False, pair=None)  # which Step asks for
     return parser.parse_args()
 
 

@@ -93,12 +93,12 @@ class Step:
     """A config's training step, ready to run."""
 
     def __init__(self, config: str, args: argparse.Namespace) -> None:
-        cfg = config_of(config, getattr(args, 'pair', None))
+        cfg = config_of(config, args.pair)
         if args.amp:
             cfg.optim_wrapper.type = 'AmpOptimWrapper'
         if config.startswith(PLAIN):
             cfg = as_plain_mmrazor(cfg)
-        elif getattr(args, 'compile', False):
+        elif args.compile:
             cfg.model.compile = True
         self.name = re.sub(r'(.*/)?([^/+]*)\.py', r'\2', config)
         self.model = inspect.build_model(cfg).to(args.device)

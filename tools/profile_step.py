@@ -33,6 +33,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
     parser.add_argument('--markdown', action='store_true', help='print the table in Markdown')
+    parser.set_defaults(compile=False, pair=None)  # which Step asks for
     return parser.parse_args()
 
 

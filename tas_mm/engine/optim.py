@@ -26,8 +26,8 @@ class JoinedOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         super().add_params(params, module, prefix, **kwargs)
         if prefix:
             return  # a part of the model: its parameters are joined with all others
-        joined: dict[tuple, dict] = {}
+        joined: dict[str, dict] = {}
         for group in params:
-            options = tuple((key, value) for key, value in group.items() if key != 'params')
+            options = repr({key: value for key, value in group.items() if key != 'params'})  # values may be lists
             joined.setdefault(options, {**group, 'params': []})['params'] += group['params']
         params[:] = joined.values()
