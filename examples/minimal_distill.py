@@ -3,11 +3,12 @@
     python examples/minimal_distill.py [STEPS] [SEED]
 
 Trains a small vision transformer on 1,297 handwritten digits, then a small CNN on 50, alone and distilled, for as many
-steps. Three parts of tas_mm do the work, and fit into any loop: the stage view, which cuts a network and runs its tail;
-the assistant; and the losses. Needs scikit-learn, for the digits; no GPU, no download.
+steps. ``TASDistiller`` does the work, and fits into any loop: it cuts both networks, builds the assistant, watches the
+networks' passes and compares what they know on the three paths. Needs scikit-learn for the digits, no GPU, no download.
 """
 
 import sys
+from functools import partial
 
 import torch
 from mmengine.logging import MMLogger
@@ -16,10 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import tas_mm  # noqa: F401  (adapts the stack)
-from tas_mm.inspect import build_classifier, build_classifier_from
-from tas_mm.models.connectors import HybridAssistant
-from tas_mm.models.losses import InfoNCELoss, OFALoss
-from tas_mm.models.stages import Knowledge, StagedClassifier, view_of
+from tas_mm.models import TASDistiller
+from tas_mm.recipes.sources import build_classifier, build_classifier_from
 
 SIZE = 16
 STUDENT = dict(  # a ResNet-18 for small images, an eighth as wide as usual
@@ -31,7 +30,7 @@ STUDENT = dict(  # a ResNet-18 for small images, an eighth as wide as usual
 
 
 def data() -> tuple[Tensor, Tensor]:
-    """1,797 digits of 8x8 pixels, enlarged, normalised and in three equal colours, and their labels."""
+    """1,797 digits of 8x8 pixels, enlarged, normalized and in three equal colors, and their labels."""
     digits = load_digits()
     images = torch.tensor(digits.images, dtype=torch.float32)[:, None] / 16
     images = F.interpolate((images - 0.305) / 0.376, SIZE, mode='bilinear').expand(-1, 3, -1, -1)
@@ -47,44 +46,14 @@ def vary(images: Tensor) -> Tensor:
     return F.grid_sample(images, F.affine_grid(maps, images.shape), padding_mode='border')  # maps: Bx2x3
 
 
-def look(view: StagedClassifier, images: Tensor, stage: int) -> tuple[Knowledge, Tensor]:
-    """Run a network: its pooled feature and logits, and the map that leaves a stage."""
-    maps = []
-    end = view.model.get_submodule(view.stages[stage - 1].source)
-    hook = end.register_forward_hook(lambda module, inputs, output: maps.append(view.to_map(output, stage)))
-    with view.watching() as known:
-        view.model(images, mode='tensor')
-    hook.remove()
-    return Knowledge(**known), maps[0]  # (B, C) and (B, classes); (B, C, H, W)
-
-
-class Distillation(nn.Module):
-    """The assistant and the losses of the three paths."""
-
-    def __init__(self, student: StagedClassifier, teacher: StagedClassifier) -> None:
-        super().__init__()
-        self.student, self.teacher = student, teacher
-        self.assistant = HybridAssistant()
-        self.assistant.bind(student, teacher)  # the early stages of one network, the late ones of the other
-        s, t, a = student.feature_dim, teacher.feature_dim, self.assistant.late.feature_dim
-        widths = dict(TS=(s, t), TA=(a, t), AS=(s, a))  # learner's and target's
-        self.contrast = nn.ModuleDict({path: InfoNCELoss(*dims) for path, dims in widths.items()})
-        self.ofa = OFALoss(gamma=1.0)
-
-    def forward(self, images: Tensor, labels: Tensor) -> Tensor:
-        """The paper's loss of a batch: images ``(B, C, H, W)`` and labels ``(B, )``."""
-        stage = self.assistant.early_stages
-        student, student_map = look(self.student, images, stage)
-        with torch.no_grad():
-            teacher, teacher_map = look(self.teacher, images, stage)
-        early = student_map if self.assistant.early_role == 'student' else teacher_map
-        assistant = self.assistant(early)
-        loss = F.cross_entropy(student.logits, labels)
-        paths = dict(TS=(student, teacher), TA=(assistant, teacher), AS=(student, assistant))
-        for path, (learner, target) in paths.items():
-            loss = loss + self.contrast[path](learner.feature, target.feature)
-            loss = loss + self.ofa(learner.logits, target.logits, labels)
-        return loss
+def distilled(
+    student: nn.Module, teacher: nn.Module, distiller: TASDistiller, images: Tensor, labels: Tensor
+) -> Tensor:
+    """The paper's loss of a batch: images ``(B, C, H, W)`` and labels ``(B, )``."""
+    with torch.no_grad():
+        taught, _ = distiller.teacher_observer(teacher, images, mode='tensor')
+    learned, logits = distiller.student_observer(student, images, mode='tensor')
+    return F.cross_entropy(logits, labels) + sum(distiller(learned, taught, labels).values())
 
 
 def train(parameters: list[nn.Parameter], loss_of, images: Tensor, labels: Tensor, steps: int, batch: int) -> None:
@@ -135,10 +104,11 @@ def main(steps: int = 300, seed: int = 0) -> dict[str, float]:
             loss_of = lambda x, y: F.cross_entropy(student(x, mode='tensor'), y)  # noqa: B023, E731
             train(list(student.parameters()), loss_of, *few, steps, 50)
         else:
-            size = (SIZE, SIZE)
-            distillation = Distillation(view_of(student, size), view_of(teacher, size))
-            # The assistant's parameters are its projector's: the rest of it belongs to the two networks.
-            train([*student.parameters(), *distillation.parameters()], distillation, *few, steps, 50)
+            distiller = TASDistiller(input_size=SIZE)
+            distiller.prepare(student, teacher)
+            loss_of = partial(distilled, student, teacher, distiller)
+            # The distiller's parameters are the projector's and the losses': the rest belongs to the two networks.
+            train([*student.parameters(), *distiller.parameters()], loss_of, *few, steps, 50)
         results[f'student {name}'] = accuracy(student, *test)
     return results
 

@@ -1,30 +1,38 @@
-"""Algorithm, distiller, connectors, losses, stage views and backbones."""
+"""Algorithm, teacher, assistant, distillers, losses, stage views and backbones."""
 
 from .algorithms import TAS, DetectorTAS
+from .assistant import ConvProjector, HybridAssistant, L2GProjector, LinearProjector
 from .backbones import SwinTransformer
-from .connectors import ConvProjector, ExitBranch, HybridAssistant, L2GProjector, LinearProjector
-from .distillers import DistillerGroup, PairDistiller, TASDistiller
-from .losses import InfoNCELoss, OFALoss, PATLoss, RSDLoss
-from .stages import Knowledge, StagedClassifier, stage_view, view_of
+from .connectors import ExitBranch
+from .distillers import DistillerGroup, PairDistiller, TASDistiller, interface_of, three_paths
+from .knowledge import Knowledge, Observation
+from .losses import InfoNCELoss, OFALoss, RSDLoss
+from .stages import Observer, StageView, register_cut, view_of
+from .teachers import FrozenTeacher, ModuleTeacher
 
 __all__ = [
-    'TAS',
-    'DetectorTAS',
     'ConvProjector',
+    'DetectorTAS',
     'DistillerGroup',
     'ExitBranch',
+    'FrozenTeacher',
     'HybridAssistant',
     'InfoNCELoss',
     'Knowledge',
     'L2GProjector',
     'LinearProjector',
+    'ModuleTeacher',
     'OFALoss',
-    'PATLoss',
+    'Observation',
+    'Observer',
     'PairDistiller',
     'RSDLoss',
-    'StagedClassifier',
+    'StageView',
     'SwinTransformer',
+    'TAS',
     'TASDistiller',
-    'stage_view',
+    'interface_of',
+    'register_cut',
+    'three_paths',
     'view_of',
 ]

@@ -9,9 +9,8 @@ from mmengine.registry import MODELS
 from mmpretrain.apis.model import ModelHub
 from torch import nn
 
-from tas_mm.models import stage_view, view_of
-from tas_mm.models.algorithms.teacher import ModuleTeacher, build_teacher
-from tas_mm.models.stages.module import ModuleStages
+from tas_mm.models import register_cut, view_of
+from tas_mm.models.teachers import ModuleTeacher, build_teacher
 from tests import networks
 from tests.networks import NUM_CLASSES, SIZE
 
@@ -74,7 +73,7 @@ def test_hugging_face_classifiers_are_cut_and_teach(build_tas, batch, on_disk, n
     original, folder = on_disk(name)
     algorithm = build_tas(networks.resnet(), hugging_face(folder), distiller=TAS)
     with torch.no_grad():
-        torch.testing.assert_close(algorithm.run_teacher(batch[0]), original.eval()(batch[0]).logits)
+        torch.testing.assert_close(algorithm.teacher.logits(batch[0]), original.eval()(batch[0]).logits)
     losses = step(algorithm, batch)
     assert len(losses) == 7
     view = algorithm.distiller.teacher_view
@@ -160,7 +159,7 @@ def test_a_module_without_blocks_gives_its_logits_and_says_what_it_cannot(build_
     module = Bilinear()
     algorithm = build_tas(networks.resnet(), module, distiller=KD)
     assert set(step(algorithm, batch)) == {'student.loss', 'distill.loss_kd'}
-    torch.testing.assert_close(algorithm.run_teacher(batch[0]), module(batch[0])[0])
+    torch.testing.assert_close(algorithm.teacher.logits(batch[0]), module(batch[0])[0])
     with pytest.raises(
         ValueError, match=r'model.teacher: tests Bilinear has no list of 4 .*PairDistiller.*own_backbone'
     ):
@@ -178,13 +177,10 @@ def test_a_module_without_a_list_is_cut_where_its_view_says(build_tas, batch):
         def forward(self, x):
             return self.out(self.four(self.three(self.two(self.one(x)))).mean((2, 3)))
 
-    @stage_view('tests.Named')
-    class NamedStages(ModuleStages):
-        def cut(self):
-            return [['one'], ['two'], ['three'], ['four']]
-
+    register_cut('tests.Named', family='cnn', stages=['one', 'two', 'three', 'four'])
     algorithm = build_tas(networks.vit(), Named())
-    assert type(algorithm.distiller.teacher_view) is NamedStages
+    sources = [stage.source for stage in algorithm.distiller.teacher_view.stages]
+    assert sources == ['model.one', 'model.two', 'model.three', 'model.four']
     assert algorithm.distiller.teacher_view.family == 'cnn'
     step(algorithm, batch)
 
@@ -195,18 +191,18 @@ def test_a_registered_module_is_a_teacher_by_its_type(build_tas, batch, tmp_path
     algorithm = build_tas(networks.vit(), dict(type='PlainNet', width=4), teacher_ckpt=str(tmp_path / 'plain.pth'))
     step(algorithm, batch)
     saved = torch.load(tmp_path / 'plain.pth')
-    assert all(torch.equal(value, saved[key]) for key, value in algorithm.teacher.model.state_dict().items())
+    assert all(torch.equal(value, saved[key]) for key, value in algorithm.teacher.network.model.state_dict().items())
 
 
-def test_a_module_sees_images_normalised_its_way(build_tas):
+def test_a_module_sees_images_normalized_its_way(build_tas):
     student = dict(networks.resnet(), data_preprocessor=dict(mean=[100.0] * 3, std=[50.0] * 3))
     own = dict(mean=[60.0] * 3, std=[30.0] * 3)
     algorithm = build_tas(
         student, dict(type='tas_mm.ModuleTeacher', model=dict(type=Plain), data_preprocessor=own), distiller=KD
     )
     seen = {}
-    algorithm.teacher.model.register_forward_hook(lambda m, i, o: seen.update(x=i[0]))
-    algorithm.run_teacher(torch.full((1, 3, SIZE, SIZE), (120.0 - 100) / 50))
+    algorithm.teacher.network.model.register_forward_hook(lambda m, i, o: seen.update(x=i[0]))
+    algorithm.teacher.logits(torch.full((1, 3, SIZE, SIZE), (120.0 - 100) / 50))
     torch.testing.assert_close(seen['x'], torch.full((1, 3, SIZE, SIZE), 2.0))
 
 
@@ -223,8 +219,10 @@ def test_a_name_brings_mmpretrains_config_and_its_published_weights(build, build
     student = networks.resnet_cifar()
     student['head']['num_classes'] = 10
     algorithm = build_tas(student, 'resnet18_8xb16_cifar10', distiller=dict(type='tas_mm.TASDistiller', input_size=32))
-    assert torch.equal(algorithm.teacher.head.fc.weight, trained.head.fc.weight)
-    assert algorithm.teacher.data_preprocessor.mean.flatten().tolist() == pytest.approx([125.307, 122.961, 113.8575])
+    assert torch.equal(algorithm.teacher.network.head.fc.weight, trained.head.fc.weight)
+    assert algorithm.teacher.network.data_preprocessor.mean.flatten().tolist() == pytest.approx(
+        [125.307, 122.961, 113.8575]
+    )
 
 
 def test_an_unknown_name_gets_the_nearest():

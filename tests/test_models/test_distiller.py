@@ -23,8 +23,8 @@ def test_nothing_but_the_type_gives_the_paper(build_tas):
     distiller = distilled(build_tas)
     assert set(distiller.distill_losses) == ALL
     assert set(distiller.connectors) == {'assistant'}
-    assert set(distiller.config['student_recorders']) == {'feature', 'logits', 'gt_labels', 'stage3'}
-    assert set(distiller.config['teacher_recorders']) == {'feature', 'logits'}
+    assert set(distiller.razor_config()['student_recorders']) == {'feature', 'logits', 'stage3'}
+    assert set(distiller.razor_config()['teacher_recorders']) == {'feature', 'logits'}
     assert {type(loss).__name__ for loss in distiller.distill_losses.values()} == {'InfoNCELoss', 'OFALoss'}
 
 
@@ -59,7 +59,7 @@ def test_ablations_of_the_assistant_are_switches(build_tas, batch, assistant, bl
     assert len(built.projector.blocks) == blocks
     assert built.start == start
     calls = []
-    algorithm.teacher.backbone.stages[3].register_forward_hook(lambda *args: calls.append(1))
+    algorithm.teacher.network.backbone.stages[3].register_forward_hook(lambda *args: calls.append(1))
     losses = algorithm(*batch, mode='loss')
     assert len(calls) == (1 if start == 5 else 2)
     algorithm.parse_losses(losses)[0].backward()
@@ -80,7 +80,7 @@ def test_without_teacher_to_assistant_nothing_trains_the_projector_and_ddp_is_no
 def test_without_the_assistants_paths_there_is_no_assistant(build_tas):
     distiller = distilled(build_tas, paths=dict(TA=0, AS=0))
     assert distiller.assistant is None
-    assert 'stage3' not in distiller.config['student_recorders']
+    assert 'stage3' not in distiller.razor_config()['student_recorders']
 
 
 def test_weights_of_paths_and_losses_multiply(build_tas):
@@ -104,14 +104,15 @@ def test_mmrazors_losses_fit_in_place_of_ofa(build_tas, batch, loss):
 def test_explicit_mmrazor_form_equals_the_short_one(build_tas, batch):
     """What the distiller worked out, given back to it as config, gives the same losses from the same weights."""
     short = build_tas(networks.resnet(), networks.swin(drop_path_rate=0.0)).eval()
-    config = short.distiller.config
+    config = short.distiller.razor_config()
+    assert config['loss_forward_mappings']['loss_ts_kd']['gt_labels'] == dict(recorder='gt_labels', from_student=True)
     explicit = build_tas(
         networks.resnet(),
         networks.swin(drop_path_rate=0.0),
         distiller=dict(type='tas_mm.TASDistiller', feature_loss=None, logit_loss=None, **config),
     ).eval()
     explicit.load_state_dict(short.state_dict())
-    explicit.teacher.load_state_dict(short.teacher.state_dict())
+    explicit.teacher.network.load_state_dict(short.teacher.network.state_dict())
     expected, losses = short(*batch, mode='loss'), explicit(*batch, mode='loss')
     assert losses.keys() == expected.keys()
     assert all(torch.equal(losses[name], expected[name]) for name in losses)
@@ -156,7 +157,7 @@ def test_the_paper_sized_projector_has_the_papers_size(build):
 
 
 def test_the_light_projector_is_a_tenth_of_it(build):
-    """A quarter as wide; its output starts as large as that of the wide one, which ends in a normalised sum."""
+    """A quarter as wide; its output starts as large as that of the wide one, which ends in a normalized sum."""
     from tas_mm.models import L2GProjector
 
     wide, light = (L2GProjector(256, 768, (14, 14), (7, 7), width_ratio=ratio) for ratio in (1, 0.25))
@@ -176,12 +177,12 @@ def test_what_the_class_token_of_the_late_part_starts_from(build_tas, batch, tok
         networks.resnet(), networks.vit(), distiller=dict(type='tas_mm.TASDistiller', assistant=assistant)
     )
     seen = []
-    last = algorithm.teacher.backbone.layers[-1]  # the only block of stage 4
+    last = algorithm.teacher.network.backbone.layers[-1]  # the only block of stage 4
     last.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
     algorithm(*batch, mode='loss')
     own, assistants = seen
     first, rest = assistants[:, 0], assistants[:, 1:]
-    wanted = algorithm.teacher.backbone.cls_token[0].expand(4, -1) if token == 'own' else rest.mean(dim=1)
+    wanted = algorithm.teacher.network.backbone.cls_token[0].expand(4, -1) if token == 'own' else rest.mean(dim=1)
     torch.testing.assert_close(first, wanted)
     assert own.shape == assistants.shape
 
@@ -205,16 +206,14 @@ def test_mmrazors_losses_are_float32_under_autocast_too(build_tas, batch):
     )
     seen, late = [], []
     loss = algorithm.distiller.distill_losses['loss_ta_kd']
-    loss.register_forward_pre_hook(
-        lambda module, args, kwargs: seen.append((kwargs, torch.is_autocast_enabled('cpu'))), with_kwargs=True
-    )
+    loss.register_forward_pre_hook(lambda module, args: seen.append((args, torch.is_autocast_enabled('cpu'))))
     algorithm.distiller.assistant.register_forward_hook(lambda module, args, output: late.append(output.logits.dtype))
     with torch.autocast('cpu', dtype=torch.bfloat16):
         losses = algorithm(*batch, mode='loss')
     ((given, autocast),) = seen
     assert not autocast
     assert late == [torch.bfloat16]
-    assert {x.dtype for x in given.values() if x.is_floating_point()} == {torch.float32}
+    assert {x.dtype for x in given if x.is_floating_point()} == {torch.float32}
     assert {value.dtype for name, value in losses.items() if name.startswith('distill.')} == {torch.float32}
 
 
@@ -230,7 +229,7 @@ def test_projectors_give_the_grid_that_the_late_part_wants(name, grids):
 def test_the_assistant_is_made_of_both_networks_own_modules(build_tas, batch):
     """Its logits, by hand: student's stages 1 to 3, projector, teacher's stage 4, norm, pool, head."""
     algorithm = build_tas(networks.resnet(), networks.swin()).eval()
-    s, t, projector = algorithm.student.backbone, algorithm.teacher, algorithm.distiller.assistant.projector
+    s, t, projector = algorithm.student.backbone, algorithm.teacher.network, algorithm.distiller.assistant.projector
     with torch.no_grad():
         x = s.maxpool(s.relu(s.norm1(s.conv1(batch[0]))))
         x = projector(s.layer3(s.layer2(s.layer1(x))))
@@ -247,9 +246,9 @@ def test_the_assistant_is_made_of_both_networks_own_modules(build_tas, batch):
     ('options', 'message'),
     [
         (dict(paths={'tx': 1}), r"model.distiller.paths has 'tx', but valid are TS, TA, AS"),
-        (dict(assistant=dict(early_stages=7)), r'model.distiller.assistant.early_stages=7, but valid are 1, 2, 3, 4'),
-        (dict(assistant=dict(late_stages=4)), r'assistant.late_stages=4, but valid are 0, 1, 2, 3'),
-        (dict(assistant=dict(early='pupil')), r"assistant.early='pupil', but valid are None, 'student', 'teacher'"),
+        (dict(assistant=dict(early_stages=7)), r'model.distiller.assistant.early_stages=7. Expected one of 1, 2, 3, 4'),
+        (dict(assistant=dict(late_stages=4)), r'assistant.late_stages=4. Expected one of 0, 1, 2, 3'),
+        (dict(assistant=dict(early='pupil')), r"assistant.early='pupil'. Expected one of None, 'student', 'teacher'"),
         (
             dict(logit_loss=dict(type='tas_mm.OFALos')),
             r"model.distiller.logit_loss.type='tas_mm.OFALos' is not registered; nearest: tas_mm.OFALoss",
@@ -283,6 +282,7 @@ def test_the_assistant_is_made_of_both_networks_own_modules(build_tas, batch):
             dict(connectors=dict(assistant=dict(type='HybridAsistant'))),
             r"model.distiller.connectors.assistant.type='HybridAsistant' is not registered",
         ),
+        (dict(loss_forward_mappings=[1]), r'model.distiller.loss_forward_mappings=\[1\]. Expected a dict'),
         (dict(input_size=4), r'images of 4x4 do not fit SwinTransformer'),
         (dict(input_size='64'), r"model.distiller.input_size='64', but it is a number of pixels"),
         (dict(paths=dict(TS='1')), r"model.distiller.paths.TS='1', but a weight is a number"),
@@ -294,11 +294,11 @@ def test_the_assistant_is_made_of_both_networks_own_modules(build_tas, batch):
             r"assistant.projector.type='tas_mm.L2GProjectr' is not registered; nearest: tas_mm.L2GProjector",
         ),
         (dict(assistant=dict(projector=dict(num_blocks=-1))), r'num_blocks=-1'),
-        (dict(assistant=dict(projector=dict(width_ratio=0))), r'width_ratio=0, but it must be above 0'),
-        (dict(assistant=dict(class_token='max')), r"assistant.class_token='max', but valid are 'own', 'mean'"),
+        (dict(assistant=dict(projector=dict(width_ratio=0))), r'width_ratio=0. Expected a number above 0'),
+        (dict(assistant=dict(class_token='max')), r"assistant.class_token='max'. Expected one of 'own', 'mean'"),
         (
             dict(distill_losses=dict(loss_x=dict(type='L2Loss')), loss_forward_mappings={}),
-            r'loss_forward_mappings.loss_ts_nce maps no loss; distill_losses has loss_x',
+            r'model.distiller.distill_losses.loss_x has no entry in loss_forward_mappings',
         ),
         (
             dict(
@@ -319,11 +319,11 @@ def test_the_assistant_is_made_of_both_networks_own_modules(build_tas, batch):
                 loss_forward_mappings=dict(
                     loss_x=dict(
                         preds_S=dict(recorder='logits', from_student=True),
-                        preds_T=dict(recorder='logits', from_student=False),
+                        gt_labels=dict(recorder='gt_labels', from_student=True),
                     )
                 ),
             ),
-            r"loss_forward_mappings.loss_x lacks 'gt_labels', which OFALoss needs; it has preds_S, preds_T",
+            r"loss_forward_mappings.loss_x lacks 'preds_T', which OFALoss needs; it has preds_S, gt_labels",
         ),
     ],
 )
@@ -339,7 +339,7 @@ def test_early_side_can_be_overridden(build_tas, batch):
         distiller=dict(type='tas_mm.TASDistiller', assistant=dict(early='teacher')),
     )
     assistant = algorithm.distiller.assistant
-    assert assistant.early.model is algorithm.teacher
+    assert assistant.early.model is algorithm.teacher.network
     assert type(assistant.projector).__name__ == 'ConvProjector'
     algorithm.parse_losses(algorithm(*batch, mode='loss'))[0].backward()
 
@@ -347,7 +347,7 @@ def test_early_side_can_be_overridden(build_tas, batch):
 def test_views_look_at_the_networks_that_train(build_tas):
     algorithm = build_tas(networks.resnet(), networks.swin())
     assert algorithm.distiller.student_view.model is algorithm.student
-    assert algorithm.distiller.teacher_view.model is algorithm.teacher
+    assert algorithm.distiller.teacher_view.model is algorithm.teacher.network
     assert view_of(algorithm.student, (SIZE, SIZE)).stages == algorithm.distiller.student_view.stages
 
 
@@ -356,7 +356,7 @@ def test_an_assistant_given_as_connector_has_the_word_on_its_options(build_tas, 
     algorithm = build_tas(
         networks.resnet(), networks.swin(), distiller=dict(type='tas_mm.TASDistiller', connectors=connectors)
     )
-    assert 'stage2' in algorithm.distiller.config['student_recorders']
+    assert 'stage2' in algorithm.distiller.razor_config()['student_recorders']
     algorithm(*batch, mode='loss')
 
 
@@ -371,7 +371,7 @@ def test_mixed_labels_reach_every_loss_as_it_wants_them(build_tas, batch, loss):
     assert all(torch.isfinite(value) for value in algorithm(**data, mode='loss').values())
 
 
-def test_grey_student_and_colour_teacher_are_refused(build_tas):
+def test_gray_student_and_color_teacher_are_refused(build_tas):
     student = networks.resnet()
     student['backbone']['in_channels'] = 1
     with pytest.raises(ValueError, match='model.teacher takes images of 3 channels and model.architecture of 1'):

@@ -6,7 +6,8 @@ import torch.nn.functional as F
 from mmrazor.models.architectures.connectors.base_connector import BaseConnector
 from mmrazor.registry import MODELS as RAZOR_MODELS
 
-from tas_mm.models import view_of
+from tas_mm.models import Observer, view_of
+from tas_mm.models.distillers.pair_distiller import read
 from tests import networks
 from tests.networks import NUM_CLASSES, SIZE
 
@@ -40,7 +41,7 @@ def test_a_term_is_its_loss_between_the_two_networks_own_logits(build_tas, batch
     algorithm = distilled(build_tas, terms=dict(kd=dict(type='KLDivergence', tau=2.0, loss_weight=3.0))).eval()
     losses = algorithm(*batch, mode='loss')
     with torch.no_grad():
-        logits = [net(batch[0], mode='tensor') for net in (algorithm.student, algorithm.teacher)]
+        logits = [net(batch[0], mode='tensor') for net in (algorithm.student, algorithm.teacher.network)]
         p_s, p_t = (torch.softmax(z / 2, dim=1) for z in logits)
         expected = 3 * 4 * (p_t * (p_t / p_s).log()).sum(1).mean()
     assert set(losses) == {'student.loss', 'distill.loss_kd'}
@@ -102,7 +103,7 @@ def test_terms_add_to_the_papers_paths_and_leave_them_as_they_are(build_tas, bat
     paper = distilled(build_tas, kind='TASDistiller').eval()
     mixed = distilled(build_tas, kind='TASDistiller', terms=terms).eval()
     mixed.load_state_dict(paper.state_dict(), strict=False)
-    mixed.teacher.load_state_dict(paper.teacher.state_dict())
+    mixed.teacher.network.load_state_dict(paper.teacher.network.state_dict())
     alone, both = paper(*batch, mode='loss'), mixed(*batch, mode='loss')
     assert both.keys() - alone.keys() == {'distill.loss_rsd', 'distill.loss_rkd'}
     assert all(torch.equal(both[name], value) for name, value in alone.items())
@@ -115,9 +116,9 @@ def test_explicit_form_equals_the_terms(build_tas, batch):
         rkd=dict(type='DistanceWiseRKD', reads='feature'),
     )
     short = distilled(build_tas, terms=terms).eval()
-    explicit = distilled(build_tas, **short.distiller.config).eval()
+    explicit = distilled(build_tas, **short.distiller.razor_config()).eval()
     explicit.load_state_dict(short.state_dict())
-    explicit.teacher.load_state_dict(short.teacher.state_dict())
+    explicit.teacher.network.load_state_dict(short.teacher.network.state_dict())
     expected, losses = short(*batch, mode='loss'), explicit(*batch, mode='loss')
     assert losses.keys() == expected.keys()
     assert all(torch.equal(losses[name], expected[name]) for name in losses)
@@ -125,7 +126,7 @@ def test_explicit_form_equals_the_terms(build_tas, batch):
 
 def test_only_what_is_read_is_recorded(build_tas):
     distiller = distilled(build_tas, terms=dict(kd=dict(type='KLDivergence'), off=None)).distiller
-    assert (set(distiller.config['student_recorders']), set(distiller.config['teacher_recorders'])) == (
+    assert (set(distiller.razor_config()['student_recorders']), set(distiller.razor_config()['teacher_recorders'])) == (
         {'logits'},
         {'logits'},
     )
@@ -133,19 +134,13 @@ def test_only_what_is_read_is_recorded(build_tas):
 
 
 @pytest.mark.parametrize('name', NETWORKS)
-def test_a_view_reads_its_records_in_the_shapes_that_it_says(build, name):
+def test_what_is_observed_has_the_shapes_that_the_view_says(build, name):
     model = build(NETWORKS[name])
     view = view_of(model, (SIZE, SIZE))
-    records = {}
-    for reading, recorder in view.recorders.items():
-        module = model.get_submodule(recorder['source'])
-        if recorder['type'] == 'ModuleOutputs':
-            module.register_forward_hook(lambda m, args, out, key=reading: records.__setitem__(key, out))
-        else:
-            module.register_forward_pre_hook(lambda m, args, key=reading: records.__setitem__(key, args[0]))
-    model(torch.randn(2, 3, SIZE, SIZE), networks.samples([0, 1]), mode='loss')
+    observer = Observer(view, stages=[1, 2, 3, 4])
+    seen, _ = observer(model, torch.randn(2, 3, SIZE, SIZE), networks.samples([0, 1]), mode='loss')
     for reading in ('stage1', 'stage2', 'stage3', 'stage4', 'feature', 'logits'):
-        assert view.read(reading, records[reading]).shape[1:] == view.shape(reading), reading
+        assert read(seen, reading).shape[1:] == view.shape(reading), reading
 
 
 @pytest.mark.parametrize(

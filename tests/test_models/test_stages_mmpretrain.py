@@ -6,10 +6,9 @@ import torch
 from mmengine.registry import DefaultScope
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
-from mmrazor.models.task_modules import RecorderManager
 
 from tas_mm.models.algorithms import TAS
-from tas_mm.models.stages import FAMILIES, view_of
+from tas_mm.models.stages import FAMILIES, Observer, view_of
 from tests.specimens import NUM_CLASSES, SPECIMENS, TEACHERS_ONLY, Specimen, classifier
 
 REFUSED = dict(LeNet5='three convolutions', SparseResNet='pre-training', SparseConvNeXt='pre-training')
@@ -24,14 +23,12 @@ def built(config):
         return MODELS.build(config)
 
 
-def record(view):
-    """What a view's recorders see of two images, and what the network itself returns for them."""
-    with DefaultScope.overwrite_default_scope('mmrazor'):
-        manager = RecorderManager({name: cfg for name, cfg in view.recorders.items() if name != 'gt_labels'})
-    manager.initialize(view.model.eval())
-    with manager, torch.no_grad():
-        output = view.model(torch.randn(2, 3, *view.input_size), mode='tensor')
-    return {name: recorder.get_record_data() for name, recorder in manager.recorders.items()}, output
+def observe(view):
+    """What an observer sees of two images, and what the network itself returns for them."""
+    view.model.eval()
+    observer = Observer(view, stages=(1, 2, 3, 4))
+    with torch.no_grad():
+        return observer(view.run, torch.randn(2, 3, *view.input_size))
 
 
 def algorithm(student, teacher, size, **assistant):
@@ -55,9 +52,9 @@ def test_every_backbone_has_a_specimen_or_a_reason():
 @pytest.mark.parametrize('name', SPECIMENS)
 def test_tail_equals_the_whole_network(name):
     view = view_of(classifier(name), (SPECIMENS[name].size,) * 2)
-    seen, output = record(view)
-    feature, logits = seen['feature'][0], seen['logits']
-    if view.scorer == 'head':
+    seen, output = observe(view)
+    feature, logits = seen.feature, seen.logits
+    if view.logits_source == 'head':
         torch.testing.assert_close(logits, output, rtol=0, atol=0)
     assert view.family in FAMILIES
     assert feature.shape == (2, view.feature_dim)
@@ -66,7 +63,7 @@ def test_tail_equals_the_whole_network(name):
     for start in (2, 3, 4, 5):
         assert view.check_tail(start) < 1e-5
     with torch.no_grad():
-        tail = view.tail(seen['stage4'], 5)
+        tail = view.tail(seen.stages[4], 5)
     torch.testing.assert_close(tail.feature, feature, **EXACT)
     torch.testing.assert_close(tail.logits, logits, **EXACT)
 
@@ -74,9 +71,9 @@ def test_tail_equals_the_whole_network(name):
 @pytest.mark.parametrize('name', SPECIMENS)
 def test_maps_have_the_measured_shape_and_survive_the_way_back(name):
     view = view_of(classifier(name), (SPECIMENS[name].size,) * 2)
-    seen, _ = record(view)
+    seen, _ = observe(view)
     for i, stage in enumerate(view.stages, 1):
-        x = view.to_map(seen[f'stage{i}'], i)
+        x = seen.map(i)
         assert x.shape == (2, stage.channels, *stage.grid)
         torch.testing.assert_close(view.to_map(view.from_map(x, i), i), x, **EXACT)
 
@@ -96,7 +93,7 @@ def test_every_role(name, role, part, partner):
     # What the assistant learns goes to the student's part of it, on either side of the projector.
     sum(loss for key, loss in losses.items() if 'loss_ta' in key).backward(retain_graph=True)
     view = model.distiller.student_view
-    modules = view.cut()[2 if early == 'student' else 3]
+    modules = view.modules[2 if early == 'student' else 3]
     shared = [p for module in modules for p in view.net.get_submodule(module).parameters()]
     assert any(p.grad is not None and p.grad.any() for p in shared)
     assert all(p.grad is not None for p in model.distiller.assistant.parameters())
@@ -114,9 +111,9 @@ def test_every_role(name, role, part, partner):
 )
 def test_images_that_are_not_square(name, size):
     view = view_of(classifier(name), size)
-    seen, _ = record(view)
+    seen, _ = observe(view)
     with torch.no_grad():
-        torch.testing.assert_close(view.tail(seen['stage3']).logits, seen['logits'], **EXACT)
+        torch.testing.assert_close(view.tail(seen.stages[3]).logits, seen.logits, **EXACT)
     assert all((stage.grid[0] > stage.grid[1]) == (size[0] > size[1]) for stage in view.stages)
 
 
@@ -150,20 +147,20 @@ def test_classifier_of_vgg_in_its_backbone():
     model.backbone.num_classes = NUM_CLASSES
     model.backbone.classifier = torch.nn.Sequential(torch.nn.Linear(512 * 49, 8), torch.nn.Linear(8, NUM_CLASSES))
     view = view_of(model)
-    seen, output = record(view)
+    seen, output = observe(view)
     assert view.feature_dim == 8
-    torch.testing.assert_close(seen['logits'], output, rtol=0, atol=0)
+    torch.testing.assert_close(seen.logits, output, rtol=0, atol=0)
     with torch.no_grad():
-        torch.testing.assert_close(view.tail(seen['stage3']).logits, output, **EXACT)
+        torch.testing.assert_close(view.tail(seen.stages[3]).logits, output, **EXACT)
 
 
 def test_distilled_deit_gives_the_mean_of_its_heads_and_the_class_token():
     model = classifier('DistilledVisionTransformer').eval()
     view = view_of(model)
-    seen, output = record(view)
+    seen, output = observe(view)
     head = model.head.layers
-    class_token, distillation_token = (model.backbone.ln1(seen['stage4'])[:, i] for i in (0, 1))
-    torch.testing.assert_close(seen['feature'][0], class_token)
+    class_token, distillation_token = (model.backbone.ln1(seen.stages[4])[:, i] for i in (0, 1))
+    torch.testing.assert_close(seen.feature, class_token)
     torch.testing.assert_close(output, (head.head(class_token) + head.head_dist(distillation_token)) / 2)
 
 

@@ -5,8 +5,10 @@ import torch
 from mmpretrain.registry import MODELS
 from torch import nn
 
-from tas_mm.inspect import build_classifier, build_pair, synthetic_batch, train_step
-from tas_mm.models.stages import view_of
+from tas_mm.analysis.trial import build_pair, synthetic_batch, train_step
+from tas_mm.models.stages import TracedView, view_of
+from tas_mm.models.teachers import ModuleTeacher
+from tas_mm.recipes.sources import build_classifier
 
 # name, image size, family, channels and grid of stage 3
 NETWORKS = [
@@ -51,7 +53,7 @@ def test_tail_gives_what_the_whole_network_gives(name, size, family, stage3):
     for stage, info in enumerate(view.stages, 1):
         x = torch.randn(2, info.channels, *info.grid)
         back = view.to_map(view.from_map(x, stage), stage)
-        if len(view._layouts[stage - 1].parts) == 1:
+        if len(view.layouts[stage - 1].parts) == 1:
             torch.testing.assert_close(back, x)
         assert back.shape == x.shape
 
@@ -66,6 +68,55 @@ def test_tail_computes_nothing_before_the_cut():
             module.forward = lambda x, name=name, forward=forward: ran.append(name) or forward(x)
     view.tail(native)
     assert {name.rsplit('.', 2)[0] for name in ran} == {'blocks.5', 'head'}
+
+
+def test_short_circuited_modules_cost_no_memory():
+    """What they return has stride 0: one element, whatever its shape."""
+    view = timm_view('test_resnet', (64, 64))
+    native = view.from_map(torch.randn(2, 192, 4, 4), 3)
+    seen = {}
+    for name in ('stem', 'conv1', 'layer1.0', 'layer2.0', 'layer3', 'layer4.0'):
+        try:
+            module = view.net.get_submodule(name)
+        except AttributeError:
+            continue
+        module.register_forward_hook(lambda m, args, output, name=name: seen.update({name: output}))
+    view.tail(native)
+    assert set(seen) == {'conv1', 'layer1.0', 'layer2.0', 'layer3', 'layer4.0'}
+    assert seen['layer3'] is native
+    for name in ('conv1', 'layer1.0', 'layer2.0'):
+        assert set(seen[name].stride()) == {0}, name
+        assert seen[name].untyped_storage().nbytes() == seen[name].element_size()
+        assert not seen[name].any()
+
+
+def test_a_network_that_writes_into_what_its_modules_return_is_replayed_too():
+    class Adds(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.blocks = nn.ModuleList(nn.Conv2d(3, 3, 3, 1, 1) for _ in range(4))
+            self.out = nn.Linear(3, 5)
+
+        def forward(self, x):
+            for block in self.blocks:
+                x = block(x)
+                x += 1
+            return self.out(x.mean((2, 3)))
+
+    view = view_of(ModuleTeacher(Adds()), (32, 32))
+    assert view.check_tail(4) == 0
+
+
+@pytest.mark.parametrize('name', ['test_vit', 'resmlp_12_224'])
+def test_equal_blocks_run_without_a_replay(name, monkeypatch):
+    view = timm_view(name)
+    x = torch.randn(1, view.stages[2].channels, *view.stages[2].grid)
+    view.model.eval()
+    with torch.no_grad():
+        replayed = TracedView.run_tail.__get__(view)
+        chained = view.tail(view.from_map(x, 3)).logits
+        monkeypatch.setattr(view, 'run_tail', replayed, raising=False)
+        assert torch.equal(view.tail(view.from_map(x, 3)).logits, chained)
 
 
 def test_tail_leaves_the_network_as_it_was():
@@ -115,9 +166,8 @@ def test_late_part_gets_its_own_class_tokens():
     assert native.shape == (2, 5 + 16, 192)
     torch.testing.assert_close(native[:, :1], view.net.cls_token.expand(2, -1, -1))
     torch.testing.assert_close(native[:, 1:5], view.net.reg_token.expand(2, -1, -1))
-    view.class_token = 'mean'
     x = torch.randn(2, 192, 4, 4)
-    native = view.from_map(x, 3)
+    native = view.from_map(x, 3, class_token='mean')
     torch.testing.assert_close(native[:, :5], x.mean((2, 3)).unsqueeze(1).expand(-1, 5, -1))
     assert torch.equal(view.to_map(native, 3), x)
 

@@ -1,6 +1,8 @@
 """The algorithm: what trains, what is saved, who learns from whom, and that nothing runs twice."""
 
 import copy
+import gc
+import weakref
 from unittest.mock import Mock
 
 import pytest
@@ -16,7 +18,7 @@ from mmrazor.registry import MODELS as RAZOR_MODELS
 
 from tas_mm.config import named_model
 from tas_mm.models import TAS
-from tas_mm.models.algorithms.teacher import build_teacher, renormalisation
+from tas_mm.models.teachers import build_teacher, normalization_for
 from tests import networks
 from tests.networks import SIZE, samples
 
@@ -81,18 +83,18 @@ def test_teacher_is_bit_equal_before_and_after_training(build_tas, batch, name):
     """With DropPath 0.2 and BatchNorm in it: weights, statistics and outputs."""
     algorithm = pair(build_tas, name)
     optimizer = build_optim_wrapper(algorithm, dict(optimizer=dict(type='SGD', lr=0.1, weight_decay=0.1)))
-    before, state = algorithm.run_teacher(batch[0]), copy.deepcopy(algorithm.teacher.state_dict())
+    before, state = algorithm.teacher.logits(batch[0]), copy.deepcopy(algorithm.teacher.network.state_dict())
     for _ in range(3):
         algorithm.train()
         algorithm.train_step(dict(inputs=batch[0], data_samples=batch[1]), optimizer)
-    assert torch.equal(algorithm.run_teacher(batch[0]), before)
-    assert all(torch.equal(state[key], value) for key, value in algorithm.teacher.state_dict().items())
-    assert not any(module.training for module in algorithm.teacher.modules())
+    assert torch.equal(algorithm.teacher.logits(batch[0]), before)
+    assert all(torch.equal(state[key], value) for key, value in algorithm.teacher.network.state_dict().items())
+    assert not any(module.training for module in algorithm.teacher.network.modules())
 
 
 def test_teacher_is_in_no_optimizer_no_checkpoint_and_no_module_tree(build_tas):
     algorithm = pair(build_tas)
-    teacher = {id(p) for p in algorithm.teacher.parameters()}
+    teacher = {id(p) for p in algorithm.teacher.network.parameters()}
     optimizer = build_optim_wrapper(algorithm, dict(optimizer=dict(type='SGD', lr=0.1)))
     assert not teacher & {id(p) for group in optimizer.param_groups for p in group['params']}
     assert not teacher & {id(p) for p in algorithm.parameters()}
@@ -105,14 +107,14 @@ def test_teacher_is_in_no_optimizer_no_checkpoint_and_no_module_tree(build_tas):
 def test_teacher_goes_along_to_another_precision_and_copies_share_its_weights(build_tas, batch):
     algorithm = pair(build_tas)
     copied = copy.deepcopy(algorithm)
-    assert copied.teacher is not algorithm.teacher
-    assert {p.data_ptr() for p in copied.teacher.parameters()} == {p.data_ptr() for p in algorithm.teacher.parameters()}
-    assert copied.distiller.assistant.late.model is copied.teacher
+    assert copied.teacher is algorithm.teacher
+    assert copied.student is not algorithm.student
+    assert copied.distiller.assistant.late.model is copied.teacher.network
     assert copied.distiller.assistant.early.model is copied.student
     copied(*batch, mode='loss')['distill.loss_ta_nce'].backward()
     assert all(p.grad is None for p in algorithm.parameters())
     algorithm.double()
-    assert {p.dtype for p in algorithm.teacher.parameters()} == {torch.float64}
+    assert {p.dtype for p in algorithm.teacher.network.parameters()} == {torch.float64}
     algorithm(batch[0].double(), batch[1], mode='loss')
 
 
@@ -154,7 +156,7 @@ def test_compiled_networks_compute_and_save_the_same(build_tas, batch):
         for option in (False, dict(backend='eager'))
     )
     compiled.load_state_dict(plain.state_dict())
-    compiled.teacher.load_state_dict(plain.teacher.state_dict())
+    compiled.teacher.network.load_state_dict(plain.teacher.network.state_dict())
     assert list(compiled.state_dict()) == list(plain.state_dict())
     for factor in (1, 2):  # the second time from what the first has compiled
         losses = [model(factor * batch[0], batch[1], mode='loss') for model in (plain, compiled)]
@@ -168,8 +170,8 @@ def test_compiled_networks_compute_and_save_the_same(build_tas, batch):
 def test_teacher_computes_no_loss_and_builds_no_graph(build_tas, batch):
     algorithm = pair(build_tas)
     seen = []
-    algorithm.teacher.head.loss_module.register_forward_hook(lambda *args: seen.append('loss'))
-    algorithm.teacher.head.fc.register_forward_hook(lambda m, i, out: seen.append(out.requires_grad))
+    algorithm.teacher.network.head.loss_module.register_forward_hook(lambda *args: seen.append('loss'))
+    algorithm.teacher.network.head.fc.register_forward_hook(lambda m, i, out: seen.append(out.requires_grad))
     algorithm(*batch, mode='loss')
     assert seen == [False, True]  # the teacher's own pass has no graph; the assistant's, through its head, has one
 
@@ -182,33 +184,38 @@ def test_the_tail_runs_exactly_once_a_step_and_nothing_else_twice(build_tas, bat
         return lambda *args: counts.__setitem__(name, counts[name] + 1)
 
     algorithm.distiller.assistant.projector.register_forward_hook(count('projector'))
-    algorithm.teacher.backbone.stages[3].register_forward_hook(count('late'))
+    algorithm.teacher.network.backbone.stages[3].register_forward_hook(count('late'))
     algorithm.student.backbone.layer3.register_forward_hook(count('early'))
-    algorithm.teacher.backbone.patch_embed.register_forward_hook(count('stem'))
+    algorithm.teacher.network.backbone.patch_embed.register_forward_hook(count('stem'))
     algorithm(*batch, mode='loss')
     assert counts == dict(projector=1, late=2, early=1, stem=1)  # late: the teacher's own pass and the assistant's
 
 
-def test_records_are_freed_after_the_step_even_when_it_fails(build_tas, batch):
+@pytest.mark.parametrize('explicit', [False, True], ids=['short', "MMRazor's form"])
+def test_nothing_holds_the_graph_after_the_step_even_when_it_fails(build_tas, batch, explicit):
     algorithm = pair(build_tas)
+    if explicit:
+        algorithm = pair(build_tas, **algorithm.distiller.razor_config())
+    held = []
 
-    def held():
-        managers = (algorithm.distiller.student_recorders, algorithm.distiller.teacher_recorders)
-        return [record for m in managers for r in m.recorders.values() for record in r.data_buffer]
+    def keep(module, args, output):
+        held.append(weakref.ref(output))
 
+    algorithm.student.backbone.layer3.register_forward_hook(keep)
     algorithm(*batch, mode='loss')
-    assert held() == []
-    algorithm.distiller.distill_losses.loss_as_kd.forward = lambda **kwargs: 1 / 0
+    algorithm.distiller.distill_losses.loss_as_kd.forward = lambda *args, **kwargs: 1 / 0
     with pytest.raises(ZeroDivisionError):
         algorithm(*batch, mode='loss')
-    assert held() == []
+    gc.collect()
+    assert len(held) == 2
+    assert not any(reference() is not None for reference in held)
 
 
 def gradients_of(algorithm, batch, path):
     """Names of parameters, the teacher's too, that one path alone gives a gradient."""
     losses = algorithm(*batch, mode='loss')
     sum(value for name, value in losses.items() if f'loss_{path}_' in name).backward()
-    assert all(p.grad is None for p in algorithm.teacher.parameters())
+    assert all(p.grad is None for p in algorithm.teacher.network.parameters())
     return {name for name, p in algorithm.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
 
 
@@ -246,14 +253,16 @@ def test_without_detaching_assistant_to_student_reaches_the_projector(build_tas,
     assert any('projector' in name for name in trained)
 
 
-def test_each_network_sees_the_image_normalised_its_way(build_tas):
+def test_each_network_sees_the_image_normalized_its_way(build_tas):
     """A pixel of 120 with the student's mean 100, std 50 is 0.4; with the teacher's mean 60, std 30 it is 2."""
     student = dict(networks.resnet(), data_preprocessor=dict(mean=[100.0] * 3, std=[50.0] * 3))
     teacher = dict(networks.swin(), data_preprocessor=dict(mean=[60.0] * 3, std=[30.0] * 3))
     algorithm = build_tas(student, teacher)
     seen = {}
     algorithm.student.backbone.conv1.register_forward_hook(lambda m, i, o: seen.update(student=i[0]))
-    algorithm.teacher.backbone.patch_embed.projection.register_forward_hook(lambda m, i, o: seen.update(teacher=i[0]))
+    algorithm.teacher.network.backbone.patch_embed.projection.register_forward_hook(
+        lambda m, i, o: seen.update(teacher=i[0])
+    )
     data = dict(inputs=torch.full((2, 3, SIZE, SIZE), 120), data_samples=samples([0, 1]))
     algorithm(**algorithm.data_preprocessor(data, True), mode='loss')
     torch.testing.assert_close(seen['student'], torch.full((2, 3, SIZE, SIZE), 0.4))
@@ -262,7 +271,7 @@ def test_each_network_sees_the_image_normalised_its_way(build_tas):
 
 def test_images_stay_untouched_where_both_normalise_alike(build):
     model = build(dict(networks.resnet(), data_preprocessor=dict(mean=[1.0] * 3, std=[2.0] * 3)))
-    assert renormalisation(model.data_preprocessor, copy.deepcopy(model)) is None
+    assert normalization_for(model.data_preprocessor, copy.deepcopy(model)) == (False, None, None)
 
 
 def test_a_timm_teacher_without_a_preprocessor_gets_what_its_tag_says(build_tas):
@@ -272,9 +281,9 @@ def test_a_timm_teacher_without_a_preprocessor_gets_what_its_tag_says(build_tas)
     teacher = dict(type='mmpretrain.TimmClassifier', model_name='vit_tiny_patch16_224', num_classes=5, img_size=SIZE)
     algorithm = build_tas(student, teacher)
     seen = {}
-    algorithm.teacher.model.patch_embed.proj.register_forward_hook(lambda m, i, o: seen.update(x=i[0]))
+    algorithm.teacher.network.model.patch_embed.proj.register_forward_hook(lambda m, i, o: seen.update(x=i[0]))
     data = dict(inputs=torch.full((1, 3, SIZE, SIZE), 255), data_samples=samples([0]))
-    algorithm.run_teacher(algorithm.data_preprocessor(data)['inputs'])
+    algorithm.teacher.logits(algorithm.data_preprocessor(data)['inputs'])
     torch.testing.assert_close(seen['x'], torch.ones(1, 3, SIZE, SIZE))
 
 
@@ -292,8 +301,8 @@ def test_a_student_that_does_not_normalise_leaves_it_to_the_teacher(build_tas):
     teacher = dict(networks.swin(), data_preprocessor=dict(mean=[60.0] * 3, std=[30.0] * 3))
     algorithm = build_tas(networks.resnet(), teacher)
     seen = {}
-    algorithm.teacher.backbone.patch_embed.projection.register_forward_hook(lambda m, i, o: seen.update(x=i[0]))
-    algorithm.run_teacher(torch.full((1, 3, SIZE, SIZE), 120.0))
+    algorithm.teacher.network.backbone.patch_embed.projection.register_forward_hook(lambda m, i, o: seen.update(x=i[0]))
+    algorithm.teacher.logits(torch.full((1, 3, SIZE, SIZE), 120.0))
     torch.testing.assert_close(seen['x'], torch.full((1, 3, SIZE, SIZE), 2.0))
 
 
@@ -344,24 +353,26 @@ def with_head(network: dict, head: type | str) -> dict:
 def test_what_is_distilled_of_any_head_is_what_the_network_says(build_tas, batch, head):
     for student, teacher in ((networks.resnet(), networks.swin()), (networks.swin(), networks.resnet())):
         algorithm = build_tas(student, with_head(teacher, head))
-        with algorithm.distiller.teacher_recorders:
-            said = algorithm.run_teacher(batch[0])
-        assert torch.equal(algorithm.distiller.get_record('logits', False), said)
+        observed = algorithm.teacher.observe(batch[0], algorithm.distiller.teacher_observer)
+        assert torch.equal(observed.logits, algorithm.teacher.logits(batch[0]))
         algorithm = build_tas(with_head(student, head), teacher).eval()
-        with torch.no_grad(), algorithm.distiller.student_recorders:
-            said = algorithm.student(batch[0])
-        assert torch.equal(algorithm.distiller.get_record('logits', True), said)
+        with torch.no_grad():
+            observed, said = algorithm.distiller.student_observer(algorithm.student, batch[0])
+        assert torch.equal(observed.logits, said)
         assert all(torch.isfinite(value) for value in algorithm.train()(*batch, mode='loss').values())
 
 
 def test_heads_that_cannot_be_read_are_refused(build_tas, batch):
     with pytest.raises(ValueError, match=r'model.teacher.head: UncalledHead never calls head.fc'):
         build_tas(networks.resnet(), with_head(networks.swin(), UncalledHead))
-    with pytest.raises(ValueError, match=r'gt_labels: in this pass model.architecture did not call its head.loss_mod'):
-        build_tas(with_head(networks.resnet(), KeywordHead), networks.swin())(*batch, mode='loss')
     many = with_head(networks.resnet(), 'MultiLabelLinearClsHead')
     with pytest.raises(ValueError, match=r'model.architecture.head is a MultiLabelLinearClsHead, which scores every'):
         build_tas(many, networks.swin())
+
+
+def test_labels_come_from_the_samples_however_a_head_calls_its_loss(build_tas, batch):
+    losses = build_tas(with_head(networks.resnet(), KeywordHead), networks.swin())(*batch, mode='loss')
+    assert all(torch.isfinite(value) for value in losses.values())
 
 
 NAMED = 'mmpretrain::resnet/resnet18_8xb16_cifar10.py'
@@ -372,7 +383,7 @@ def test_what_stands_beside_a_named_config_has_the_last_word(build_tas):
     head = dict(num_classes=5)
     named = dict(cfg_path=NAMED, head=head, data_preprocessor=dict(mean=[1.0] * 3, num_classes=5))
     algorithm = build_tas(named, dict(cfg_path=NAMED, head=head))
-    assert algorithm.student.head.fc.out_features == algorithm.teacher.head.fc.out_features == 5
+    assert algorithm.student.head.fc.out_features == algorithm.teacher.network.head.fc.out_features == 5
     assert algorithm.data_preprocessor.mean.flatten().tolist() == [1.0] * 3
     assert algorithm.data_preprocessor.std.flatten().tolist() == pytest.approx([51.5865, 50.847, 51.255])
     augments = dict(augments=dict(type='Mixup', alpha=0.8))
@@ -393,7 +404,7 @@ def test_a_named_student_is_trained_from_its_published_weights(monkeypatch, tmp_
     named = dict(cfg_path=NAMED, pretrained=True)
     algorithm = TAS(named, named, distiller)
     algorithm.init_weights()
-    for network in (algorithm.student, algorithm.teacher):
+    for network in (algorithm.student, algorithm.teacher.network):
         assert torch.equal(network.backbone.conv1.weight, published.backbone.conv1.weight)
 
 
@@ -434,7 +445,7 @@ def test_a_stopped_distillation_trains_the_student_alone_and_leaves_no_parameter
     """MMRazor's StopDistillHook sets the flag."""
     algorithm = pair(build_tas)
     runs = []
-    algorithm.teacher.register_forward_hook(lambda *args: runs.append(1))
+    algorithm.teacher.network.register_forward_hook(lambda *args: runs.append(1))
     algorithm.distillation_stopped = True
     losses = algorithm(*batch, mode='loss')
     assert set(losses) == {'student.loss', 'distill.loss_stopped'}
@@ -457,11 +468,11 @@ def test_a_teacher_in_bfloat16_teaches_much_the_same(build_tas, batch, name):
     exact = build_tas(student(), teacher())
     narrow = build_tas(student(), teacher(), teacher_dtype='bfloat16')
     narrow.load_state_dict(exact.state_dict())
-    narrow.teacher.load_state_dict(exact.teacher.state_dict())
-    assert {p.dtype for p in narrow.teacher.parameters() if p.dim() > 1} == {torch.bfloat16}
+    narrow.teacher.network.load_state_dict(exact.teacher.network.state_dict())
+    assert {p.dtype for p in narrow.teacher.network.parameters() if p.dim() > 1} == {torch.bfloat16}
     assert {p.dtype for p in narrow.parameters()} == {torch.float32}
-    logits = exact.run_teacher(batch[0])
-    assert (narrow.run_teacher(batch[0]) - logits).abs().max() < 2e-2 * logits.abs().max()
+    logits = exact.teacher.logits(batch[0])
+    assert (narrow.teacher.logits(batch[0]) - logits).abs().max() < 2e-2 * logits.abs().max()
     losses = narrow(*batch, mode='loss')
     narrow.parse_losses(losses)[0].backward()
     assert {value.dtype for value in losses.values()} == {torch.float32}
@@ -478,7 +489,7 @@ def test_a_teacher_in_bfloat16_goes_with_any_mixed_precision_of_the_students(bui
 
 
 def test_a_type_that_a_teacher_cannot_be_kept_in(build_tas):
-    with pytest.raises(ValueError, match=r"model.teacher_dtype='float16', but valid are None, 'bfloat16'"):
+    with pytest.raises(ValueError, match=r"model.teacher_dtype='float16'. Expected one of None, 'bfloat16'"):
         build_tas(networks.resnet(), networks.swin(), teacher_dtype='float16')
 
 
@@ -494,7 +505,7 @@ def test_only_student_and_projector_are_converted_to_sync_bn(build_tas, batch, s
     norms, before = count(algorithm, torch.nn.BatchNorm2d), algorithm(*batch, mode='loss')
     converted = runner.convert_sync_batchnorm(algorithm).eval()
     assert count(converted, torch.nn.SyncBatchNorm) == norms > count(converted.student, torch.nn.SyncBatchNorm)
-    assert count(converted.teacher, torch.nn.SyncBatchNorm) == 0
+    assert count(converted.teacher.network, torch.nn.SyncBatchNorm) == 0
     torch.testing.assert_close(converted(*batch, mode='loss'), before)
 
 
@@ -533,7 +544,7 @@ def test_one_batch_is_predicted_by_all_networks_each_running_once(build_tas, bat
     plain = algorithm(*batch, mode='predict')
     assert all(torch.equal(a.pred_score, b.pred_score) for a, b in zip(predictions['student'], plain))
     scores = torch.stack([sample.pred_score for sample in predictions['teacher']])
-    torch.testing.assert_close(scores, algorithm.run_teacher(batch[0]).softmax(1))
+    torch.testing.assert_close(scores, algorithm.teacher.logits(batch[0]).softmax(1))
     assert predictions['assistant'][2].gt_label.item() == 2
 
 
@@ -566,7 +577,7 @@ def test_weights_are_loaded_and_a_missing_file_is_an_error(build, build_tas, tmp
     path = str(tmp_path / 'teacher.pth')
     torch.save(dict(state_dict=teacher.state_dict()), path)
     algorithm = build_tas(networks.resnet(), networks.swin(), teacher_ckpt=path)
-    assert all(torch.equal(teacher.state_dict()[k], v) for k, v in algorithm.teacher.state_dict().items())
+    assert all(torch.equal(teacher.state_dict()[k], v) for k, v in algorithm.teacher.network.state_dict().items())
     assert 'NO TRAINED WEIGHTS' not in logged.text
     with pytest.raises(FileNotFoundError, match=r"model.teacher_ckpt='.*nowhere.pth' does not exist"):
         build_tas(networks.resnet(), networks.swin(), teacher_ckpt=str(tmp_path / 'nowhere.pth'))
@@ -619,7 +630,7 @@ def test_weights_load_in_every_form_that_teachers_come_in(build, build_tas, tmp_
         state['distiller.connectors.assistant.projector.norm.bias'] = torch.zeros(3)
     torch.save({'model' if form == 'timm' else 'state_dict': state}, path)
     algorithm = build_tas(networks.resnet(), networks.swin(), teacher_ckpt=path)
-    assert all(torch.equal(teacher.state_dict()[k], v) for k, v in algorithm.teacher.state_dict().items())
+    assert all(torch.equal(teacher.state_dict()[k], v) for k, v in algorithm.teacher.network.state_dict().items())
 
 
 def test_a_file_that_is_no_checkpoint_and_a_teacher_that_is_none(build_tas, tmp_path):
@@ -635,8 +646,8 @@ def test_a_teacher_may_be_named_by_the_path_of_its_config(build_tas):
     student = networks.resnet_cifar()
     student['head']['num_classes'] = 10
     algorithm = build_tas(student, 'tas_mm::quickstart/teacher.py')
-    assert type(algorithm.teacher.backbone).__name__ == 'VisionTransformer'
-    assert algorithm.teacher.data_preprocessor.mean.flatten().tolist() == [78.0] * 3
+    assert type(algorithm.teacher.network.backbone).__name__ == 'VisionTransformer'
+    assert algorithm.teacher.network.data_preprocessor.mean.flatten().tolist() == [78.0] * 3
 
 
 # ---- bad input -------------------------------------------------------------------------------------------------------
@@ -658,9 +669,9 @@ def test_networks_for_different_image_sizes(build_tas):
         build_tas(networks.vit(), teacher)
 
 
-def test_batch_of_another_size_than_laid_out_for(build_tas):
+def test_batch_of_another_size_than_built_for(build_tas):
     algorithm = pair(build_tas)
-    with pytest.raises(ValueError, match=r'images of \(96, 96\).*laid out for \(64, 64\).*model.distiller.input_size'):
+    with pytest.raises(ValueError, match=r'images of \(96, 96\).*built for \(64, 64\).*model.distiller.input_size'):
         algorithm(torch.randn(2, 3, 96, 96), samples([0, 1]), mode='loss')
 
 
@@ -668,3 +679,36 @@ def test_labels_out_of_range(build_tas, batch):
     algorithm = pair(build_tas)
     with pytest.raises(ValueError, match=r'labels from 0 to 7.*num_classes=5 allows 0 to 4'):
         algorithm(batch[0], samples([0, 1, 2, 7]), mode='loss')
+
+
+# ---- MMRazor's options -----------------------------------------------------------------------------------------------
+
+
+def test_mmrazors_options_are_accepted_at_their_defaults_and_refused_with_the_reason(build_tas, batch):
+    defaults = dict(
+        teacher_trainable=False, teacher_norm_eval=True, student_trainable=True, teacher_module_inplace=False
+    )
+    build_tas(networks.resnet(), networks.swin(), **defaults, calculate_student_loss=True)
+    with pytest.raises(ValueError, match=r'model.teacher_trainable=True. Expected False: TAS keeps the teacher frozen'):
+        build_tas(networks.resnet(), networks.swin(), teacher_trainable=True)
+    losses = build_tas(networks.resnet(), networks.swin(), calculate_student_loss=False)(*batch, mode='loss')
+    assert not any(name.startswith('student') for name in losses)
+
+
+def test_a_recorder_before_an_in_place_module_reads_what_its_module_gave(build_tas, batch):
+    """As in MMRazor: what ReLU would overwrite is kept, with recorders of the config, and only then."""
+    record = dict(recorder='bn', from_student=True)
+    distiller = dict(
+        type='tas_mm.PairDistiller',
+        student_recorders=dict(bn=dict(type='ModuleOutputs', source='backbone.bn1')),
+        distill_losses=dict(loss_x=dict(type='L2Loss')),
+        loss_forward_mappings=dict(loss_x=dict(s_feature=record, t_feature=record)),
+    )
+    algorithm = build_tas(networks.resnet(), networks.swin(), distiller=distiller)
+    given = []
+    algorithm.student.backbone.bn1.register_forward_hook(lambda module, args, output: given.append(output.clone()))
+    seen, _ = algorithm.distiller.student_observer(algorithm.student, *batch, mode='loss')
+    assert torch.equal(seen.records['bn'][0], given[0])
+    assert given[0].min() < 0
+    plain = build_tas(networks.resnet(), networks.swin())
+    assert plain.student.backbone.relu.inplace, 'memory is only spent where a recorder needs it'

@@ -5,8 +5,8 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from tas_mm import inspect
-from tas_mm.models.algorithms.teacher_cache import TeacherCache, image_keys
+from tas_mm.analysis import trial
+from tas_mm.models.teachers.cache import TeacherCache, image_keys
 from tests import networks
 from tests.networks import SIZE, samples
 
@@ -16,7 +16,7 @@ KD = dict(type='tas_mm.PairDistiller', terms=dict(kd=dict(type='KLDivergence', t
 def runs(algorithm):
     """Count the teacher's own passes: the assistant uses its last stage alone."""
     seen = []
-    algorithm.teacher.backbone.patch_embed.register_forward_hook(lambda *args: seen.append(1))
+    algorithm.teacher.network.backbone.patch_embed.register_forward_hook(lambda *args: seen.append(1))
     return seen
 
 
@@ -32,7 +32,7 @@ def test_a_second_student_learns_the_same_without_running_the_teacher(build, bui
     order = torch.tensor([2, 0, 3, 1])  # found by the image, wherever it comes
     found = second(batch[0][order], [batch[1][i] for i in order], mode='loss')
     assert not count
-    assert second._cache.hits == 1
+    assert second.teacher.cache.hits == 1
     torch.testing.assert_close(found, losses, rtol=5e-3, atol=5e-3)
     second.parse_losses(found)[0].backward()
     assert [n for n, p in second.named_parameters() if p.requires_grad and p.grad is None] == []
@@ -115,7 +115,7 @@ def test_tools_leave_the_cache_alone(build_tas, tmp_path):
     """They build with random weights, which are another teacher's."""
     config = Config(dict(model=dict(type='tas_mm.TAS', architecture=networks.resnet(), teacher=networks.swin())))
     config.model.teacher_cache = str(tmp_path / 'cache')
-    inspect.build_model(config)
+    trial.build_model(config)
     assert not (tmp_path / 'cache').exists()
 
 

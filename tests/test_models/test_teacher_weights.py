@@ -2,8 +2,8 @@
 
 import torch
 
-from tas_mm.inspect import build_classifier
-from tas_mm.models.algorithms.teacher import build_teacher
+from tas_mm.models.teachers import build_teacher
+from tas_mm.recipes.sources import build_classifier
 
 
 def same(a, b):

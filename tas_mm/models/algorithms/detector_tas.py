@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from mmengine.structures import BaseDataElement
-from mmrazor.models.algorithms.base import LossResults
 from torch import Tensor
 
 from tas_mm.registry import MODELS
@@ -19,10 +18,10 @@ from .tas import TAS
 
 @MODELS.register_module()
 class DetectorTAS(TAS):
-    """:class:`TAS` for detectors of MMDetection, with the same arguments but ``teacher_cache``, and for one teacher.
+    """:class:`TAS` for detectors of MMDetection, for one teacher and without ``teacher_cache``.
 
     The distiller takes losses between features alone: ``dict(type='tas_mm.TASDistiller', logit_loss=None)``. Images may
-    be of any size. Of the teacher backbone and neck run, and nothing else.
+    have any size. The teacher runs its backbone and neck only.
     """
 
     gives_logits = False
@@ -34,45 +33,22 @@ class DetectorTAS(TAS):
             raise ValueError('model.teacher is a list, but valid for DetectorTAS is one teacher')
         super().__init__(*args, **kwargs)
 
-    def loss(self, inputs: Tensor, data_samples: list[BaseDataElement]) -> LossResults:
-        """Losses of a batch.
+    def _regions(self, inputs: Tensor, data_samples: list[BaseDataElement] | None) -> Tensor | None:
+        """Return each whole image, without its padding, and then its boxes.
 
         Args:
-            inputs (Tensor): Images as the student's preprocessor gives them, ``(B, C, H, W)``.
-            data_samples (list): Their boxes.
+            inputs (Tensor): Images ``(B, C, H, W)``.
+            data_samples (list): Their boxes, in ``gt_instances``.
 
         Returns:
-            dict: ``student.*``, the detector's own, and ``distill.*``, one for each path.
+            Tensor: ``(N, 5)``: index of the image, then left, top, right and bottom in pixels.
         """
-        views = getattr(self.distiller, 'views', ())  # a distiller of MMRazor's has none
-        for view in views:
-            view.regions = regions_of(inputs, data_samples)
-        try:
-            return super().loss(inputs, data_samples)
-        finally:
-            for view in views:
-                view.regions = None
-
-    def _teacher_pass(self, inputs: Tensor) -> tuple[Tensor, ...]:
-        return self.teacher.extract_feat(inputs)
+        regions = []
+        for i, sample in enumerate(data_samples):
+            height, width = sample.img_shape[:2]
+            boxes = torch.cat([inputs.new_tensor([[0, 0, width, height]]), sample.gt_instances.bboxes.to(inputs)])
+            regions.append(torch.cat([boxes.new_full((len(boxes), 1), i), boxes], dim=1))
+        return torch.cat(regions)
 
     def _check_batch(self, inputs: Tensor, data_samples: list[BaseDataElement] | None) -> None:
-        """Images of any size will do, and labels are the student's own affair."""
-
-
-def regions_of(inputs: Tensor, data_samples: list[BaseDataElement]) -> Tensor:
-    """The regions of a batch: each whole image, without its padding, and then its boxes.
-
-    Args:
-        inputs (Tensor): Images ``(B, C, H, W)``.
-        data_samples (list): Their boxes, in ``gt_instances``.
-
-    Returns:
-        Tensor: ``(N, 5)``: number of the image, then left, top, right and bottom in pixels.
-    """
-    regions = []
-    for i, sample in enumerate(data_samples):
-        height, width = sample.img_shape[:2]
-        boxes = torch.cat([inputs.new_tensor([[0, 0, width, height]]), sample.gt_instances.bboxes.to(inputs)])
-        regions.append(torch.cat([boxes.new_full((len(boxes), 1), i), boxes], dim=1))
-    return torch.cat(regions)
+        """Accept images of any size; labels are the student's own affair."""

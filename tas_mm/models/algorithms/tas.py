@@ -1,43 +1,31 @@
-"""TAS: teacher once, student once, losses.
-
-An MMRazor ``SingleTeacherDistill`` that takes care of what that one leaves to luck. Its teacher is not a sub-module: so
-it is in no optimizer, no checkpoint, no DDP bucket, no EMA and no SyncBN conversion, and ``train()`` never reaches it.
-It stays in eval mode (MMRazor puts only its batch norm there, and DropPath stays on), runs without a graph and without
-computing a loss, and sees the image normalised its own way.
-"""
+"""TAS: the teacher runs once, the student runs once, and the distiller compares what they know."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Sequence
 from copy import deepcopy
-from itertools import chain
 from typing import Any
 
 import torch
 from mmengine.model import BaseModel
-from mmengine.registry import DefaultScope
 from mmengine.structures import BaseDataElement
-from mmengine.utils.misc import apply_to
 from mmrazor.models.algorithms import SingleTeacherDistill
-from mmrazor.models.algorithms.base import LossResults
+from mmrazor.models.algorithms.base import BaseAlgorithm, LossResults
 from mmrazor.models.utils import add_prefix
-from mmrazor.registry import MODELS as RAZOR_MODELS
 from torch import Tensor, nn
 
-from tas_mm.config import named_model
 from tas_mm.registry import MODELS, refuse_unknown
 
-from ..losses.utils import exact
+from ..distillers import interface_of
+from ..knowledge import labels_of
 from ..stages import view_of
-from .teacher import fingerprint, renormalisation
-from .teacher_cache import KEPT, build_cache
-from .teacher_group import Several, TeacherGroup, build_teachers
+from ..teachers import TeacherOptions, build_frozen, settle
+from .build import RazorOptions, build_distiller, build_student, chosen, model_scope, switch_off_inplace
 
 
 @MODELS.register_module()
 class TAS(SingleTeacherDistill):
-    """Distil a frozen teacher into a student.
+    """Distill a frozen teacher into a student.
 
     Args:
         architecture (dict | BaseModel): The student; MMRazor's name for it.
@@ -47,107 +35,86 @@ class TAS(SingleTeacherDistill):
             that gives logits. Or a list of such: then each gets a distiller, and with it an assistant, of its own.
         distiller (dict, optional): Any MMRazor distiller; for several teachers one of tas_mm's, or a list with one
             for each. Defaults to ``dict(type='tas_mm.TASDistiller')``.
-        teacher_ckpt (str | list, optional): File or URL of the teacher's weights; for several teachers a list. Defaults
-            to None, which warns unless the teacher's config loads weights by itself.
-        data_preprocessor (dict | nn.Module, optional): Of the student. The teacher's own, where its config has one,
-            says how it wants the image normalised. Defaults to None.
+        data_preprocessor (dict | nn.Module, optional): The student's. The teacher's own, in its config, says how it
+            wants the image normalized. Defaults to None.
         compile (bool | dict): Whether ``torch.compile`` compiles both networks, or its options, such as
-            ``dict(mode='max-autotune')``. What follows a cut, in the assistant, mostly stays as it is, and so do heads
-            and losses. Defaults to False.
+            ``dict(mode='max-autotune')``. The assistant's late part, heads and losses mostly stay as they are. Defaults
+            to False.
         init_cfg (dict, optional): As in MMEngine. Defaults to None.
-        accept_other_teacher (bool): Whether a run that began with other weights of the teacher may be resumed; read by
-            ``TeacherHook``. Defaults to False.
-        teacher_dtype (str, optional): ``'bfloat16'`` keeps the frozen teacher's weights in that type, which takes half
-            of the memory, and computes its passes under autocast to it; all else stays as it is. Defaults to None.
-        teacher_weights (list, optional): Of several teachers, what the losses of each are multiplied by. Defaults to
-            None: one over their number.
-        teacher_cache (str | dict, optional): Folder in which feature and logits of the teacher are kept for the images
-            of the run, and from which another run with the same images (seed, data and pipeline) reads them without
-            running the teacher; or ``dict(path=..., topk=...)``, see :class:`TeacherCache`. Defaults to None.
-        **others: What there is not; refused with the nearest that there is.
+        **options: Those of MMRazor's ``SingleTeacherDistill``, see :class:`RazorOptions`, and options of the teacher:
+
+            - teacher_ckpt (str | list, optional): File or URL of the weights; for several teachers a list. Defaults to
+              None, which warns unless the teacher's config loads weights by itself.
+            - teacher_dtype (str, optional): ``'bfloat16'`` keeps the teacher's weights in that type, which takes half
+              of the memory, and computes its passes under autocast to it. Defaults to None.
+            - teacher_weights (list, optional): Factor on the losses of each of several teachers. Defaults to None: one
+              over their number.
+            - teacher_cache (str | dict, optional): Folder that keeps the teacher's feature and logits for the images
+              of the run. Another run with the same images (seed, data and pipeline) reads them without running the
+              teacher. Or ``dict(path=..., topk=...)``, see :class:`TeacherCache`. Defaults to None.
+            - allow_teacher_change (bool): Whether a run that began with other weights of the teacher may be resumed;
+              read by ``TeacherFingerprintHook``. Defaults to False.
 
     Raises:
         FileNotFoundError: If ``teacher_ckpt`` is a file that does not exist.
-        ValueError: For an unknown option, for another ``teacher_dtype``, if the weights do not fit the teacher, or,
-            from the distiller, if the two networks do not fit.
+        ValueError: If an option is unknown, if the weights do not fit the teacher, or, from the distiller, if the two
+            networks do not match.
+
+    Example:
+        >>> import torch
+        >>> from mmpretrain.structures import DataSample
+        >>> from tas_mm.models import TAS
+        >>> from tas_mm.recipes.sources import classifier_config
+        >>> student, teacher = classifier_config('timm:resnet18'), classifier_config('timm:vit_tiny_patch16_224')
+        >>> model = TAS(architecture=student, teacher=teacher)
+        >>> samples = [DataSample().set_gt_label(label) for label in (1, 2)]
+        >>> losses = model.loss(torch.randn(2, 3, 224, 224), samples)
+        >>> sorted(losses)[:3]
+        ['distill.loss_as_kd', 'distill.loss_as_nce', 'distill.loss_ta_kd']
     """
 
     gives_logits = True
     """Whether the networks are classifiers, whose logits can be validated."""
+
+    _batch_checked = False
 
     def __init__(
         self,
         architecture: dict | BaseModel,
         teacher: dict | str | nn.Module | Sequence,
         distiller: dict | Sequence[dict] | None = None,
-        teacher_ckpt: str | Sequence[str | None] | None = None,
         data_preprocessor: dict | nn.Module | None = None,
         compile: bool | dict = False,
         init_cfg: dict | None = None,
-        accept_other_teacher: bool = False,
-        teacher_dtype: str | None = None,
-        teacher_weights: Sequence[float] | None = None,
-        teacher_cache: str | dict | None = None,
-        **others: Any,
+        **options: Any,
     ) -> None:
-        refuse_unknown('model', others, TAS)
-        if teacher_dtype not in (None, 'bfloat16'):
-            raise ValueError(f"model.teacher_dtype={teacher_dtype!r}, but valid are None, 'bfloat16'")
-        scope = DefaultScope.get_current_instance()
-        # MMEngine's own scope, a runner's where the config names none, knows no classifier.
-        unknown = scope is None or scope.scope_name == 'mmengine'
-        with DefaultScope.overwrite_default_scope('mmpretrain' if unknown else scope.scope_name):
-            if isinstance(architecture, dict):
-                if isinstance(data_preprocessor, dict):
-                    # The student builds it, so that its batch augmentations (mixup, cutmix) come along.
-                    architecture = {'data_preprocessor': data_preprocessor, **architecture}
-                    data_preprocessor = None
-                architecture = RAZOR_MODELS.build(named_model(architecture))
-            teacher = build_teachers(teacher, teacher_ckpt, teacher_weights)
-        distiller = distiller or dict(type='tas_mm.TASDistiller')
-        if isinstance(teacher, TeacherGroup):
-            distiller = _one_each(distiller, teacher)
-        elif isinstance(distiller, Several):
-            raise ValueError('model.distiller is a list, but model.teacher is one teacher; give a list of them')
-        with DefaultScope.overwrite_default_scope('mmrazor'):
-            super().__init__(
-                distiller=dict(distiller),
-                teacher=teacher,
-                architecture=architecture,
-                data_preprocessor=data_preprocessor,
-                init_cfg=init_cfg,
-            )
-        self.accept_other_teacher = accept_other_teacher
-        # From here on the teacher is a plain attribute, which no walk over sub-modules finds.
-        del self._modules['teacher']
-        self.__dict__['teacher'] = teacher.eval().requires_grad_(False)
-        if isinstance(teacher, TeacherGroup):  # which do that themselves, each its way
-            teacher.normalise_from(self.data_preprocessor)
-            scale = shift = None
-        else:
-            scale, shift = renormalisation(self.data_preprocessor, teacher) or (None, None)
-        self.register_buffer('_scale', scale, persistent=False)
-        self.register_buffer('_shift', shift, persistent=False)
-        self._batch_checked = False
-        self._teacher_dtype = getattr(torch, teacher_dtype) if teacher_dtype else None
-        for parameter in teacher.parameters() if teacher_dtype else ():
-            if parameter.dim() > 1:  # norms stay exact, which costs nothing, and which autocast wants on a CPU
-                parameter.data = parameter.data.to(self._teacher_dtype)
-        self._cache = None
-        if teacher_cache is not None:
-            way = [tensor.flatten().tolist() for tensor in (scale, shift) if tensor is not None]
-            same = dict(teacher=fingerprint(teacher), normalisation=way, dtype=teacher_dtype)
-            self._cache = build_cache(teacher_cache, same, self.distiller)
-        if compile:  # when first called: recorders hang on the networks by now, and are compiled with them
-            teachers = teacher.teachers if isinstance(teacher, TeacherGroup) else [teacher]
-            views = [view_of(each, key='model.teacher') for each in teachers]
-            for view in (view_of(self.student, key='model.architecture'), *views):
-                view.net.compile(**({} if compile is True else compile))
+        refuse_unknown('model', options, TAS, TeacherOptions, RazorOptions)
+        teacher_options, razor_options = chosen(TeacherOptions, options), chosen(RazorOptions, options)
+        with model_scope():
+            student, preprocessor = build_student(architecture, data_preprocessor)
+            # MMRazor's own constructor would register the teacher as a sub-module.
+            BaseAlgorithm.__init__(self, student, preprocessor, init_cfg, module_inplace=True)
+            self.teacher = build_frozen(teacher, self.data_preprocessor, teacher_options)
+        self.distiller = build_distiller(distiller, student, self.teacher)
+        switch_off_inplace(interface_of(self), student, self.teacher, razor_options)
+        settle(self.teacher, teacher_options, interface_of(self))
+        self.allow_teacher_change = teacher_options.allow_teacher_change
+        self.calculate_student_loss = razor_options.calculate_student_loss
+        self.distillation_stopped = False  # MMRazor's StopDistillHook sets it
+        self._compile(compile)
+
+    def _compile(self, options: bool | dict) -> None:
+        """Compile the networks when they are first called; observers hang on them by now, and are compiled too."""
+        if options is False:
+            return
+        networks = [(self.student, 'model.architecture'), *((net, 'model.teacher') for net in self.teacher.networks)]
+        for network, key in networks:
+            view_of(network, key=key).net.compile(**({} if options is True else options))
 
     # ---- a training step -------------------------------------------------------------------------------------------
 
     def loss(self, inputs: Tensor, data_samples: list[BaseDataElement] | None = None) -> LossResults:
-        """Losses of a batch.
+        """Compute the losses of a batch.
 
         Args:
             inputs (Tensor): Images as the student's preprocessor gives them, ``(B, C, H, W)``.
@@ -156,67 +123,60 @@ class TAS(SingleTeacherDistill):
         Returns:
             dict: ``student.*``, the student's own, and ``distill.*``, one for each path and loss.
         """
+        if self.distillation_stopped:
+            return self._loss_alone(inputs, data_samples)
         self._check_batch(inputs, data_samples)
-        distilling = not self.distillation_stopped
-        try:
-            if distilling:
-                self.distiller.set_deliveries_override(False)
-                if not self._recall(inputs):
-                    with self.distiller.teacher_recorders, self.distiller.deliveries:
-                        self.run_teacher(inputs)
-                self.distiller.set_deliveries_override(True)
-            with self.distiller.student_recorders, self.distiller.deliveries if distilling else nullcontext():
-                losses = add_prefix(self.student(inputs, data_samples, mode='loss'), 'student')
-            if distilling:
-                losses.update(add_prefix(self.distiller.compute_distill_losses(), 'distill'))
-            else:
-                # Parameters that get no gradient would stop DDP; these get one of zero.
-                idle = [p.sum() for p in self.distiller.parameters() if p.requires_grad]
-                losses['distill.loss_stopped'] = 0.0 * sum(idle, inputs.new_zeros(()))
-        finally:
-            self._free_records()
-        return losses
+        regions = self._regions(inputs, data_samples)
+        distiller = interface_of(self)
+        teacher = self.teacher.observe(inputs, distiller.teacher_observer, regions=regions)
+        student, losses = distiller.student_observer(
+            self.architecture, inputs, data_samples, mode='loss', regions=regions
+        )
+        distilled = distiller(student, teacher, labels_of(data_samples))
+        own = losses if self.calculate_student_loss else {}
+        return add_prefix(own, 'student') | add_prefix(distilled, 'distill')
 
-    @torch.no_grad()
-    def _recall(self, inputs: Tensor) -> bool:
-        """Let the teacher's recorders hold what is kept of the images; of new ones keep what the teacher says."""
-        if self._cache is None:
-            return False
-        recorders = self.distiller.teacher_recorders.recorders
-        known = self._cache.find(inputs)
-        if known is None:
-            with self.distiller.teacher_view.watching() as known, self.distiller.teacher_recorders:
-                self.run_teacher(inputs)
-            self._cache.keep(inputs, **known)
-            return True
-        records = dict(feature=(known['feature'],), logits=known['logits'])
-        for name in KEPT:
-            if name in recorders:
-                recorders[name].data_buffer.append(records[name])
-        return True
+    def _loss_alone(self, inputs: Tensor, data_samples: list[BaseDataElement] | None) -> LossResults:
+        """Compute the student's own losses, and a loss of 0 for parameters without a gradient, which would stop DDP."""
+        losses = add_prefix(self.architecture(inputs, data_samples, mode='loss'), 'student')
+        idle = [p.sum() for p in self.distiller.parameters() if p.requires_grad]
+        return dict(losses, **{'distill.loss_stopped': 0.0 * sum(idle, inputs.new_zeros(()))})
 
-    @torch.no_grad()
-    def run_teacher(self, inputs: Tensor) -> Tensor:
-        """The teacher's logits ``(B, num_classes)`` for images as the student sees them."""
-        if self._scale is not None:
-            inputs = inputs * self._scale + self._shift
-        if self._teacher_dtype is None:
-            return self._teacher_pass(inputs)
-        # Autocast takes care of the operations that the narrow type lacks or is too coarse for, as in the assistant.
-        with torch.autocast(inputs.device.type, self._teacher_dtype):
-            output = self._teacher_pass(inputs)
-        for recorder in self.distiller.teacher_recorders.recorders.values():
-            recorder.data_buffer[:] = apply_to(recorder.data_buffer, lambda x: isinstance(x, Tensor), exact)
-        return apply_to(output, lambda x: isinstance(x, Tensor), exact)
+    def _regions(self, inputs: Tensor, data_samples: list[BaseDataElement] | None) -> Tensor | None:
+        """Return the regions whose features are compared; None, for a classifier, is the whole image."""
+        return None
 
-    def _teacher_pass(self, inputs: Tensor) -> Any:
-        return self.teacher(inputs, mode='tensor')
+    def _check_batch(self, inputs: Tensor, data_samples: list[BaseDataElement] | None) -> None:
+        """Check the first batch.
+
+        Raises:
+            ValueError: If images have another size than the networks were built for, or labels are out of range.
+        """
+        view = None if self._batch_checked else interface_of(self).student_view
+        self._batch_checked = True
+        if view is None:
+            return
+        size = tuple(inputs.shape[-2:])
+        if size != tuple(view.input_size):
+            raise ValueError(
+                f'the train pipeline gives images of {size}, but the assistant was built for {tuple(view.input_size)}: '
+                f'set model.distiller.input_size={size}, or resize in train_pipeline'
+            )
+        labels = [sample.gt_label for sample in data_samples or [] if 'gt_label' in sample]
+        least, most = (int(torch.cat(labels).min()), int(torch.cat(labels).max())) if labels else (0, 0)
+        if view.num_classes is not None and not 0 <= least <= most < view.num_classes:
+            raise ValueError(
+                f'train_dataloader.dataset gives labels from {least} to {most}, but '
+                f'model.architecture.head.num_classes={view.num_classes} allows 0 to {view.num_classes - 1}'
+            )
+
+    # ---- validation ------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
     def predict_roles(
         self, inputs: Tensor, data_samples: list[BaseDataElement], roles: Sequence[str]
     ) -> dict[str, list[BaseDataElement]]:
-        """Predictions of several networks for one batch, each network running once.
+        """Predict one batch with several networks, each running once.
 
         Args:
             inputs (Tensor): Images as the student's preprocessor gives them, ``(B, C, H, W)``.
@@ -226,52 +186,29 @@ class TAS(SingleTeacherDistill):
         Returns:
             dict: For each role the samples with its predicted scores and label.
         """
-        distiller = self.distiller
-        logits: dict[str, Tensor] = {}
-        try:
-            if 'teacher' in roles or ('assistant' in roles and distiller.assistant.early_role == 'teacher'):
-                with distiller.teacher_recorders:
-                    logits['teacher'] = self.run_teacher(inputs)
-            with distiller.student_recorders:
-                predicted = self.student(inputs, deepcopy(data_samples), mode='predict')
-            if 'assistant' in roles:
-                logits['assistant'] = distiller.run_assistant().logits
-        finally:
-            self._free_records()
+        distiller, logits, teacher = interface_of(self), {}, None
+        if 'assistant' in roles and distiller.assistant.early_role == 'teacher':
+            teacher = self.teacher.observe(inputs, distiller.teacher_observer)
+            logits['teacher'] = teacher.logits
+        elif 'teacher' in roles:
+            logits['teacher'] = self.teacher.logits(inputs)
+        student, predicted = distiller.student_observer(
+            self.architecture, inputs, deepcopy(data_samples), mode='predict'
+        )
+        if 'assistant' in roles:
+            logits['assistant'] = distiller.run_assistant(student, teacher).logits
         return {role: predicted if role == 'student' else scored(data_samples, logits[role]) for role in roles}
 
-    def _check_batch(self, inputs: Tensor, data_samples: list[BaseDataElement] | None) -> None:
-        """Refuse, on the first batch, images of another size than laid out for, and labels out of range."""
-        if self._batch_checked:
-            return
-        self._batch_checked = True
-        view = getattr(self.distiller, 'student_view', None)
-        if view is None:
-            return
-        if tuple(inputs.shape[-2:]) != tuple(view.input_size):
-            raise ValueError(
-                f'the train pipeline gives images of {tuple(inputs.shape[-2:])}, but the assistant was laid out for '
-                f'{tuple(view.input_size)}: set model.distiller.input_size={tuple(inputs.shape[-2:])}, or resize in '
-                'train_pipeline'
-            )
-        labels = [sample.gt_label for sample in data_samples or [] if 'gt_label' in sample]
-        if labels and not 0 <= int(torch.cat(labels).min()) <= int(torch.cat(labels).max()) < view.num_classes:
-            raise ValueError(
-                f'train_dataloader.dataset gives labels from {int(torch.cat(labels).min())} to '
-                f'{int(torch.cat(labels).max())}, but model.architecture.head.num_classes={view.num_classes} allows 0 '
-                f'to {view.num_classes - 1}'
-            )
+    # ---- weights ---------------------------------------------------------------------------------------------------
 
-    def _free_records(self) -> None:
-        """Drop what the recorders hold, and with it the graphs that hang on it."""
-        for manager in (self.distiller.student_recorders, self.distiller.teacher_recorders):
-            for recorder in manager.recorders.values():
-                recorder.reset_data_buffer()
+    def train(self, mode: bool = True) -> TAS:
+        """Set the mode of everything but the teacher, which stays in eval mode."""
+        return BaseAlgorithm.train(self, mode)  # MMRazor's would look for the teacher's norms
 
     def get_layer_depth(self, param_name: str) -> tuple[int, int]:
-        """Number of a parameter's layer, and of all, for layer-wise decay of the learning rate (MMPretrain's).
+        """Return the number of a parameter's layer, and of all, for MMPretrain's layer-wise decay of learning rates.
 
-        Those of the student are what they are without distillation; the distiller's count as its head's.
+        The student's layers count as without distillation; the distiller's count as the student's head.
         """
         return self.student.get_layer_depth(param_name.removeprefix('architecture.'))
 
@@ -294,39 +231,9 @@ class TAS(SingleTeacherDistill):
                 state_dict[ours + name] = state_dict.pop(prefix + name)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
-    # ---- the teacher, out of sight but never left behind -----------------------------------------------------------
-
-    def train(self, mode: bool = True) -> TAS:
-        """Set the mode of everything but the teacher, which stays in eval mode."""
-        super().train(mode)
-        return self  # MMRazor's returns nothing
-
-    def _apply(self, fn: Callable, recurse: bool = True) -> TAS:
-        """Take the teacher along to another device or precision."""
-        self.teacher._apply(fn)
-        return super()._apply(fn, recurse)
-
-    def __deepcopy__(self, memo: dict) -> TAS:
-        """A copy (for EMA, say) that shares the frozen teacher's weights."""
-        for tensor in chain(self.teacher.parameters(), self.teacher.buffers()):
-            memo[id(tensor)] = tensor
-        copied = self.__class__.__new__(self.__class__)
-        memo[id(self)] = copied
-        copied.__dict__.update({key: deepcopy(value, memo) for key, value in self.__dict__.items()})
-        return copied
-
-
-def _one_each(distiller: dict | Sequence[dict], teacher: TeacherGroup) -> dict:
-    """Config of the group of distillers for a group of teachers."""
-    count = len(teacher.teachers)
-    each = list(distiller) if isinstance(distiller, Several) else [deepcopy(distiller) for _ in range(count)]
-    if len(each) != count:
-        raise ValueError(f'model.distiller is a list of {len(each)}, but model.teacher has {count}: give one for each')
-    return dict(type='tas_mm.DistillerGroup', distillers=each, weights=teacher.weights)
-
 
 def scored(data_samples: list[BaseDataElement], logits: Tensor) -> list[BaseDataElement]:
-    """Copies of the samples with predicted scores ``(num_classes, )`` and label, from logits ``(B, num_classes)``."""
+    """Copy the samples, with predicted scores ``(num_classes, )`` and label, from logits ``(B, num_classes)``."""
     return [
         sample.clone().set_pred_score(score).set_pred_label(score.argmax())
         for sample, score in zip(data_samples, logits.softmax(dim=1))

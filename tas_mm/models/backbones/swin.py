@@ -17,3 +17,13 @@ class SwinTransformer(MMPretrainSwinTransformer):
         **dict.fromkeys(['p', 'pico'], dict(embed_dims=48, depths=[2, 2, 2, 2], num_heads=[2, 4, 8, 16])),
         **dict.fromkeys(['n', 'nano'], dict(embed_dims=64, depths=[2, 2, 2, 2], num_heads=[2, 4, 8, 16])),
     }
+
+    @classmethod
+    def plain_config(cls, config: dict) -> dict:
+        """Return the config of the same network for MMPretrain's own class, with the sizes spelled out.
+
+        Args:
+            config (dict): Config of this class.
+        """
+        arch = config.get('arch', 'tiny')
+        return dict(config, type='SwinTransformer', arch=cls.arch_zoo[arch.lower()] if isinstance(arch, str) else arch)

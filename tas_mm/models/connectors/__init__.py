@@ -1,7 +1,5 @@
-"""The assistant and its projectors; early exits."""
+"""Connectors of other methods: the early exits of OFA-KD."""
 
 from .exit_branch import ExitBranch
-from .hybrid_assistant import HybridAssistant
-from .projectors import ConvProjector, L2GProjector, LinearProjector
 
-__all__ = ['ConvProjector', 'ExitBranch', 'HybridAssistant', 'L2GProjector', 'LinearProjector']
+__all__ = ['ExitBranch']

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from tas_mm.registry import MODELS
 
 from ..stages import FAMILIES
-from .projectors import Grid
+from ..utils import Grid
 
 INIT = [dict(type='Kaiming', layer='Conv2d'), dict(type='TruncNormal', layer='Linear', std=0.02)]
 

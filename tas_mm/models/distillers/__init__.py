@@ -1,7 +1,8 @@
-"""What makes a pair of networks a distillation."""
+"""What makes a pair of networks a distillation: the losses between what they know."""
 
 from .distiller_group import DistillerGroup
+from .interface import Distiller, interface_of
 from .pair_distiller import PairDistiller
-from .tas_distiller import TASDistiller
+from .tas_distiller import TASDistiller, three_paths
 
-__all__ = ['DistillerGroup', 'PairDistiller', 'TASDistiller']
+__all__ = ['Distiller', 'DistillerGroup', 'PairDistiller', 'TASDistiller', 'interface_of', 'three_paths']

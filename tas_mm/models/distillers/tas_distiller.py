@@ -1,33 +1,38 @@
 """TASDistiller: the paper's three paths, through an assistant that is made of the two networks.
 
-MMRazor's recorders only read outputs and its connectors know neither network, so no config alone can build the
-assistant. This distiller adds the one step that is missing: when both networks are there it lets the assistant hold
-their views.
-
-Source of the three paths and their losses: TAS, arXiv 2410.12342.
+Source of the paths and their losses: TAS, arXiv 2410.12342.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from mmrazor.registry import MODELS as RAZOR_MODELS
-from torch import nn
+from torch import Tensor
 
 from tas_mm.registry import MODELS, refuse_unknown
 
-from ..connectors import HybridAssistant
-from ..connectors.hybrid_assistant import early_role
-from ..stages import Knowledge
-from .pair_distiller import Configs, PairDistiller, class_of, fill_in, map_arguments, record_of
+from ..assistant import HybridAssistant, early_role
+from ..knowledge import Knowledge, Observation
+from .inference import class_of, detaches_target, fill_in
+from .pair_distiller import Configs, PairDistiller
+from .razor_form import map_arguments, record_of
 
-PATHS = {'TS': ('student', 'teacher'), 'TA': ('assistant', 'teacher'), 'AS': ('student', 'assistant')}
-"""Name of a path -> who learns from whom. Not in lower case: ``as`` is a keyword, which a config cannot write out."""
+Known = TypeVar('Known')
 
 ASSISTANT = 'assistant'
+
+
+def three_paths(student: Known, teacher: Known, assistant: Known) -> dict[str, tuple[Known, Known]]:
+    """Return the paper's paths, name to (learner, target): who learns from whom.
+
+    The names are in upper case, since ``as`` is a keyword, which a config could not write out.
+    """
+    return dict(TS=(student, teacher), TA=(assistant, teacher), AS=(student, assistant))
+
+
+PATHS = three_paths('student', 'teacher', ASSISTANT)
 
 
 @MODELS.register_module()
@@ -46,7 +51,21 @@ class TASDistiller(PairDistiller):
         **kwargs: Those of ``PairDistiller``; ``terms`` add losses from teacher to student to those of the paths.
 
     Raises:
-        ValueError: For an unknown path, and, when both networks are there, for everything that does not fit them.
+        ValueError: If a path is unknown, or, when both networks are there, if something does not match them.
+
+    Example:
+        >>> import torch
+        >>> from tas_mm.models import TASDistiller
+        >>> from tas_mm.recipes.sources import build_classifier
+        >>> student, teacher = build_classifier('timm:resnet18'), build_classifier('timm:vit_tiny_patch16_224')
+        >>> distiller = TASDistiller()
+        >>> distiller.prepare(student, teacher.eval())
+        >>> images, labels = torch.randn(2, 3, 224, 224), torch.tensor([1, 2])
+        >>> with torch.no_grad():
+        ...     taught, _ = distiller.teacher_observer(teacher, images, mode='tensor')
+        >>> learned, logits = distiller.student_observer(student, images, mode='tensor')
+        >>> list(distiller(learned, taught, labels))
+        ['loss_ts_nce', 'loss_ts_kd', 'loss_ta_nce', 'loss_ta_kd', 'loss_as_nce', 'loss_as_kd']
     """
 
     def __init__(
@@ -64,75 +83,103 @@ class TASDistiller(PairDistiller):
                 raise ValueError(f'model.distiller.paths has {name!r}, but valid are {", ".join(PATHS)}')
             if not isinstance(weight, (int, float)) or not 0 <= weight < math.inf:
                 raise ValueError(f'model.distiller.paths.{name}={weight!r}, but a weight is a number of at least 0')
+        self.assistant_name: str | None = None
         self.paths = {name: (paths or {}).get(name, 1.0) for name in PATHS}
         self.feature_loss = None if feature_loss is None else {'type': 'tas_mm.InfoNCELoss', **feature_loss}
         self.logit_loss = None if logit_loss is None else {'type': 'tas_mm.OFALoss', **logit_loss}
-        # An assistant given in MMRazor's form has the word on its options.
-        given = self.given['connectors'] or {}
+        # An assistant given in MMRazor's form overrides the options.
+        given = self.user_config.get('connectors', {})
         self.assistant_cfg = given.get(ASSISTANT, {'type': 'tas_mm.HybridAssistant', **(assistant or {})})
+
+    # ---- a step ----------------------------------------------------------------------------------------------------
+
+    def forward(self, student: Observation, teacher: Observation, labels: Tensor | None) -> dict[str, Tensor]:
+        """Compute the losses of the three paths, then those of the terms; see :class:`Distiller`."""
+        if self.razor_form is not None:
+            return super().forward(student, teacher, labels)
+        assistant = self.run_assistant(student, teacher)
+        losses = {}
+        for path, (learner, target) in three_paths(student, teacher, assistant).items():
+            if not self.paths[path]:
+                continue
+            nce, kd = f'loss_{path.lower()}_nce', f'loss_{path.lower()}_kd'
+            if self.feature_loss is not None:
+                losses[nce] = self.compare(nce, learner.feature, target.feature, labels)
+            if self.logit_loss is not None:
+                losses[kd] = self.compare(kd, learner.logits, target.logits, labels)
+        return losses | super().forward(student, teacher, labels) if self.terms else losses
+
+    def run_assistant(self, student: Observation, teacher: Observation) -> Knowledge | None:
+        """Return the assistant's knowledge of a batch; None if no loss reads it."""
+        assistant = self.assistant
+        if assistant is None:
+            return None
+        if self.razor_form is not None:
+            record = dict(self.razor_form.assistant_record, connector_idx=None)
+            return self.razor_form.read(record, student, teacher, None, {})
+        early = student if assistant.early_role == 'student' else teacher
+        return assistant(early.map(assistant.early_stages), early.regions)
 
     # ---- binding ---------------------------------------------------------------------------------------------------
 
     def bind(self) -> None:
-        """Build recorders, connectors with the assistant, and losses for the pair.
+        """Build the assistant, connectors, losses and observers for the pair.
 
         Raises:
-            ValueError: If the class counts differ, or a recorder, loss, connector or mapping does not fit the pair.
+            ValueError: If class counts differ, or a recorder, loss, connector or mapping does not match the pair.
         """
         super().bind()
+        self.assistant_name = self._find_assistant()
         if self.assistant is not None and not self._assistant_learns():
             # No path trains it (the paper's ablation C): parameters without a gradient would stop DDP.
             self.assistant.requires_grad_(False)
-        self._detach_assistant()
 
     @property
     def assistant(self) -> HybridAssistant | None:
-        """The assistant, or None where no loss reads one."""
-        record = self._assistant_record
-        return None if record is None else self.connectors[record['connector']]
+        """The assistant, or None if no loss reads one."""
+        return self.connectors[self.assistant_name] if self.assistant_name else None
 
-    @property
-    def _assistant_record(self) -> Mapping | None:
-        """One of the mappings' records that read the assistant."""
-        records = (record for mapping in self.loss_forward_mappings.values() for record in mapping.values())
-        return next((record for record in records if self._reads_assistant(record)), None)
+    def _find_assistant(self) -> str | None:
+        """Return the name of the connector that is an assistant and that a loss reads."""
+        mappings = self.config['loss_forward_mappings'].values()
+        read = [record['connector'] for mapping in mappings for record in mapping.values() if 'connector' in record]
+        return next((name for name in read if isinstance(self.connectors[name], HybridAssistant)), None)
 
-    def _reads_assistant(self, record: Mapping) -> bool:
-        return 'connector' in record and isinstance(self.connectors[record['connector']], HybridAssistant)
+    def _assistant_learns(self) -> bool:
+        """Tell whether a loss has the assistant as its learner, or as a target that keeps its gradient."""
+        for name, mapping in self.config['loss_forward_mappings'].items():
+            keeps = detaches_target(self.distill_losses[name]) is False
+            for i, record in enumerate(mapping.values()):
+                if record.get('connector') == self.assistant_name and (i == 0 or keeps):
+                    return True
+        return False
 
-    def _work_out(self) -> tuple[Configs, Configs, Configs]:
-        """Connectors, losses and their mappings, of the paths and then of the terms."""
-        student, teacher = self.views
-        cls = class_of(self.assistant_cfg, 'model.distiller.connectors.assistant')
-        refuse_unknown('model.distiller.assistant', self.assistant_cfg, cls)
-        assistant = RAZOR_MODELS.build(self.assistant_cfg)
-        early_is_student = (assistant.early_role or early_role(student, teacher)) == 'student'
-        late = teacher if early_is_student else student
-        from_assistant = dict(recorder=assistant.recorder, from_student=early_is_student, connector=ASSISTANT)
-        where = {  # role -> where its feature and logits come from
-            'student': (record_of('feature', True), record_of('logits', True)),
-            'teacher': (record_of('feature', False), record_of('logits', False)),
-            'assistant': (dict(from_assistant, connector_idx=0), dict(from_assistant, connector_idx=1)),
-        }
-        views = dict(student=student, teacher=teacher, assistant=late)
+    # ---- inference -------------------------------------------------------------------------------------------------
+
+    def _infer(self) -> tuple[Configs, Configs, Configs]:
+        """Infer connectors, losses and their mappings, from the paths and then from the terms."""
+        views = dict(zip(('student', 'teacher'), self.views))
+        assistant = self._unbound_assistant()
+        early = assistant.early_role or early_role(*self.views)
+        late = next(view for role, view in views.items() if role != early)
+        record = dict(recorder=f'stage{assistant.early_stages}', from_student=early == 'student', connector=ASSISTANT)
         losses, mappings = {}, {}
         for path, roles in PATHS.items():
-            if not self.paths[path]:
-                continue
-            for i, (name, field, reading) in enumerate(
-                (('nce', 'feature_loss', 'feature'), ('kd', 'logit_loss', 'logits'))
-            ):
-                cfg, key = getattr(self, field), f'model.distiller.{field}'
-                if cfg is None:
+            for kind, cfg, reading in (('nce', self.feature_loss, 'feature'), ('kd', self.logit_loss, 'logits')):
+                if cfg is None or not self.paths[path]:
                     continue
+                name, key = f'loss_{path.lower()}_{kind}', f'model.distiller.{reading}_loss'.replace('logits', 'logit')
                 cls = class_of(cfg, key)
                 cfg = dict(cfg, loss_weight=cfg.get('loss_weight', 1.0) * self.paths[path])
-                widths = (views[role].shape(reading)[0] for role in roles)
-                losses[f'loss_{path.lower()}_{name}'] = fill_in(
-                    cfg, dict(zip(('learner_dim', 'target_dim'), widths)), key
+                widths = [views.get(role, late).shape(reading)[0] for role in roles]
+                losses[name] = fill_in(cfg, dict(zip(('learner_dim', 'target_dim'), widths)), key)
+                index = dict(connector_idx=Knowledge._fields.index(reading))
+                sides = (
+                    record_of(reading, views[role], role == 'student') if role in views else record | index
+                    for role in roles
                 )
-                mappings[f'loss_{path.lower()}_{name}'] = map_arguments(cls, *(where[role][i] for role in roles))
-        connectors, more_losses, more_mappings = super()._work_out()
+                mappings[name] = map_arguments(cls, *sides)
+        connectors, more_losses, more_mappings = super()._infer()
         for name in losses.keys() & more_losses.keys():
             raise ValueError(
                 f'model.distiller.terms.{name.removeprefix("loss_")}: the paths have a {name} already; valid is any '
@@ -140,34 +187,8 @@ class TASDistiller(PairDistiller):
             )
         return {ASSISTANT: self.assistant_cfg, **connectors}, losses | more_losses, mappings | more_mappings
 
-    def _assistant_learns(self) -> bool:
-        """Whether any loss has the assistant as its learner, or as a target that keeps its gradient."""
-        for name, mapping in self.loss_forward_mappings.items():
-            loss = self.distill_losses[name]
-            keeps = not getattr(loss, 'detach_target', getattr(loss, 'teacher_detach', True))
-            for i, record in enumerate(mapping.values()):
-                if self._reads_assistant(record) and (i == 0 or keeps):
-                    return True
-        return False
-
-    def _detach_assistant(self) -> None:
-        """Keep gradients out of the assistant where it is a target: many of MMRazor's losses leave that to others."""
-        for name, mapping in self.loss_forward_mappings.items():
-            loss = self.distill_losses[name]
-            targets = [key for i, (key, record) in enumerate(mapping.items()) if i and self._reads_assistant(record)]
-            if targets and not hasattr(loss, 'detach_target') and not hasattr(loss, 'teacher_detach'):
-                loss.register_forward_pre_hook(partial(_detach, targets), with_kwargs=True)
-
-    # ---- a step ----------------------------------------------------------------------------------------------------
-
-    def run_assistant(self) -> Knowledge:
-        """The assistant's knowledge of what the recorders hold; for validation."""
-        try:
-            return self.get_record(**dict(self._assistant_record, connector_idx=None))
-        finally:
-            self._connected = {}
-
-
-def _detach(names: list[str], loss: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
-    """Forward pre-hook of a loss: its arguments, those that are named without their graph."""
-    return args, {key: value.detach() if key in names else value for key, value in kwargs.items()}
+    def _unbound_assistant(self) -> HybridAssistant:
+        """Build an assistant for its options alone."""
+        cls = class_of(self.assistant_cfg, 'model.distiller.connectors.assistant')
+        refuse_unknown('model.distiller.assistant', self.assistant_cfg, cls)
+        return RAZOR_MODELS.build(self.assistant_cfg)

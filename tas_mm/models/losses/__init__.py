@@ -1,8 +1,7 @@
-"""One loss a file."""
+"""Losses between what two networks know, one a file."""
 
 from .info_nce import InfoNCELoss
 from .ofa import OFALoss
-from .pat import PATLoss
 from .rsd import RSDLoss
 
-__all__ = ['InfoNCELoss', 'OFALoss', 'PATLoss', 'RSDLoss']
+__all__ = ['InfoNCELoss', 'OFALoss', 'RSDLoss']

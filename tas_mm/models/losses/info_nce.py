@@ -16,14 +16,14 @@ from torch import Tensor, nn
 
 from tas_mm.registry import MODELS
 
-from .utils import exact
+from ..utils import REDUCTIONS
 
 
 @MODELS.register_module()
 class InfoNCELoss(nn.Module):
     r"""Contrast of pooled features, with in-batch negatives and a learned temperature.
 
-    With :math:`a` the learner's features (after the linear layer, if any), :math:`b` the target's, both L2-normalised:
+    With :math:`a` the learner's features (after the linear layer, if any), :math:`b` the target's, both L2-normalized:
 
     .. math:: L = -\frac{1}{B} \sum_i \log \frac{\exp(s\, a_i \cdot b_i)}{\sum_j \exp(s\, a_i \cdot b_j)},
         \quad s = \exp(\mathtt{log\_scale}) \le \mathtt{max\_scale}
@@ -44,11 +44,9 @@ class InfoNCELoss(nn.Module):
         max_scale (float): Upper limit of ``s``. Defaults to 100.
         gather (bool): Whether negatives come from all processes. Defaults to True.
         loss_weight (float): Factor on the result. Defaults to 1.0.
-        detach_target (bool): Whether ``feat_T`` gets no gradient. If it gets one, it is that of this process's loss:
-            what other processes' losses would add is missing. Defaults to True.
-
-    Raises:
-        ValueError: If the temperature lies below ``1 / max_scale`` or only one of the two widths is given.
+        detach_target (bool): Whether ``feat_T`` gets no gradient. If False, the gradient comes from this process's loss
+            only. Defaults to True.
+        reduction (str): ``'mean'`` over the batch, or ``'none'`` for one value per image. Defaults to ``'mean'``.
     """
 
     def __init__(
@@ -61,18 +59,22 @@ class InfoNCELoss(nn.Module):
         gather: bool = True,
         loss_weight: float = 1.0,
         detach_target: bool = True,
+        reduction: str = 'mean',
     ) -> None:
         super().__init__()
         if not temperature >= 1 / max_scale:
             raise ValueError(f'InfoNCELoss: temperature={temperature}, but it must be at least {1 / max_scale:g}')
         if (learner_dim is None) != (target_dim is None):
             raise ValueError(f'InfoNCELoss: give both widths or neither, not {learner_dim=} with {target_dim=}')
+        if reduction not in REDUCTIONS:
+            raise ValueError(f'InfoNCELoss: reduction={reduction!r}. Expected one of {", ".join(REDUCTIONS)}')
         self.projection = None if learner_dim == target_dim else nn.Linear(learner_dim, target_dim)
         self.log_scale = nn.Parameter(torch.tensor(-math.log(temperature)), requires_grad=learnable)
         self.max_log_scale = math.log(max_scale)
         self.gather = gather
         self.loss_weight = loss_weight
         self.detach_target = detach_target
+        self.reduction = reduction
 
     def forward(self, feat_S: Tensor, feat_T: Tensor) -> Tensor:
         """Compute the loss.
@@ -82,7 +84,7 @@ class InfoNCELoss(nn.Module):
             feat_T (Tensor): Pooled features of the target, ``(B, C_T)``.
 
         Returns:
-            Tensor: A scalar in ``[0, log(number of samples) + 2 s]``.
+            Tensor: A scalar in ``[0, log(number of samples) + 2 s]``; with ``reduction='none'``, ``(B, )``.
 
         Raises:
             ValueError: If the widths differ and no linear layer was asked for, or for a batch of one, which has no
@@ -95,7 +97,8 @@ class InfoNCELoss(nn.Module):
             self.log_scale.clamp_(max=self.max_log_scale)
         with torch.autocast(feat_S.device.type, enabled=False):
             a = feat_S if self.projection is None else self.projection(feat_S.to(self.projection.weight))
-            a, b = exact(a), exact(feat_T)  # BxC_T, BxC_T
+            exact = torch.promote_types(a.dtype, torch.float32)  # float64 stays
+            a, b = a.to(exact), feat_T.to(exact)  # BxC_T, BxC_T
             if a.shape != b.shape:
                 raise ValueError(
                     f'InfoNCELoss: features of shape {tuple(feat_S.shape)} and {tuple(feat_T.shape)} do not compare; '
@@ -116,7 +119,8 @@ class InfoNCELoss(nn.Module):
                     'and train_dataloader.drop_last=True if the last batch of an epoch may be of 1'
                 )
             similarity = self.log_scale.exp() * a @ b.T  # BxB, or Bx(samples of all processes)
-            loss = F.cross_entropy(similarity, torch.arange(len(a), device=a.device) + first)
+            positives = torch.arange(len(a), device=a.device) + first
+            loss = F.cross_entropy(similarity, positives, reduction=self.reduction)
         return self.loss_weight * share * loss
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from tas_mm.registry import MODELS
 
-from .utils import exact
+from ..utils import REDUCTIONS
 
 
 @MODELS.register_module()
@@ -31,38 +31,55 @@ class OFALoss(nn.Module):
         tau (float): Temperature of both softmaxes, above 0. Defaults to 1.0.
         loss_weight (float): Factor on the result. Defaults to 1.0.
         detach_target (bool): Whether ``preds_T`` gets no gradient. Defaults to True.
+        reduction (str): ``'mean'`` over the batch, or ``'none'`` for one value per image. Defaults to ``'mean'``.
 
     Raises:
-        ValueError: If ``gamma`` is below 1 or ``tau`` is not above 0.
+        ValueError: If ``gamma`` is below 1, ``tau`` is not above 0, or ``reduction`` is unknown.
+
+    Example:
+        >>> import torch
+        >>> from tas_mm.models import OFALoss
+        >>> loss = OFALoss(gamma=1.2)
+        >>> loss(torch.zeros(2, 3), torch.zeros(2, 3), torch.tensor([0, 1])).shape
+        torch.Size([])
     """
 
     def __init__(
-        self, gamma: float = 1.0, tau: float = 1.0, loss_weight: float = 1.0, detach_target: bool = True
+        self,
+        gamma: float = 1.0,
+        tau: float = 1.0,
+        loss_weight: float = 1.0,
+        detach_target: bool = True,
+        reduction: str = 'mean',
     ) -> None:
         super().__init__()
         if not gamma >= 1:
             raise ValueError(f'OFALoss: gamma={gamma}, but it must be at least 1 (1 is plain soft cross-entropy)')
         if not tau > 0:
             raise ValueError(f'OFALoss: tau={tau}, but it must be above 0')
+        if reduction not in REDUCTIONS:
+            raise ValueError(f'OFALoss: reduction={reduction!r}. Expected one of {", ".join(REDUCTIONS)}')
         self.gamma = gamma
         self.tau = tau
         self.loss_weight = loss_weight
         self.detach_target = detach_target
+        self.reduction = reduction
 
-    def forward(self, preds_S: Tensor, preds_T: Tensor, gt_labels: Tensor) -> Tensor:
+    def forward(self, preds_S: Tensor, preds_T: Tensor, gt_labels: Tensor | None = None) -> Tensor:
         """Compute the loss.
 
         Args:
             preds_S (Tensor): Logits of the learner, ``(B, C)``.
             preds_T (Tensor): Logits of the target, ``(B, C)``.
-            gt_labels (Tensor): Class indices ``(B, )``, or rows of class scores ``(B, C)`` as mixup makes them, of
-                which the largest counts.
+            gt_labels (Tensor, optional): Class indices ``(B, )``, or rows of class scores ``(B, C)`` as mixup makes
+                them, of which the largest counts. Defaults to None, for images without labels, which needs ``gamma=1``:
+                then the labels cancel out.
 
         Returns:
-            Tensor: A scalar, at least 0.
+            Tensor: A scalar, at least 0; with ``reduction='none'``, ``(B, )``.
 
         Raises:
-            ValueError: If the two have different class counts.
+            ValueError: If the two have different class counts, or labels are missing and ``gamma`` is above 1.
         """
         if preds_S.shape != preds_T.shape:
             raise ValueError(
@@ -71,12 +88,17 @@ class OFALoss(nn.Module):
             )
         if self.detach_target:
             preds_T = preds_T.detach()
-        if gt_labels.ndim == 2:
+        if gt_labels is None and self.gamma != 1:
+            raise ValueError(f'OFALoss: gamma={self.gamma} needs labels. Set gamma=1 for images without labels')
+        if gt_labels is not None and gt_labels.ndim == 2:
             gt_labels = gt_labels.argmax(dim=1)
+        exact = torch.promote_types(preds_S.dtype, torch.float32)  # float64 stays
         with torch.autocast(preds_S.device.type, enabled=False):
-            log_p_S = F.log_softmax(exact(preds_S) / self.tau, dim=1)  # BxC
-            p_T = F.softmax(exact(preds_T) / self.tau, dim=1)  # BxC
-            y = F.one_hot(gt_labels, p_T.size(1)).to(p_T)  # BxC
-            target = (p_T + y).pow(self.gamma) - y
-            loss = -(target * log_p_S).sum(dim=1).mean()
-        return self.loss_weight * loss
+            log_p_S = F.log_softmax(preds_S.to(exact) / self.tau, dim=1)  # BxC
+            p_T = F.softmax(preds_T.to(exact) / self.tau, dim=1)  # BxC
+            target = p_T
+            if gt_labels is not None:
+                y = F.one_hot(gt_labels, p_T.size(1)).to(p_T)  # BxC
+                target = (p_T + y).pow(self.gamma) - y
+            loss = -(target * log_p_S).sum(dim=1)  # B
+        return self.loss_weight * (loss.mean() if self.reduction == 'mean' else loss)

@@ -12,8 +12,6 @@ from torch import Tensor, nn
 
 from tas_mm.registry import MODELS
 
-from .utils import exact
-
 
 @MODELS.register_module()
 class RSDLoss(nn.Module):
@@ -90,8 +88,9 @@ class RSDLoss(nn.Module):
         if self.detach_target:
             feat_T = feat_T.detach()
         with torch.autocast(feat_S.device.type, enabled=False):
-            s = self._standardised(exact(self.head(feat_S.to(self.head[0].weight))))  # BxC_T
-            t = self._standardised(exact(feat_T))  # BxC_T
+            s = self.head(feat_S.to(self.head[0].weight))  # BxC_T
+            exact = torch.promote_types(s.dtype, torch.float32)  # float64 stays
+            s, t = self._standardized(s.to(exact)), self._standardized(feat_T.to(exact))  # BxC_T, BxC_T
             correlation = t.T @ s / len(s)  # C_TxC_T
             identity = torch.eye(len(correlation), dtype=correlation.dtype, device=correlation.device)
             square = (correlation - identity).square()
@@ -99,5 +98,5 @@ class RSDLoss(nn.Module):
             loss = equal + self.kappa * (square.sum() - equal)
         return self.loss_weight * loss
 
-    def _standardised(self, x: Tensor) -> Tensor:
+    def _standardized(self, x: Tensor) -> Tensor:
         return (x - x.mean(dim=0)) / (x.std(dim=0, correction=0) + self.EPS)

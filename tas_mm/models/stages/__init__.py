@@ -1,41 +1,30 @@
-"""Cutting any classifier into four stages and a head; one file a family."""
+"""Cutting any network into four stages and a head, and running what comes after a cut."""
 
-from . import (  # noqa: F401  (each registers its views)
-    branches,
-    cnn,
-    detectors,
-    hybrid,
-    mlp,
-    module,
-    pyramid,
-    swin,
-    timm,
-    vit,
-)
-from .base import (
-    CLASS_TOKENS,
-    FAMILIES,
-    READINGS,
-    STAGES,
-    Knowledge,
-    Stage,
-    StagedClassifier,
-    image_channels,
-    stage_view,
-    view_of,
-)
-from .module import logits_of
+from . import detectors, huggingface, mmpretrain, timm  # noqa: F401  (each registers its views or cuts)
+from .chain import Chain, ChainView
+from .observer import Observer
+from .probe import image_channels
+from .registry import FAMILIES, Cut, cut_blocks, register_cut, register_view, view_of
+from .traced import TracedView
+from .view import CLASS_TOKENS, READINGS, STAGES, Stage, StageView, TailError, logits_of
 
 __all__ = [
     'CLASS_TOKENS',
     'FAMILIES',
     'READINGS',
     'STAGES',
-    'Knowledge',
+    'Chain',
+    'ChainView',
+    'Cut',
+    'Observer',
     'Stage',
-    'StagedClassifier',
+    'StageView',
+    'TailError',
+    'TracedView',
+    'cut_blocks',
     'image_channels',
     'logits_of',
-    'stage_view',
+    'register_cut',
+    'register_view',
     'view_of',
 ]

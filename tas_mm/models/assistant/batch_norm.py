@@ -1,4 +1,4 @@
-"""Running a network's modules a second time in a step, as the assistant does with its late part, without traces."""
+"""Batch statistics of the assistant's own, where its late part is the student's."""
 
 from __future__ import annotations
 
@@ -9,40 +9,24 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..stages import StagedClassifier
-from ..stages.base import evaluating
-
-CHECKPOINTING = ('with_cp', 'use_checkpoint', 'grad_checkpointing')
-"""Attributes by which modules of MMPretrain and timm are told to run again in the backward pass."""
+from ..stages import StageView
+from ..utils import checkpointing_off, eval_mode
 
 STATISTICS = ('running_mean', 'running_var', 'num_batches_tracked')
-
-
-@contextmanager
-def checkpointing_off(model: nn.Module) -> Iterator[None]:
-    """Within it no module of a model is told to run again in the backward pass, where hooks and swaps are over."""
-    switched = [(m, name) for m in model.modules() for name in CHECKPOINTING if getattr(m, name, False) is True]
-    for module, name in switched:
-        setattr(module, name, False)
-    try:
-        yield
-    finally:
-        for module, name in switched:
-            setattr(module, name, True)
 
 
 class OwnStatistics(nn.Module):
     """Running statistics of the assistant's own for the batch norms of a late part that belongs to the student.
 
-    The two passes through these norms see different features. Each has running statistics of its own, so the student is
-    validated and saved as if there were no assistant, and the assistant is validated as it was trained.
+    The two passes through these norms see different features. Each pass has running statistics of its own. So the
+    student is validated and saved as if there were no assistant, and the assistant is validated as it was trained.
 
     Args:
-        view (StagedClassifier): Of the student.
+        view (StageView): Of the student.
         start (int): Number of the first late stage.
     """
 
-    def __init__(self, view: StagedClassifier, start: int) -> None:
+    def __init__(self, view: StageView, start: int) -> None:
         super().__init__()
         self.view = view  # no module
         self.names = self._seen(start)
@@ -53,13 +37,13 @@ class OwnStatistics(nn.Module):
                 self.register_buffer(self._key(name, statistic), fresh(getattr(norm, statistic)))
 
     def _seen(self, start: int) -> list[str]:
-        """Names of the batch norms with running statistics that the tail runs through."""
+        """Return the names of the batch norms with running statistics that the tail runs through."""
         norms = {name: m for name, m in self.view.model.named_modules() if isinstance(m, _BatchNorm)}
         norms = {name: norm for name, norm in norms.items() if norm.running_mean is not None}
         seen: list[str] = []
         hooks = [m.register_forward_pre_hook(lambda *_, name=n: seen.append(name)) for n, m in norms.items()]
         try:
-            with evaluating(self.view.model):
+            with eval_mode(self.view.model):
                 channels, *grid = self.view.shape(f'stage{start - 1}')
                 x = next(self.view.model.parameters()).new_zeros(1, channels, *grid)
                 self.view.tail(self.view.from_map(x, start - 1), start)
@@ -74,10 +58,10 @@ class OwnStatistics(nn.Module):
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """Within it the norms use and update the assistant's statistics instead of the student's.
+        """Let the norms use and update the assistant's statistics instead of the student's.
 
-        A norm that has never trained (frozen from the start, as ``norm_eval`` does) has the student's in both passes.
-        Activation checkpointing is off: it would run the norms again in the backward pass, outside of this.
+        A norm that has never trained (frozen from the start, as ``norm_eval`` does) keeps the student's in both passes.
+        Activation checkpointing is off: it would run the norms again in the backward pass, outside of this context.
         """
         norms = {name: self.view.model.get_submodule(name) for name in self.names}  # by name: SyncBN replaces them
         norms = {n: m for n, m in norms.items() if m.training or self._buffers[self._key(n, STATISTICS[-1])] > 0}

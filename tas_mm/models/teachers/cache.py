@@ -13,17 +13,20 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import numpy as np
 import torch
 from mmengine.dist import get_rank
 from mmengine.logging import print_log
-from mmrazor.models.task_modules import RecorderManager
 from torch import Tensor
 
 from tas_mm.registry import refuse_unknown
+
+if TYPE_CHECKING:
+    from ..distillers import Distiller
+    from .teacher import FrozenTeacher
 
 KEPT = ('feature', 'logits')
 FORMAT = 1
@@ -54,7 +57,7 @@ class TeacherCache:
 
     Args:
         path (str): Folder; made if it is not there.
-        teacher (dict): What must be the same for the cache to fit: fingerprint of the weights, normalisation, type.
+        teacher (dict): What must be the same for the cache to fit: fingerprint of the weights, normalization, type.
         feature_dim (int): Width of the feature.
         num_classes (int): Number of logits.
         topk (int, optional): How many of the largest logits to keep; the others share what is left of the probability.
@@ -165,26 +168,26 @@ class TeacherCache:
             self._read()
 
 
-def build_cache(cfg: dict | str, teacher: dict[str, Any], distiller: Any) -> TeacherCache:
-    """The cache that ``model.teacher_cache`` asks for.
+def open_cache(cfg: dict | str, teacher: FrozenTeacher, distiller: Distiller) -> TeacherCache:
+    """Open the cache that ``model.teacher_cache`` asks for.
 
     Args:
         cfg (dict | str): Arguments ``path`` and ``topk`` of :class:`TeacherCache`, or the path alone.
-        teacher (dict): What must be the same.
-        distiller: The algorithm's, bound.
+        teacher (FrozenTeacher): The teacher.
+        distiller (Distiller): The algorithm's, bound.
 
     Raises:
         ValueError: If the distiller reads more of the teacher than is kept.
     """
     cfg = dict(path=cfg) if isinstance(cfg, str) else dict(cfg)
     refuse_unknown('model.teacher_cache', cfg, TeacherCache)
-    recorders = getattr(distiller, 'teacher_recorders', RecorderManager()).recorders
-    more = [name for name in recorders if name not in KEPT]
-    if more or not hasattr(distiller, 'teacher_view'):
+    view, more = distiller.teacher_view, distiller.teacher_reads - {*KEPT}
+    if more or view is None:
         raise ValueError(
             f'model.teacher_cache keeps feature and logits of one teacher, but model.distiller reads '
-            f'{", ".join(more) or "of several"}: valid are distillers that read nothing else of it, such as '
+            f'{", ".join(sorted(more)) or "of several"}: valid are distillers that read nothing else of it, such as '
             'tas_mm.TASDistiller where the assistant starts from the student'
         )
-    view = distiller.teacher_view
-    return TeacherCache(teacher=teacher, feature_dim=view.feature_dim, num_classes=view.num_classes, **cfg)
+    distiller.teacher_observer.keep_feature()  # for the next run, whose losses may want it
+    description = teacher.description()
+    return TeacherCache(teacher=description, feature_dim=view.feature_dim, num_classes=view.num_classes, **cfg)

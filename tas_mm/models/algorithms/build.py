@@ -1,0 +1,121 @@
+"""Building the parts of a distillation from its config, in the right scope."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from copy import deepcopy
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
+
+from mmengine.model import BaseModel
+from mmengine.registry import DefaultScope
+from mmrazor.registry import MODELS as RAZOR_MODELS
+from torch import nn
+
+from tas_mm.config import named_model
+
+from ..distillers import Distiller
+from ..teachers import FrozenTeacher, TeacherEnsemble
+
+Several = (list, tuple)
+
+
+@dataclass(frozen=True)
+class RazorOptions:
+    """Options of MMRazor's ``SingleTeacherDistill``, at its defaults.
+
+    Attributes:
+        calculate_student_loss (bool): Whether the student's own loss counts.
+        module_inplace (bool): Whether in-place modules of the student stay so beside recorders of the config.
+        teacher_module_inplace (bool): Likewise the teacher's.
+        teacher_trainable, teacher_norm_eval, student_trainable (bool): Fixed: the teacher is frozen, the student is
+            not.
+    """
+
+    calculate_student_loss: bool = True
+    module_inplace: bool = False
+    teacher_module_inplace: bool = False
+    teacher_trainable: bool = False
+    teacher_norm_eval: bool = True
+    student_trainable: bool = True
+
+    def __post_init__(self) -> None:
+        for name, fixed, why in (
+            ('teacher_trainable', False, 'TAS keeps the teacher frozen'),
+            ('teacher_norm_eval', True, 'TAS keeps the whole teacher in eval mode'),
+            ('student_trainable', True, 'TAS trains the student'),
+        ):
+            if (value := getattr(self, name)) is not fixed:
+                raise ValueError(f'model.{name}={value!r}. Expected {fixed}: {why}')
+
+
+Options = TypeVar('Options')
+
+
+def chosen(options: type[Options], given: Mapping[str, Any]) -> Options:
+    """Build the options of one class from those of a config."""
+    return options(**{field.name: given[field.name] for field in fields(options) if field.name in given})
+
+
+def switch_off_inplace(
+    distiller: Distiller, student: nn.Module, teacher: FrozenTeacher | TeacherEnsemble, options: RazorOptions
+) -> None:
+    """Switch off in-place modules if the config has recorders, whose records they would overwrite, as MMRazor does."""
+    if not distiller.uses_recorders:
+        return
+    networks = [] if options.module_inplace else [student]
+    networks += [] if options.teacher_module_inplace else [*teacher.networks]
+    for module in (module for network in networks for module in network.modules()):
+        if hasattr(module, 'inplace'):
+            module.inplace = False
+
+
+def model_scope() -> AbstractContextManager:
+    """Return the scope in which networks are built: the present one, or MMPretrain's if it has no classifiers."""
+    scope = DefaultScope.get_current_instance()
+    # MMEngine's own scope, a runner's if the config names none, knows no classifier.
+    unknown = scope is None or scope.scope_name == 'mmengine'
+    return DefaultScope.overwrite_default_scope('mmpretrain' if unknown else scope.scope_name)
+
+
+def build_student(
+    architecture: dict | BaseModel, data_preprocessor: dict | nn.Module | None
+) -> tuple[BaseModel, nn.Module | None]:
+    """Build the student, and return it with a preprocessor that is not its own, if there is one.
+
+    A preprocessor's config is given to the student, which builds it with its batch augmentations (mixup, cutmix).
+    """
+    if not isinstance(architecture, dict):
+        return architecture, data_preprocessor
+    if isinstance(data_preprocessor, dict):
+        architecture = {'data_preprocessor': data_preprocessor, **architecture}
+        data_preprocessor = None
+    return RAZOR_MODELS.build(named_model(architecture)), data_preprocessor
+
+
+def build_distiller(
+    distiller: dict | Sequence[dict] | None, student: BaseModel, teacher: FrozenTeacher | TeacherEnsemble
+) -> nn.Module:
+    """Build the distiller and bind it to the networks; for several teachers, one for each.
+
+    Raises:
+        ValueError: If the number of distillers is not that of the teachers, or the networks do not match.
+    """
+    distiller = distiller or dict(type='tas_mm.TASDistiller')
+    several = isinstance(teacher, TeacherEnsemble)
+    if several:
+        count = len(teacher.networks)
+        each = list(distiller) if isinstance(distiller, Several) else [deepcopy(distiller) for _ in range(count)]
+        if len(each) != count:
+            raise ValueError(
+                f'model.distiller is a list of {len(each)}, but model.teacher has {count}: give one for each'
+            )
+        distiller = dict(type='tas_mm.DistillerGroup', distillers=each, weights=teacher.weights)
+    elif isinstance(distiller, Several):
+        raise ValueError('model.distiller is a list, but model.teacher is one teacher; give a list of them')
+    with DefaultScope.overwrite_default_scope('mmrazor'):
+        built = RAZOR_MODELS.build(dict(distiller))
+    built.prepare_from_student(student)
+    built.prepare_from_teacher(teacher.networks if several else teacher.network)
+    return built

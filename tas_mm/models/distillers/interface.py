@@ -1,0 +1,101 @@
+"""What everybody may ask of a distiller, whichever it is: MMRazor's own, ours, or none at all."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mmengine.model import BaseModel
+from mmrazor.models.distillers import ConfigurableDistiller
+from torch import Tensor, nn
+
+from ..knowledge import Observation
+from ..stages import Observer, StageView
+
+if TYPE_CHECKING:
+    from ..assistant import HybridAssistant
+
+
+class Distiller:
+    """Interface of a distiller. Attributes that a distiller does not have are None or empty.
+
+    Attributes:
+        assistant (HybridAssistant | None): The assistant.
+        student_view (StageView | None): View of the student.
+        teacher_view (StageView | None): View of the teacher; None for several teachers.
+        views (tuple): Views of student and teacher, or empty.
+        student_observer (Observer): Watches the student's pass.
+        teacher_observer (Observer | tuple): Watches the teacher's pass; of several teachers, one for each.
+        student_reads (set): What the losses read of the student: ``'feature'``, ``'logits'``, ``'stage1'``, ...
+        teacher_reads (set): What the losses read of the teacher.
+        uses_recorders (bool): Whether the config has MMRazor recorders, which in-place modules would disturb.
+    """
+
+    assistant: HybridAssistant | None = None
+    student_view: StageView | None = None
+    teacher_view: StageView | None = None
+    views: tuple[StageView, ...] = ()
+    student_observer: Observer
+    teacher_observer: Observer | tuple[Observer, ...]
+    student_reads: frozenset[str] = frozenset()
+    teacher_reads: frozenset[str] = frozenset()
+    uses_recorders = False
+
+    def forward(self, student: Observation, teacher: Observation, labels: Tensor | None) -> dict[str, Tensor]:
+        """Compare what student and teacher know of a batch.
+
+        Args:
+            student (Observation): From the student's pass.
+            teacher (Observation): From the teacher's pass.
+            labels (Tensor | None): Class indices ``(B, )``; None for images without labels.
+
+        Returns:
+            dict: Losses by name, each a scalar.
+        """
+        raise NotImplementedError
+
+
+class _NoDistiller(Distiller):
+    """Answers for a model that distills nothing."""
+
+
+class _RazorObserver:
+    """Watches a pass with the recorders and deliveries of a distiller of MMRazor's, which keeps what they record."""
+
+    view = None
+
+    def __init__(self, distiller: ConfigurableDistiller, student: bool) -> None:
+        self.distiller, self.student = distiller, student
+
+    def __call__(self, run, *args, regions: Tensor | None = None, **kwargs):
+        self.distiller.set_deliveries_override(self.student)
+        side = self.distiller.student_recorders if self.student else self.distiller.teacher_recorders
+        with side, self.distiller.deliveries:
+            return Observation(), run(*args, **kwargs)
+
+
+class _RazorDistiller(Distiller):
+    """MMRazor's own distiller, which reads its recorders by itself."""
+
+    uses_recorders = True
+
+    def __init__(self, distiller: ConfigurableDistiller) -> None:
+        self.distiller = distiller
+        self.student_observer = _RazorObserver(distiller, student=True)
+        self.teacher_observer = _RazorObserver(distiller, student=False)
+        self.teacher_reads = frozenset(distiller.teacher_recorders.recorders)
+
+    def __call__(self, student: Observation, teacher: Observation, labels: Tensor | None) -> dict[str, Tensor]:
+        try:
+            return self.distiller.compute_distill_losses()
+        finally:
+            for side in (self.distiller.student_recorders, self.distiller.teacher_recorders):
+                for recorder in side.recorders.values():
+                    recorder.reset_data_buffer()
+
+
+def interface_of(model: BaseModel | nn.Module) -> Distiller:
+    """Return the distiller of a distillation behind its interface; of any other model, one that has nothing."""
+    distiller = getattr(model, 'distiller', None)
+    if isinstance(distiller, Distiller):
+        return distiller
+    return _RazorDistiller(distiller) if isinstance(distiller, ConfigurableDistiller) else _NoDistiller()

@@ -1,0 +1,71 @@
+"""What a network knows of a batch: the words that every other part of ``models`` speaks in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from mmengine.structures import BaseDataElement
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from .stages import StageView
+
+
+class Knowledge(NamedTuple):
+    """Knowledge of one network: ``K = {f, p}`` (TAS, arXiv 2410.12342).
+
+    Attributes:
+        feature (Tensor): Pooled feature that the head's classifier reads, ``(B, C)``; of a detector, one row for each
+            region.
+        logits (Tensor | None): ``(B, num_classes)``; None if the network has no head, as a detector's backbone.
+    """
+
+    feature: Tensor
+    logits: Tensor | None
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What one pass of a network returns to the losses.
+
+    Attributes:
+        view (StageView | None): View of the network; None for a distiller of MMRazor's, which has none.
+        feature (Tensor | None): As in :class:`Knowledge`.
+        logits (Tensor | None): As in :class:`Knowledge`.
+        stages (dict): Native outputs of the stages asked for, by number (1 to 4).
+        records (dict): Buffers of MMRazor recorders, by name; empty unless the config gives recorders.
+        regions (Tensor | None): Of a detector's batch, ``(N, 5)``: image, then left, top, right, bottom in pixels.
+    """
+
+    view: StageView | None = None
+    feature: Tensor | None = None
+    logits: Tensor | None = None
+    stages: Mapping[int, Any] = field(default_factory=dict)
+    records: Mapping[str, list] = field(default_factory=dict)
+    regions: Tensor | None = None
+
+    def map(self, stage: int) -> Tensor:
+        """Return a stage's output as a map ``(B, C, H, W)``, without class tokens."""
+        return self.view.to_map(self.stages[stage], stage)
+
+    def with_records(self, records: Mapping[str, list]) -> Observation:
+        """Return the same observation with the buffers of MMRazor recorders."""
+        return replace(self, records=records)
+
+
+def labels_of(data_samples: list[BaseDataElement] | None) -> Tensor | None:
+    """Collect a batch's labels ``(B, )``, as MMPretrain's heads do; of mixed images the label with the larger share.
+
+    Returns:
+        Tensor | None: Class indices, or None if the samples carry no labels.
+    """
+    if not data_samples:
+        return None
+    if 'gt_score' in data_samples[0]:
+        return torch.stack([sample.gt_score for sample in data_samples]).argmax(dim=1)
+    if 'gt_label' in data_samples[0]:
+        return torch.cat([sample.gt_label for sample in data_samples])
+    return None

@@ -1,0 +1,43 @@
+"""The libraries that networks come from, and how their networks differ inside MMPretrain's classifiers.
+
+Beside the stage views this is the only place that knows libraries by name: how to name one of their networks in a
+config, where its trained weights and its normalization are, and how its weights are named.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from .base import NetworkSource, Published, build_classifier_from, classifier_of
+from .huggingface import HuggingFaceSource
+from .mmpretrain import MMPretrainSource
+from .timm import TimmSource
+
+__all__ = [
+    'HUGGING_FACE',
+    'MMPRETRAIN',
+    'SOURCES',
+    'TIMM',
+    'HuggingFaceSource',
+    'MMPretrainSource',
+    'NetworkSource',
+    'Published',
+    'TimmSource',
+    'build_classifier_from',
+    'classifier_of',
+    'source_of',
+]
+
+TIMM, MMPRETRAIN, HUGGING_FACE = TimmSource(), MMPretrainSource(), HuggingFaceSource()
+SOURCES: dict[str, NetworkSource] = {source.name: source for source in (TIMM, MMPRETRAIN, HUGGING_FACE)}
+
+
+def source_of(config: Mapping[str, Any]) -> NetworkSource:
+    """Return the library of a classifier, by its config.
+
+    Args:
+        config (Mapping): Model config.
+    """
+    kinds = [str(part.get('type')).split('.')[-1] for part in (config, config.get('backbone') or {})]
+    if TIMM.wrapper in kinds or TIMM.backbone in kinds:
+        return TIMM
+    return HUGGING_FACE if HUGGING_FACE.wrapper in kinds else MMPRETRAIN

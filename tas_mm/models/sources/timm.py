@@ -1,0 +1,95 @@
+"""timm's networks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from mmengine.config import Config
+from torch import Tensor, nn
+
+from .base import NetworkSource, Published
+
+
+class TimmSource(NetworkSource):
+    """timm's networks: inside a ``TimmClassifier``, or as the ``TIMMBackbone`` of an ``ImageClassifier``."""
+
+    name = 'timm'
+    wrapper = 'TimmClassifier'
+    prefix = 'model.'
+    backbone = 'TIMMBackbone'
+
+    def names(self) -> list[str]:
+        """List timm's networks."""
+        import timm
+
+        return timm.list_models()
+
+    def has(self, name: str) -> bool:
+        """Tell whether timm has the network; a name may have a tag, as in ``resnet18.a1_in1k``."""
+        import timm
+
+        return timm.is_model(name)
+
+    def classifier(self, name: str, num_classes: int, **options: Any) -> dict:
+        """Return the config of a ``TimmClassifier``."""
+        return dict(type=self.wrapper, model_name=name, num_classes=num_classes, pretrained=False, **options)
+
+    def published(self, name: str, model: nn.Module) -> Published:
+        """Return what the network's pretrained tag lists."""
+        tag = self.tag(model)
+        if tag is None:
+            return Published()
+        normalization = {key: [round(255 * value, 3) for value in tag[key]] for key in ('mean', 'std')}
+        if tag.get('hf_hub_id') or tag.get('url'):
+            return Published(dict(pretrained=True), tag['num_classes'], normalization)
+        return Published(normalization=normalization)
+
+    def resize(self, config: dict, size: int) -> None:
+        """Set the argument ``img_size`` of the network."""
+        (config if config['type'] == self.wrapper else config['backbone'])['img_size'] = size
+
+    def with_loss(self, config: dict, loss: dict) -> dict:
+        """Set the argument ``loss`` of a ``TimmClassifier``."""
+        return dict(config, loss=loss) if config['type'] == self.wrapper else config
+
+    @staticmethod
+    def tag(model: nn.Module) -> Mapping[str, Any] | None:
+        """Return the pretrained tag of the first timm network in a model, with its ``mean`` and ``std`` in 0 to 1.
+
+        Args:
+            model (nn.Module): A classifier or backbone.
+        """
+        tags = (getattr(module, 'pretrained_cfg', None) for module in model.modules())
+        return next((tag for tag in tags if isinstance(tag, dict) and tag.get('mean') and tag.get('std')), None)
+
+    def native_options(self, config: Config) -> dict[str, Any] | None:
+        """Return the arguments of ``timm.create_model`` for a classifier; None if it is not one of timm's.
+
+        Args:
+            config (Config): Its model config.
+        """
+        if config.type == self.wrapper:
+            own = ('type', 'loss', 'train_cfg', 'with_cp', 'data_preprocessor', 'init_cfg')
+            return {key: value for key, value in config.to_dict().items() if key not in own}
+        backbone = config.get('backbone', {})
+        if backbone.get('type') != self.backbone or backbone.get('features_only'):
+            return None
+        own = ('type', 'init_cfg', 'in_channels', 'features_only')
+        options = {key: value for key, value in backbone.to_dict().items() if key not in own}
+        return dict(options, num_classes=config.head.num_classes, in_chans=backbone.get('in_channels', 3))
+
+    def native_weights(self, config: Config, state: Mapping[str, Tensor], net: nn.Module) -> dict[str, Tensor]:
+        """Rename a classifier's weights as timm names them.
+
+        Args:
+            config (Config): Its model config.
+            state (Mapping): Its weights.
+            net (nn.Module): The network that timm builds.
+        """
+        if config.type == self.wrapper:
+            return dict(state)
+        head = net.pretrained_cfg['classifier']
+        state = {key.removeprefix('backbone.timm_model.'): value for key, value in state.items()}
+        return {re.sub(r'^head\.fc\.', f'{head}.', key): value for key, value in state.items()}

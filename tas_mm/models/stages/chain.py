@@ -1,0 +1,93 @@
+"""View of networks whose modules simply run one after another: the fast path.
+
+The tail calls the modules of the late stages, then what the backbone does after them, then neck and head. Nothing is
+patched, so the tail can be compiled and takes maps of any size, as detectors need.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..utils import Grid
+from .view import StageView
+
+
+@dataclass(frozen=True)
+class Chain:
+    """How the modules of a cut run one after another.
+
+    Attributes:
+        native (str): Native form: ``'map'``, ``'tokens'`` ``(B, T + H * W, C)`` with T class tokens first, or
+            ``'grid_tokens'``, a tuple that begins with tokens ``(B, H * W, C)`` and their grid ``(H, W)``.
+        finish (callable): ``(net, native, grid) -> output``: what the backbone makes of stage 4's output.
+        class_tokens (callable): Returns the network's class tokens ``(1, 1, C)``.
+        call (callable): ``(module, native) -> native``.
+        modules (tuple, optional): One module for each stage to call in place of the cut's. Defaults to None.
+    """
+
+    native: str = 'map'
+    finish: Callable[[nn.Module, Any, Grid | None], Any] = lambda net, native, grid: native
+    class_tokens: Callable[[nn.Module], list[Tensor]] = lambda net: []
+    call: Callable[[nn.Module, Any], Any] = lambda module, native: module(native)
+    modules: tuple[str, ...] | None = None
+
+
+class ChainView(StageView):
+    """View of a backbone whose cut has a :class:`Chain`, with MMPretrain's neck and head."""
+
+    @property
+    def chain(self) -> Chain:
+        """How the modules run."""
+        return self._cut.chain
+
+    def run_stage(self, stage: int, native: Any) -> Any:
+        """Run one stage on the native output of the one before."""
+        for name in [self.chain.modules[stage - 1]] if self.chain.modules else self.modules[stage - 1]:
+            native = self.chain.call(self.net.get_submodule(name), native)
+        return native
+
+    def run_backbone(self, native: Any, start: int) -> tuple:
+        """Run stages ``start`` to 4 and return what the backbone returns."""
+        for stage in range(start, 5):
+            native = self.run_stage(stage, native)
+        return (self.chain.finish(self.net, native, self.grid_of(native)),)
+
+    def run_tail(self, native: Any, start: int = 4) -> None:
+        outputs = self.run_backbone(native, start)
+        self.model.head(outputs if self.model.neck is None else self.model.neck(outputs))
+
+    def to_map(self, native: Any, stage: int) -> Tensor:
+        grid = self.grid_of(native)
+        if grid is None:
+            return native
+        tokens = native[0] if self.chain.native == 'grid_tokens' else native
+        return tokens[:, len(self.chain.class_tokens(self.net)) :].transpose(1, 2).unflatten(2, grid)
+
+    def from_map(self, x: Tensor, stage: int, class_token: str = 'own') -> Any:
+        if self.chain.native == 'map':
+            return x
+        patches = x.flatten(2).transpose(1, 2)  # BxNxC
+        if self.chain.native == 'grid_tokens':
+            return patches, tuple(x.shape[-2:])
+        tokens = [token.expand(len(x), -1, -1) for token in self.chain.class_tokens(self.net)]
+        if class_token == 'mean':
+            tokens = [patches.mean(dim=1, keepdim=True)] * len(tokens)
+        return torch.cat([*tokens, patches], dim=1)
+
+    def grid_of(self, native: Any) -> Grid | None:
+        """Return the grid of tokens, in the proportions of the image; None of a map."""
+        if self.chain.native != 'tokens':
+            return tuple(native[1]) if self.chain.native == 'grid_tokens' else None
+        count = native.size(1) - len(self.chain.class_tokens(self.net))
+        height = round((count * self.input_size[0] / self.input_size[1]) ** 0.5)
+        if count % height:
+            raise ValueError(
+                f'{self.key}: {count} tokens do not fill a grid with the proportions of an image of '
+                f'{self.input_size[0]}x{self.input_size[1]}. Set model.distiller.input_size=(height, width)'
+            )
+        return height, count // height

@@ -1,0 +1,108 @@
+"""View of Hugging Face's image classifiers, and of any module that gives logits.
+
+These networks have no ``feature_info``, but nearly all hold their blocks or stages in one list. Cut there, they run
+from the cut on by their own forward. If there is no such list, the logits are all that a loss can take.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cached_property
+
+from torch import nn
+
+from ..utils import Grid
+from .probe import linear_layers, outputs_of
+from .registry import Cut, cut_blocks, register_view, registered
+from .timm import TimmClassifierView, declared_channels
+from .traced import TracedView, last_module, lists_of
+from .view import StageView, logits_of
+
+
+@register_view('mmpretrain.HuggingFaceClassifier')
+class ModuleView(TracedView):
+    """View of a network called ``model`` in the model, with its own head.
+
+    It is cut when a stage is asked for, not before: logits can be read of any network.
+    """
+
+    net_name = logits_source = 'model'
+
+    def check_cut(self) -> None:
+        """Raise nothing yet."""
+
+    def cut(self) -> list[list[str]]:
+        """Cut after the last modules of each size of the map, or after equal blocks."""
+        if self._cut:
+            return super().cut()
+        levels = [self._last(level) for level in self._levels()]
+        if len(levels) != 4:
+            by_grid = {self.layout(level).grid: level for level in levels}
+            few = len(by_grid) < 4
+            levels = [levels[blocks[-1]] for blocks in cut_blocks(len(levels))] if few else list(by_grid.values())[-4:]
+        return [[level] for level in levels]
+
+    def _levels(self) -> list[str]:
+        """Return the blocks or stages: those in the outermost list of four or more, or ``layer1`` to ``layer4``."""
+        if all(hasattr(self.net, f'layer{i}') for i in range(1, 5)):
+            return [f'layer{i}' for i in range(1, 5)]
+        lists = {name: module for name, module in lists_of(self.net).items() if len(module) > 3}
+        if not lists:
+            library = type(self.net).__module__.split('.')[0]
+            raise ValueError(
+                f'{self.key}: {library} {type(self.net).__name__} has no list of 4 or more blocks where it could be '
+                "cut, so only its logits can be read. Distill with type='tas_mm.PairDistiller' and terms that read "
+                'logits, or register a cut (docs/own_backbone.md)'
+            )
+        depth = min(name.count('.') for name in lists)
+        outermost = [name for name in lists if name.count('.') == depth]
+        found = max(outermost, key=lambda name: sum(p.numel() for p in lists[name].parameters()))
+        return [f'{found}.{name}' for name, _ in lists[found].named_children()]
+
+    def _last(self, name: str) -> str:
+        """Return the module in a stage whose output is the stage's: what shrinks the map for the next, or a block."""
+        module = self.net.get_submodule(name)
+        if getattr(module, 'downsample', None) is not None and hasattr(module, 'blocks'):
+            return f'{name}.downsample'  # of Swin: as in MMPretrain's
+        blocks = isinstance(getattr(module, 'blocks', None), nn.ModuleList)
+        return last_module(self.net, f'{name}.blocks' if blocks else name)
+
+    def declared_size(self) -> Grid | None:
+        """Return what the network says, if it has positional embeddings, which fit one size."""
+        declared = super().declared_size()
+        if declared or not any(re.search('pos(ition)?_embed', name) for name, _ in self.net.named_parameters()):
+            return declared
+        size = getattr(getattr(self.net, 'config', self.net), 'image_size', None)
+        return (size, size) if isinstance(size, int) else size and tuple(size)
+
+    def find_classifier(self) -> str | None:
+        return next(reversed(linear_layers(self.model)), None)
+
+    @property
+    def in_channels(self) -> int:
+        return declared_channels(self.net)
+
+    @property
+    def prefix(self) -> int:
+        return 1 + getattr(getattr(self.net, 'config', None), 'num_register_tokens', 0)
+
+    @cached_property
+    def num_classes(self) -> int:
+        with outputs_of(self.model, [self.net_name]) as seen:
+            self.look()
+        return logits_of(seen[self.net_name]).size(1)
+
+    def token_parameters(self) -> list[tuple[str, nn.Parameter]]:
+        return [(name.rpartition('.')[2], token) for name, token in super().token_parameters()]
+
+
+@register_view('tas_mm.ModuleTeacher')
+def view_of_module(model: nn.Module, input_size: Grid | None, key: str) -> StageView:
+    """Return the view of the module inside: what is registered for it, timm's for a network of timm's, else any's."""
+    found = registered(model.model)
+    if isinstance(found, Cut):
+        return ModuleView(model, input_size, key, found)
+    if found is None:
+        from_timm = any(cls.__module__.split('.')[0] == 'timm' for cls in type(model.model).__mro__)
+        found = TimmClassifierView if from_timm else ModuleView
+    return found(model, input_size, key)

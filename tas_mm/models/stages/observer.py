@@ -1,0 +1,114 @@
+"""Watching a network's own forward pass: feature, logits and stages are returned beside its output."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from copy import deepcopy
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+
+from ..knowledge import Observation
+
+if TYPE_CHECKING:
+    from .view import StageView
+
+KNOWLEDGE = ('feature', 'logits')
+
+
+class Observer:
+    """Hooks on a network that keep what it knows while the observer runs it, and do nothing otherwise.
+
+    The hooks stay where they are, so that ``torch.compile`` compiles them with the network.
+
+    Args:
+        view (StageView): View of the network.
+        stages (iterable): Numbers of the stages to keep, 1 to 4. Defaults to none.
+        knowledge (collection): Which of ``'feature'`` and ``'logits'`` to keep; logits that the network does not have
+            stay None. Defaults to both.
+
+    Example:
+        >>> import tas_mm, torch
+        >>> from tas_mm.models.stages import Observer, view_of
+        >>> from mmpretrain import get_model
+        >>> model = get_model('resnet18_8xb16_cifar10')
+        >>> seen, logits = Observer(view_of(model, (32, 32)), stages=[3])(model, torch.zeros(2, 3, 32, 32))
+        >>> tuple(seen.feature.shape), tuple(seen.map(3).shape)
+        ((2, 512), (2, 256, 8, 8))
+    """
+
+    def __init__(self, view: StageView, stages: Iterable[int] = (), knowledge: Collection[str] = KNOWLEDGE) -> None:
+        self.view = view
+        self._seen: dict[Any, Any] | None = None  # None while nobody looks
+        sources = {stage: view.stages[stage - 1].source for stage in stages}
+        self.hooks = [
+            self._module(source).register_forward_hook(partial(self._see, stage)) for stage, source in sources.items()
+        ]
+        self._sees_feature = False
+        if 'feature' in knowledge:
+            self.keep_feature()
+        if 'logits' in knowledge and view.logits_source is not None:
+            source = self._module(view.logits_source)
+            self.hooks.append(source.register_forward_hook(self._see_logits, with_kwargs=True))
+
+    def __call__(
+        self, run: Callable[..., Any], *args: Any, regions: Tensor | None = None, **kwargs: Any
+    ) -> tuple[Observation, Any]:
+        """Run a network and return what it knows, with what it returned.
+
+        Args:
+            run (callable): Runs the network of the view; called with all other arguments.
+            regions (Tensor, optional): Of a detector, the regions whose features are wanted. Defaults to None.
+        """
+        self._seen = seen = {}
+        try:
+            output = run(*args, **kwargs)
+        finally:
+            self._seen = None
+        feature = self.view.feature_of(seen.pop('feature'), regions) if 'feature' in seen else None
+        logits = self.view.logits_of(seen.pop('logits')) if 'logits' in seen else None
+        return Observation(self.view, feature, logits, seen, regions=regions), output
+
+    def __deepcopy__(self, memo: dict) -> Observer:
+        """Copy the observer with its network; if the copy of a model shares the network, share its observer too."""
+        if memo.get(id(self.view.model)) is self.view.model:
+            return self
+        memo[id(self)] = copied = object.__new__(type(self))
+        copied.__dict__.update(deepcopy(self.__dict__, memo))
+        return copied
+
+    def keep_feature(self) -> None:
+        """Keep the feature too, for a cache, say, that wants it though no loss does."""
+        if self._sees_feature or self.view.feature_source is None:
+            return
+        self._sees_feature = True
+        module = self._module(self.view.feature_source)
+        if self.view.feature_side == 'input':
+            self.hooks.append(module.register_forward_pre_hook(self._see_input))
+        else:
+            self.hooks.append(module.register_forward_hook(partial(self._see, 'feature')))
+
+    def remove(self) -> None:
+        """Take the hooks off."""
+        for hook in self.hooks:
+            hook.remove()
+
+    def _module(self, name: str) -> nn.Module:
+        return self.view.model.get_submodule(name)
+
+    def _see(self, name: Any, module: nn.Module, inputs: tuple, output: Any) -> None:
+        if self._seen is not None:
+            self._seen.setdefault(name, output)  # a module that runs twice: the first time counts
+
+    def _see_logits(self, module: nn.Module, inputs: tuple, kwargs: dict, output: Any) -> None:
+        if self._seen is None:
+            return
+        # A head that is given the labels adds a margin, which it does not predict.
+        with_labels = self.view.logits_source == 'head' and len(inputs) + len(kwargs) > 1
+        output = module.forward(inputs[0]) if with_labels else output
+        self._seen.setdefault('logits', output)
+
+    def _see_input(self, module: nn.Module, inputs: tuple) -> None:
+        if self._seen is not None:
+            self._seen.setdefault('feature', inputs[0])

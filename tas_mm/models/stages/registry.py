@@ -1,0 +1,144 @@
+"""What is known about networks: cuts and views, by package and class."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from operator import attrgetter
+from typing import Any
+
+from torch import nn
+
+from ..utils import Grid
+from .chain import Chain, ChainView
+from .traced import TracedView
+from .view import StageView
+
+FAMILIES = ('cnn', 'attention', 'mlp')
+"""How a network mixes positions. Early and late part and the projector of a pair follow from it.
+
+- ``cnn``: from neighbors, by weights that are the same everywhere: convolutions, also large ones, and pooling.
+- ``attention``: from everywhere, by content: over windows, channels (XCiT) or nearest neighbors in feature space (ViG)
+  too. A hybrid that ends in attention is one: its late stages decide.
+- ``mlp``: from everywhere, with fixed weights: linear layers over positions.
+"""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Where a network is cut, and what its modules do not tell.
+
+    Attributes:
+        stages (str | sequence | callable): Names of modules, dotted and relative to the network: four entries, or one
+            string with the stages parted by ``|``. An entry may list several modules in the order they run; the last
+            gives the stage's output. ``'blocks.*'`` cuts a list of equal blocks. A function of the network may return
+            any of these.
+        family (str | callable, optional): One of ``FAMILIES``, or a function of the network. Defaults to None: the
+            names of the modules in stage 4 decide.
+        size (str | callable, optional): Image size ``(H, W)`` that the network was built for: the name of its
+            attribute, or a function of the network. Defaults to None: any.
+        classifier (callable, optional): Returns the linear layer's name, relative to the network, if it holds the
+            classifier; else None. Defaults to None: the head has it.
+        chain (Chain, optional): How the modules run one after another. Defaults to None: the forward is replayed.
+    """
+
+    stages: Any
+    family: str | Callable[[nn.Module], str] | None = None
+    size: str | Callable[[nn.Module], Grid | None] | None = None
+    classifier: Callable[[nn.Module], str | None] | None = None
+    chain: Chain | None = None
+
+    def modules(self, net: nn.Module) -> list[list[str]]:
+        """Return the names of the modules of each stage."""
+        stages = self.stages(net) if callable(self.stages) else self.stages
+        if isinstance(stages, str) and stages.endswith('.*'):
+            blocks = cut_blocks(len(net.get_submodule(stages[:-2])))
+            return [[f'{stages[:-1]}{i}' for i in stage] for stage in blocks]
+        stages = stages.split('|') if isinstance(stages, str) else stages
+        return [stage.split() if isinstance(stage, str) else list(stage) for stage in stages]
+
+    def read(self, field: str, net: nn.Module) -> Any:
+        """Return a field's value for a network."""
+        value = getattr(self, field)
+        value = attrgetter(value) if field == 'size' and isinstance(value, str) else value
+        return value(net) if callable(value) else value
+
+
+def cut_blocks(depth: int) -> list[range]:
+    """Cut equal blocks into four stages as OFA-KD does 12 of them: 2, 2, 6, 2 (arXiv 2310.19444); in proportion else."""
+    if depth < 4:
+        raise ValueError(f'{depth} blocks cannot be cut into 4 stages')
+    short = max(1, round(depth / 6))
+    ends = [0, short, 2 * short, depth - short, depth]
+    return [range(a, b) for a, b in zip(ends, ends[1:])]
+
+
+ViewFactory = Callable[..., StageView]
+_KNOWN: dict[str, Cut | ViewFactory] = {}
+
+
+def register_cut(name: str, stages: str | Sequence | Callable, family: str | Callable | None, **options: Any) -> None:
+    """Register a :class:`Cut` by package and class of a backbone, or of any module that gives logits.
+
+    Classes that derive from it are cut alike, unless they are registered too.
+
+    Example:
+        >>> from tas_mm.models.stages import register_cut
+        >>> register_cut('my_package.Funnel', ['steps.0', 'steps.1', 'steps.2', 'steps.3'], family='cnn')
+    """
+    if isinstance(family, str) and family not in FAMILIES:
+        raise ValueError(f'register_cut({name!r}): unknown family {family!r}. Expected one of {", ".join(FAMILIES)}')
+    _KNOWN[name] = Cut(stages, family, **options)
+
+
+def register_view(*names: str) -> Callable[[ViewFactory], ViewFactory]:
+    """Register a view, or a function that makes one of ``(model, input_size, key)``: ``@register_view('my.Maze')``."""
+
+    def register(view: ViewFactory) -> ViewFactory:
+        _KNOWN.update(dict.fromkeys(names, view))
+        return view
+
+    return register
+
+
+def names_of(network: nn.Module) -> list[str]:
+    """Return package and class of a network, and of the classes that it derives from."""
+    return [f'{cls.__module__.split(".")[0]}.{cls.__name__}' for cls in type(network).__mro__]
+
+
+def registered(network: nn.Module) -> Cut | ViewFactory | None:
+    """Return what is registered for a network's class, or for one that it derives from."""
+    return next((_KNOWN[name] for name in names_of(network) if name in _KNOWN), None)
+
+
+def view_of(model: nn.Module, input_size: Grid | None = None, key: str = 'model') -> StageView:
+    """Build the stage view of a model.
+
+    Args:
+        model (nn.Module): A classifier with ``backbone``, ``neck`` and ``head``; one with a ``model`` that gives
+            logits, such as ``TimmClassifier``; or a detector of MMDetection.
+        input_size (tuple, optional): As ``key``, see :class:`StageView`.
+
+    Raises:
+        ValueError: If nothing is registered for its backbone, or it cannot be cut.
+
+    Example:
+        >>> from mmpretrain import get_model
+        >>> from tas_mm.models.stages import view_of
+        >>> view_of(get_model('resnet18_8xb16_cifar10'), (32, 32)).stages[2]
+        Stage(source='backbone.layer3', channels=256, grid=(8, 8))
+    """
+    backbone = getattr(model, 'backbone', model)
+    found = registered(model) or registered(backbone)  # of a detector both
+    if isinstance(found, Cut):
+        return (ChainView if found.chain else TracedView)(model, input_size, key, found)
+    if found is not None:
+        return found(model, input_size, key)
+    name = names_of(backbone)[0]
+    near = get_close_matches(name, _KNOWN, n=3, cutoff=0.5)
+    raise ValueError(
+        f'{key}.backbone: no stage view for {name}. '
+        + (f'Nearest that have one: {", ".join(near)}. ' if near else '')
+        + f'All: {", ".join(sorted(_KNOWN))}. docs/own_backbone.md shows how to add one'
+    )

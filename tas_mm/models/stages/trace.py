@@ -1,0 +1,161 @@
+"""Running what comes after a cut through a network's own forward.
+
+How a network goes from one stage to the next is Python that a walk over its modules does not see: reshapes, class
+tokens that join late, rotary embeddings, several heads. So the tail of any network is its own forward, in which the
+modules before the cut are *short-circuited*: they are not computed, but return zeros of the right shape, and the module
+that ends the last stage before the cut returns the feature to start from. The zeros have stride 0 and take no memory.
+
+This is exact if all that the later stages know of the image passes through that one module. Where it does not (NASNet's
+cells read the two cells before), ``StageView.check_tail`` raises when the model is built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from itertools import count
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..utils import each_tensor
+
+BATCH = 2
+"""Number of images in a trace."""
+
+
+@dataclass(eq=False)
+class Call:
+    """One call of a module, in the order the calls began. Its output is kept as :func:`blank` tensors."""
+
+    name: str  # dotted, in the network; not the module, which training may replace (conversion to SyncBN)
+    kind: str  # the module's class
+    parent: Call | None
+    sees_image: bool
+    begun: int
+    done: int = -1
+    output: Any = None
+
+
+class Trace:
+    """The calls of a network's modules during one forward pass.
+
+    Args:
+        net (nn.Module): The network.
+        run (callable): Runs it, once, on ``BATCH`` images that differ. This shows what has no batch dimension, and what
+            is the same for every image, such as rotary embeddings: that is always computed, never short-circuited.
+    """
+
+    def __init__(self, net: nn.Module, run: Callable[[], Any]) -> None:
+        self.net, self.calls, self._dense = net, [], False
+        clock, opened = count(), []
+
+        def begin(name: str, module: nn.Module, args: tuple, kwargs: dict) -> None:
+            sees_image = any(map(_batched, tensors([args, kwargs])))
+            call = Call(name, type(module).__name__, opened[-1] if opened else None, sees_image, next(clock))
+            self.calls.append(call)
+            opened.append(call)
+
+        def end(module: nn.Module, args: tuple, output: Any) -> None:
+            call, found = opened.pop(), tensors(output)
+            call.done = next(clock)
+            call.sees_image &= all(map(_batched, found)) and any(not torch.equal(*x.chunk(BATCH)) for x in found)
+            call.output = each_tensor(blank, output) if call.sees_image else None
+
+        hooks = []
+        for name, module in net.named_modules():
+            hooks.append(module.register_forward_pre_hook(partial(begin, name), with_kwargs=True))
+            hooks.append(module.register_forward_hook(end))
+        try:
+            run()
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def source(self, name: str) -> Call:
+        """Return the one call of a module whose output ends a stage; raises a ValueError if there is not one."""
+        calls = [call for call in self.calls if call.name == name]
+        if len(calls) != 1 or not calls[0].sees_image:
+            kind = type(self.net.get_submodule(name)).__name__
+            raise ValueError(f'its {kind} runs {len(calls)} times in a forward pass, not once')
+        return calls[0]
+
+    def run_from(self, source: str, native: Any, run: Callable[[int, Tensor], Any]) -> None:
+        """Run the network from the output of a module on.
+
+        ``run`` runs it; called with the batch size, and a tensor of the images' type and device.
+        """
+        end, like = self.source(source), tensors(native)[0]
+        batch = len(like) * BATCH // len(tensors(end.output)[0])
+        zeros = partial(fill, batch=batch, like=like, dense=self._dense)
+        outputs = {self.net.get_submodule(source): [lambda: native]}
+        for call in self._outermost_before(end):
+            outputs.setdefault(self.net.get_submodule(call.name), []).append(partial(each_tensor, zeros, call.output))
+        try:
+            with short_circuit(outputs):
+                run(batch, like)
+        except RuntimeError as error:
+            if self._dense or 'single memory location' not in str(error):
+                raise
+            self._dense = True  # this network writes into what a module returned
+            self.run_from(source, native, run)
+
+    def _outermost_before(self, end: Call) -> list[Call]:
+        """Return the calls that are done before another one, without those within them and around it."""
+        around, parent = set(), end.parent
+        while parent is not None:
+            around.add(parent)
+            parent = parent.parent
+        outermost = (c for c in self.calls if (c.parent is None or c.parent in around) and c not in around)
+        return [call for call in outermost if call.sees_image and call.done < end.done]
+
+
+def tensors(data: Any) -> list[Tensor]:
+    """Return the tensors in nested tuples, lists and dicts, in order."""
+    found: list[Tensor] = []
+    each_tensor(lambda leaf: found.append(leaf) or leaf, data)
+    return found
+
+
+def _batched(x: Tensor) -> bool:
+    return x.dim() > 0 and len(x) > 0 and len(x) % BATCH == 0
+
+
+def blank(x: Tensor) -> Tensor:
+    """Return zeros of a tensor's shape and type, all of them one element in memory; indices that are alike are kept."""
+    keep = not x.is_floating_point() and torch.equal(*x.chunk(BATCH))
+    return x.clone() if keep else x.new_zeros(()).expand(x.shape)
+
+
+def fill(blank: Tensor, batch: int, like: Tensor, dense: bool) -> Tensor:
+    """Return a blank tensor for another batch, on the device and in the type of ``like``."""
+    first = blank[: len(blank) // BATCH]
+    if any(blank.stride()):  # kept
+        return first.to(like.device).repeat(batch, *(1 for _ in first.shape[1:]))
+    zero = like.new_zeros((), dtype=like.dtype if blank.is_floating_point() else blank.dtype)
+    zeros = zero.expand(len(first) * batch, *first.shape[1:])
+    return zeros.contiguous() if dense else zeros
+
+
+@contextmanager
+def short_circuit(outputs: Mapping[nn.Module, Iterable[Callable[[], Any]]]) -> Iterator[None]:
+    """Let modules return what functions make, one after the other; then they run their own forward again."""
+    own = {module: module.__dict__.get('forward') for module in outputs}
+    for module, makers in outputs.items():
+        module.forward = partial(_next_of, iter(makers), module.forward)
+    try:
+        yield
+    finally:
+        for module, forward in own.items():
+            if forward is None:
+                del module.forward
+            else:
+                module.forward = forward
+
+
+def _next_of(makers: Iterator[Callable[[], Any]], forward: Callable, *args: Any, **kwargs: Any) -> Any:
+    make = next(makers, None)
+    return forward(*args, **kwargs) if make is None else make()

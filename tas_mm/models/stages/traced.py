@@ -1,0 +1,96 @@
+"""View of any network by its own forward: the tail replays it from the cut on."""
+
+from __future__ import annotations
+
+import re
+from functools import cached_property, partial
+from typing import Any
+
+from torch import Tensor, nn
+
+from .layout import Layout, own_tokens
+from .trace import BATCH, Trace
+from .view import StageView
+
+ATTENTION = re.compile('attention|attn|mhsa|mhca|shsa|shma|xca|mla$|msa$', re.IGNORECASE)
+NOT_ATTENTION = re.compile(
+    '(Light|Simple)?(Spatial|Channel|Coord)Attn|(SelectiveKernel|Split|EfficientLocal|Strip)Attn'
+)
+TOKEN_MLP = re.compile('MixerBlock|ResBlock|SpatialGating')
+
+
+class TracedView(StageView):
+    """View of a network of which only the modules that end the four stages are known.
+
+    One pass over noise shows the calls of its modules (:class:`Trace`), and the shapes of their outputs show where the
+    map is in them (:class:`Layout`).
+    """
+
+    prefix = 0
+    """Number of class tokens and their like that the network declares."""
+
+    channels_last = False
+    """Whether maps are in NHWC where the shape allows both."""
+
+    @cached_property
+    def trace(self) -> Trace:
+        """The calls of the network's modules in one pass."""
+        return Trace(self.net, lambda: self.look(BATCH, noise=True))
+
+    @cached_property
+    def family(self) -> str:
+        """As the cut says, else by what the blocks of stage 4 do: attention, an MLP over tokens, or neither."""
+        declared = self._cut and self._cut.read('family', self.net)
+        if declared:
+            return declared
+        begin, end = (self.trace.source(names[-1]) for names in self.modules[2:])
+        kinds = {call.kind for call in self.trace.calls if begin.done < call.begun < end.done}
+        if 'Mixer' in type(self.net).__name__ and any(map(TOKEN_MLP.search, kinds)):
+            return 'mlp'
+        return 'attention' if any(ATTENTION.search(k) and not NOT_ATTENTION.match(k) for k in kinds) else 'cnn'
+
+    def layout(self, name: str) -> Layout:
+        """Return the layout of a module's output."""
+        return Layout(self.trace.source(name).output, self.input_size, self.prefix, self.channels_last)
+
+    @cached_property
+    def layouts(self) -> list[Layout]:
+        """Layouts of the four stages' outputs."""
+        layouts = []
+        for i, names in enumerate(self.modules, 1):
+            try:
+                layouts.append(self.layout(names[-1]))
+            except ValueError as error:
+                where = f'{type(self.net).__name__} cannot be cut after {names[-1]} (stage {i})'
+                raise ValueError(f'{self.key}: {where}: {error}') from error
+        return layouts
+
+    def to_map(self, native: Any, stage: int) -> Tensor:
+        return self.layouts[stage - 1].to_map(native)
+
+    def from_map(self, x: Tensor, stage: int, class_token: str = 'own') -> Any:
+        named = [] if class_token == 'mean' else self.token_parameters()
+        return self.layouts[stage - 1].from_map(x, partial(own_tokens, named))
+
+    def token_parameters(self) -> list[tuple[str, nn.Parameter]]:
+        """Return the network's class tokens and their like, by name."""
+        return [(name, token) for name, token in self.net.named_parameters() if 'token' in name]
+
+    def run_tail(self, native: Any, start: int = 4) -> None:
+        shape = self.in_channels, *self.input_size
+        run = lambda batch, like: self.run(like.new_zeros(batch, *shape))  # noqa: E731
+        self.trace.run_from(self.modules[start - 2][-1], native, run)
+
+
+def lists_of(net: nn.Module) -> dict[str, nn.Module]:
+    """Return the plain lists and sequences of modules in a network, by name."""
+    return {name: m for name, m in net.named_modules() if type(m) in (nn.Sequential, nn.ModuleList)}
+
+
+def last_module(net: nn.Module, name: str) -> str:
+    """Return the module in a module that runs last; a list never runs as a whole, a sequence not always."""
+    module = net.get_submodule(name)
+    while type(module) in (nn.Sequential, nn.ModuleList) and len(module):
+        child, module = list(module.named_children())[-1]
+        name = f'{name}.{child}'
+    return name

@@ -1,0 +1,318 @@
+"""The stage view: any network seen as four stages and a head.
+
+A view owns no parameter and is not a module. It knows where a built network can be cut, and it can run what comes after
+the cut. All other parts of the package ask the view and never the backbone.
+
+Features cross from one network to the other as *maps* ``(B, C, H, W)``. The *native* form is what a network's own
+modules hand to each other: maps, tokens with a class token, tokens with their grid. Views convert.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from ..knowledge import Knowledge
+from ..utils import DEFAULT_SIZE, Grid, eval_mode
+from .observer import Observer
+from .probe import image_channels, linear_layers, outputs_of, relative_error
+
+if TYPE_CHECKING:
+    from .registry import Cut
+
+STAGES = ('stage1', 'stage2', 'stage3', 'stage4')
+READINGS = ('logits', 'feature', *STAGES)
+"""What a loss can take from either network."""
+
+CLASS_TOKENS = ('own', 'mean')
+"""What class tokens of a late part are made of: the network's own, or the mean of the map."""
+
+
+class TailError(ValueError):
+    """The tail of a network does not give what the whole network gives."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One of the four stages, as measured on a real forward pass.
+
+    Attributes:
+        source (str): Dotted name, in the model, of the module whose output is the stage's.
+        channels (int): Width of that output.
+        grid (tuple): Its height and width in pixels or patches.
+    """
+
+    source: str
+    channels: int
+    grid: Grid
+
+
+class StageView(ABC):
+    """View of a built network. It does not change after construction.
+
+    Logits may be absent: a network without a head has neither ``classifier`` nor ``logits_source`` nor
+    ``num_classes`` (all None), and its feature is read at a module's output (``feature_side = 'output'``).
+
+    Args:
+        model (nn.Module): The model, as MMPretrain builds it. Never changed.
+        input_size (tuple, optional): Height and width of the images. Defaults to what the network declares, else 224.
+        key (str): Name of ``model`` in the config, for error messages. Defaults to ``'model'``.
+        cut (Cut, optional): Where the network is cut. Defaults to None: a subclass overrides :meth:`cut`.
+
+    Raises:
+        ValueError: If the network cannot be cut, or images of that size do not fit it.
+    """
+
+    net_name = 'backbone'
+    """Dotted name, in the model, of the network that is cut."""
+
+    any_size = False
+    """Whether images have many sizes, as a detector's, and late stages take maps of any."""
+
+    feature_side = 'input'
+    """Whether the feature is the ``'input'`` or the ``'output'`` of ``feature_source``."""
+
+    def __init__(
+        self, model: nn.Module, input_size: Grid | None = None, key: str = 'model', cut: Cut | None = None
+    ) -> None:
+        self.model, self.key, self._cut = model, key, cut
+        self.classifier = self.find_classifier()
+        self.input_size = tuple(input_size or self.declared_size() or DEFAULT_SIZE)
+        self.check_cut()
+
+    # ---- what a subclass may override ------------------------------------------------------------------------------
+
+    def cut(self) -> Sequence[Sequence[str]]:
+        """Return four lists of module names, relative to the network; the output of the last is the stage's."""
+        return self._cut.modules(self.net)
+
+    def check_cut(self) -> None:
+        """Raise at once if the network cannot be cut."""
+        _ = self.modules
+
+    def declared_size(self) -> Grid | None:
+        """Return the image size that the network was built for, or None if it takes any."""
+        return self._cut and self._cut.read('size', self.net)
+
+    def find_classifier(self) -> str | None:
+        """Return the dotted name of the linear layer whose input is the feature; None if there is no such layer."""
+        inside = self._cut and self._cut.read('classifier', self.net)
+        names = [f'{self.net_name}.{inside}'] if inside else linear_layers(self.model, 'head.')
+        if not names:
+            raise ValueError(
+                f'{self.key}.head: {type(getattr(self.model, "head", None)).__name__} has no linear layer to take the '
+                'logits from. Use a LinearClsHead or a VisionTransformerClsHead'
+            )
+        return names[-1]
+
+    @cached_property
+    def family(self) -> str:
+        """How the stages mix positions: one of ``FAMILIES``."""
+        return self._cut.read('family', self.net)
+
+    @abstractmethod
+    def to_map(self, native: Any, stage: int) -> Tensor:
+        """Convert the native output of a stage to a map ``(B, C, H, W)``, without class tokens."""
+
+    @abstractmethod
+    def from_map(self, x: Tensor, stage: int, class_token: str = 'own') -> Any:
+        """Convert a map ``(B, C, H, W)`` to the native form of a stage's output.
+
+        Class tokens, if any, are made of what ``class_token`` says, one of ``CLASS_TOKENS``. No positional embedding is
+        added again.
+        """
+
+    @abstractmethod
+    def run_tail(self, native: Any, start: int = 4) -> None:
+        """Run stages ``start`` to 4, pooling and head. An :class:`Observer` sees feature and logits.
+
+        Args:
+            native: Native output of stage ``start - 1``, as observed or as made by :meth:`from_map`.
+            start (int): 2 to 5; with 5 only what follows the stages runs. Defaults to 4.
+        """
+
+    def run(self, images: Tensor) -> Any:
+        """Run the network's forward pass, without a loss."""
+        return self.model(images, mode='tensor')
+
+    def feature_of(self, record: Any, regions: Tensor | None = None) -> Tensor:
+        """Return the feature ``(B, C)`` in what was read at ``feature_source``.
+
+        A detector has one for each of the ``regions`` ``(N, 5)``: image, then left, top, right and bottom in pixels.
+        """
+        return record.flatten(1)  # of a classifier that is a 1x1 convolution: (B, C, 1, 1)
+
+    def logits_of(self, record: Any) -> Tensor:
+        """Return the logits ``(B, K)`` in what was read at ``logits_source``."""
+        return logits_of(record)
+
+    # ---- what every view offers ------------------------------------------------------------------------------------
+
+    @property
+    def net(self) -> nn.Module:
+        """The network that is cut."""
+        return self.model.get_submodule(self.net_name)
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of the images."""
+        return image_channels(self.model)
+
+    @property
+    def feature_source(self) -> str | None:
+        """Dotted name of the module at which the feature is read; None if it cannot be read."""
+        return self.classifier
+
+    @property
+    def feature_dim(self) -> int:
+        """Width of the feature."""
+        if self.classifier is None:
+            raise ValueError(
+                f'{self.key}: {type(self.net).__name__} has no linear layer whose input would be the feature, so only '
+                'its logits can be read'
+            )
+        layer = self.model.get_submodule(self.classifier)
+        return layer.in_features if isinstance(layer, nn.Linear) else layer.in_channels
+
+    @cached_property
+    def num_classes(self) -> int | None:
+        """Number of classes; None if there are no logits."""
+        return None if self.classifier is None else self.model.get_submodule(self.classifier).out_features
+
+    @cached_property
+    def logits_source(self) -> str | None:
+        """Dotted name of the module whose output is the logits; None if there are none.
+
+        That is the classifier, or the whole head where it makes something else of the classifier's output: the mean of
+        the scores of a class and a distillation token, or a scaled cosine.
+        """
+        if self.classifier is None:
+            return None
+        with outputs_of(self.model, (self.classifier, 'head')) as seen:
+            self.look(2, noise=True)
+        if self.classifier not in seen:
+            raise ValueError(
+                f'{self.key}.head: {type(self.model.head).__name__} never calls {self.classifier}, whose input would '
+                'be the feature. Let it call the layer in place of reading its weights'
+            )
+        whole = seen.get('head')  # of several branches a tuple, of which the classifier gives one
+        more = isinstance(whole, Tensor) and not torch.equal(seen[self.classifier].flatten(1), whole)
+        return 'head' if more else self.classifier
+
+    @cached_property
+    def modules(self) -> tuple[tuple[str, ...], ...]:
+        """The module names that :meth:`cut` returns, checked."""
+        where = f'{self.key}.{self.net_name}'
+        try:
+            cut = self.cut()
+        except ValueError as error:
+            raise error if str(error).startswith(self.key) else ValueError(f'{where}: {error}') from error
+        if len(cut) != 4 or not all(cut):
+            found = f'this {type(self.net).__name__} comes out in {sum(map(bool, cut))} stages, but 4 are needed'
+            raise ValueError(f'{where}: {found}. Give it more stages or blocks')
+        return tuple(map(tuple, cut))
+
+    @cached_property
+    def stages(self) -> tuple[Stage, ...]:
+        """The four stages, measured at ``input_size`` when first asked for."""
+        _ = self.logits_source  # which runs the network too, and should do so before anybody hangs hooks on stages
+        sources = [f'{self.net_name}.{names[-1]}' for names in self.modules]
+        with outputs_of(self.model, sources) as seen:
+            self.look()
+        for source in sources:
+            if source not in seen:
+                raise ValueError(
+                    f'{self.key}: the forward pass of {type(self.net).__name__} goes round {source}, whose output is '
+                    'that of a stage. If an option such as with_cp=True makes it do so, leave that out'
+                )
+        maps = [self.to_map(seen[source], stage) for stage, source in enumerate(sources, 1)]
+        return tuple(Stage(source, x.size(1), tuple(x.shape[-2:])) for source, x in zip(sources, maps))
+
+    def shape(self, reading: str) -> tuple[int, ...]:
+        """Return the shape of one of ``READINGS`` without the batch: ``(C, H, W)`` of a stage, else ``(C, )``."""
+        if reading in STAGES:
+            stage = self.stages[STAGES.index(reading)]
+            return stage.channels, *stage.grid
+        if reading == 'logits' and self.num_classes is None:
+            raise ValueError(
+                f'{self.key}: {type(self.model).__name__} has no logits to distill. Set '
+                'model.distiller.logit_loss=None, and let terms read feature or one of stage1 to stage4'
+            )
+        return (self.feature_dim if reading == 'feature' else self.num_classes,)
+
+    def images(self, batch: int, noise: bool = False) -> Tensor:
+        """Return blank images, or always the same noise, of the size, type and device that the network takes."""
+        images = torch.zeros(batch, self.in_channels, *self.input_size)
+        if noise:
+            images.normal_(generator=torch.Generator().manual_seed(0))
+        return images.to(next(self.model.parameters()))
+
+    def look(self, batch: int = 1, noise: bool = False) -> None:
+        """Run the network on blank or noisy images, in eval mode, for hooks to see; nothing is updated.
+
+        Raises:
+            ValueError: If images of ``input_size`` do not fit the network.
+        """
+        try:
+            with eval_mode(self.model):
+                self.run(self.images(batch, noise))
+        except Exception as error:
+            raise ValueError(
+                f'{self.key}: images of {self.input_size[0]}x{self.input_size[1]} do not fit '
+                f'{type(self.net).__name__} ({type(error).__name__}: {error}). Set '
+                'model.distiller.input_size=(height, width) to the size that the train pipeline gives'
+            ) from error
+
+    def tail(self, native: Any, start: int = 4, regions: Tensor | None = None) -> Knowledge:
+        """Run the tail once, and return what it knows. For doing so again and again there is :class:`Observer`."""
+        observer = Observer(self)
+        try:
+            seen, _ = observer(self.run_tail, native, start, regions=regions)
+        finally:
+            observer.remove()
+        return Knowledge(seen.feature, seen.logits)
+
+    def check_tail(self, start: int = 4, tolerance: float = 1e-3) -> float:
+        """Check, on noise and in eval mode, that the tail gives what the whole network gives.
+
+        Args:
+            start (int): First stage of the tail, 2 to 5. Defaults to 4.
+            tolerance (float): Largest error relative to the largest value. Defaults to 1e-3, which allows for the
+                reduced precision of some accelerators.
+
+        Returns:
+            float: The larger of the errors of feature and logits.
+
+        Raises:
+            TailError: If it is larger than ``tolerance``: stages ``start`` to 4 read more than the output of the stage
+                before, or the view is wrong.
+        """
+        source, observer = self.stages[start - 2].source, Observer(self)
+        try:
+            with eval_mode(self.model):
+                with outputs_of(self.model, [source]) as seen:
+                    whole, _ = observer(self.run, self.images(2, noise=True))
+                tail, _ = observer(self.run_tail, seen[source], start)
+        finally:
+            observer.remove()
+        pairs = ((tail.feature, whole.feature), (tail.logits, whole.logits))
+        error = max(relative_error(ours, theirs) for ours, theirs in pairs if theirs is not None)
+        if not error <= tolerance:
+            raise TailError(
+                f'{self.key}: {type(self.net).__name__} cannot be a late part from stage {start} on: run from the '
+                f'output of {source}, its stages give another result than the whole network (relative error '
+                f'{error:.2g}), so they read more than that output'
+            )
+        return error
+
+
+def logits_of(output: Any) -> Tensor:
+    """Return the logits ``(B, K)`` in what a network returns: a tensor, a tuple, or an output of transformers."""
+    output = getattr(output, 'logits', output)
+    return output[0] if isinstance(output, (tuple, list)) else output

@@ -1,0 +1,23 @@
+"""The teacher's home: where it is built, frozen, normalized, cached, fingerprinted and kept out of sight."""
+
+from .build import ModuleTeacher, TeacherOptions, build_frozen, build_teacher, settle, teacher_config
+from .cache import TeacherCache
+from .ensemble import TeacherEnsemble
+from .normalization import normalization_for
+from .teacher import FrozenTeacher
+from .weights import fingerprint, load_weights
+
+__all__ = [
+    'FrozenTeacher',
+    'ModuleTeacher',
+    'TeacherCache',
+    'TeacherEnsemble',
+    'TeacherOptions',
+    'build_frozen',
+    'build_teacher',
+    'fingerprint',
+    'load_weights',
+    'normalization_for',
+    'settle',
+    'teacher_config',
+]

@@ -1,0 +1,239 @@
+"""Building the teacher: from a config, a path, a name or a module, with its weights."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from mmengine.logging import print_log
+from mmengine.model import BaseModel
+from mmpretrain import list_models
+from mmpretrain.apis.model import ModelHub
+from mmrazor.registry import MODELS as RAZOR_MODELS
+from torch import Tensor, nn
+
+from tas_mm.config import named_model, read_config, without_weights
+from tas_mm.registry import MODELS
+
+from ..stages import logits_of
+from .cache import open_cache
+from .ensemble import TeacherEnsemble
+from .teacher import FrozenTeacher
+from .weights import load_weights, random_parameters
+
+if TYPE_CHECKING:
+    from ..distillers import Distiller
+
+Several = (list, tuple)
+DTYPES = (None, 'bfloat16')
+
+
+@dataclass(frozen=True)
+class TeacherOptions:
+    """Options of ``model`` that concern the teacher; :class:`TAS` documents them."""
+
+    teacher_ckpt: str | Sequence[str | None] | None = None
+    teacher_dtype: str | None = None
+    teacher_weights: Sequence[float] | None = None
+    teacher_cache: str | dict | None = None
+    allow_teacher_change: bool = False
+
+    def __post_init__(self) -> None:
+        if self.teacher_dtype not in DTYPES:
+            raise ValueError(
+                f'model.teacher_dtype={self.teacher_dtype!r}. Expected one of {", ".join(map(repr, DTYPES))}'
+            )
+
+
+def settle(teacher: FrozenTeacher | TeacherEnsemble, options: TeacherOptions, distiller: Distiller) -> None:
+    """Set what has to wait until the distiller has measured the networks: the type of the weights, and the cache."""
+    if options.teacher_dtype is not None:
+        teacher.keep_in(getattr(torch, options.teacher_dtype))
+    if options.teacher_cache is not None:
+        teacher.cache = open_cache(options.teacher_cache, teacher, distiller)
+
+
+def build_frozen(
+    teacher: Any, student_preprocessor: nn.Module, options: TeacherOptions
+) -> FrozenTeacher | TeacherEnsemble:
+    """Build a teacher, or several as an ensemble, and freeze it.
+
+    Args:
+        teacher (Any): One as :func:`build_teacher` takes it, or a list of such.
+        student_preprocessor (nn.Module): The student's data preprocessor.
+        options (TeacherOptions): Checkpoints and weights.
+
+    Raises:
+        ValueError: If list lengths differ or a weight is invalid. Errors about one of several teachers include its
+            index.
+    """
+    checkpoint, weights = options.teacher_ckpt, options.teacher_weights
+    if not isinstance(teacher, Several):
+        for key, value in (('teacher_ckpt', checkpoint), ('teacher_weights', weights)):
+            if isinstance(value, Several):
+                raise ValueError(
+                    f'model.{key}={value!r} is a list, but model.teacher is one teacher; give a list of them'
+                )
+        return FrozenTeacher(build_teacher(teacher, checkpoint), student_preprocessor)
+    count = len(teacher)
+    checkpoints = [None] * count if checkpoint is None else checkpoint
+    weights = [1 / count] * count if weights is None else weights
+    for key, value in (('teacher_ckpt', checkpoints), ('teacher_weights', weights)):
+        if not isinstance(value, Several) or len(value) != count:
+            raise ValueError(f'model.{key}={value!r}, but model.teacher has {count}: valid is a list of {count}')
+    if not all(isinstance(w, (int, float)) and 0 <= w < math.inf for w in weights) or not any(weights):
+        raise ValueError(f'model.teacher_weights={weights!r}, but valid are numbers of at least 0, not all of them 0')
+    built = []
+    for i, pair in enumerate(zip(teacher, checkpoints)):
+        try:
+            built.append(build_teacher(*pair))
+        except (TypeError, ValueError, FileNotFoundError) as error:
+            raise type(error)(f'{error} (number {i} of model.teacher)') from error
+    return TeacherEnsemble([FrozenTeacher(network, student_preprocessor) for network in built], weights)
+
+
+@MODELS.register_module()
+class ModuleTeacher(BaseModel):
+    """Any ``nn.Module`` that gives logits, as a teacher.
+
+    Args:
+        model (dict | nn.Module): The module, or its config, of a class in MMEngine's registry ``MODELS``. It takes
+            images ``(B, C, H, W)`` and gives logits ``(B, num_classes)``, alone, as ``.logits`` or first in a tuple.
+        data_preprocessor (dict, optional): Its ``mean`` and ``std`` say how it wants images normalized. Defaults to
+            None: as the student does.
+    """
+
+    def __init__(self, model: dict | nn.Module, data_preprocessor: dict | None = None) -> None:
+        if data_preprocessor is not None:
+            data_preprocessor = {'type': 'mmpretrain.ClsDataPreprocessor', **data_preprocessor}
+        super().__init__(data_preprocessor)
+        self.model = RAZOR_MODELS.build(model) if isinstance(model, dict) else model
+        self._is_init = True  # by its own constructor
+
+    def forward(self, inputs: Tensor, data_samples: list | None = None, mode: str = 'tensor') -> Tensor:
+        """Its logits ``(B, num_classes)``, whatever the mode: a teacher is asked for nothing else."""
+        return logits_of(self.model(inputs))
+
+
+def build_teacher(teacher: dict | str | nn.Module, checkpoint: str | None = None) -> BaseModel:
+    """Build a teacher and load its weights.
+
+    Args:
+        teacher (dict | str | nn.Module): A model config, the path of a config, the name of a model in MMPretrain's
+            index, or a built model.
+        checkpoint (str, optional): File or URL of its weights. Defaults to None: of a named model the published ones,
+            of others those that the config loads by itself.
+
+    Raises:
+        TypeError: If ``teacher`` is none of these.
+        FileNotFoundError: If ``checkpoint`` is a file that does not exist.
+        ValueError: If the weights cannot be read or do not fit.
+    """
+    if not isinstance(teacher, (dict, str, nn.Module)):
+        raise TypeError(
+            f'model.teacher={teacher!r}, but it must be a model config, the path of a config, the name of one of '
+            "MMPretrain's models, or a built model"
+        )
+    if checkpoint and '://' not in checkpoint and not os.path.isfile(os.path.expanduser(checkpoint)):
+        raise FileNotFoundError(
+            f'model.teacher_ckpt={checkpoint!r} does not exist (looked from {Path.cwd()}); name a file or URL with the '
+            "teacher's weights"
+        )
+    if isinstance(teacher, nn.Module):
+        network = teacher if isinstance(teacher, BaseModel) else ModuleTeacher(teacher)
+        if checkpoint:
+            _load(network, checkpoint)
+        return network
+    config = teacher_config(teacher)
+    checkpoint = checkpoint or _published_weights(teacher)
+    if checkpoint:  # which takes the place of other weights: those need not be fetched
+        network = _built({key: value for key, value in config.items() if key != 'pretrained'}, initialize=False)
+        _load(network, checkpoint)
+        return network
+    network = _built(config)
+    if not _loads_weights(config):
+        _warn(
+            'THE TEACHER HAS NO TRAINED WEIGHTS: model.teacher_ckpt is not set and its config loads none. A student '
+            'distilled from a random teacher learns nothing from it. Set model.teacher_ckpt to a file or URL.'
+        )
+    elif drawn := random_parameters(partial(_built, config), network):
+        _warn(
+            f'THE TEACHER HAS WEIGHTS THAT ARE RANDOM: its config loads trained ones, but not for {len(drawn)} of its '
+            f'parameters, such as {drawn[-1]!r}. What they compute, such as logits of a new head, teaches nothing. '
+            'Fine-tune the teacher and set model.teacher_ckpt, or distill features alone.'
+        )
+    return network
+
+
+def _built(config: dict, initialize: bool = True) -> BaseModel:
+    """Build a teacher from its config, with the weights that it loads by itself."""
+    network = RAZOR_MODELS.build(named_model(config))
+    if not isinstance(network, BaseModel):
+        return ModuleTeacher(network)
+    if initialize and not getattr(network, '_is_init', False):
+        network.init_weights()
+    return network
+
+
+def _load(network: BaseModel, checkpoint: str) -> None:
+    load_weights(network.model if isinstance(network, ModuleTeacher) else network, checkpoint)
+
+
+def _warn(message: str) -> None:
+    print_log(message, logger='current', level=logging.WARNING)
+
+
+def teacher_config(teacher: dict | str) -> dict:
+    """The model config of a teacher that may be named by the path of its config or in MMPretrain's index.
+
+    It has its preprocessor with it. That of a named model loads no weights: the published ones come as a checkpoint.
+    """
+    if not isinstance(teacher, str):
+        return teacher
+    if _is_name(teacher):
+        config = ModelHub.get(teacher).config
+        config.model = without_weights(config.model)
+    else:
+        try:
+            config = read_config(teacher)
+        except FileNotFoundError as error:
+            more = '' if teacher.endswith('.py') else f", or one of MMPretrain's models; nearest: {_nearest(teacher)}"
+            raise FileNotFoundError(
+                f'model.teacher={teacher!r}: {error}; name a config file, or one of a package as mmpretrain::PATH{more}'
+            ) from None
+    model = config.model
+    if 'data_preprocessor' in config:
+        model.setdefault('data_preprocessor', config.data_preprocessor)
+    model.setdefault('_scope_', config.get('default_scope', 'mmpretrain'))
+    return model
+
+
+def _is_name(teacher: dict | str) -> bool:
+    """Whether a teacher is one of MMPretrain's models by name, such as ``'resnet50_8xb32_in1k'``."""
+    return isinstance(teacher, str) and not teacher.endswith('.py') and teacher.lower() in list_models()
+
+
+def _nearest(name: str) -> str:
+    return ', '.join(get_close_matches(name, list_models(), n=3)) or 'none'
+
+
+def _published_weights(teacher: dict | str) -> str | None:
+    """Where the weights lie of a model that is named in MMPretrain's index."""
+    return ModelHub.get(teacher).weights if _is_name(teacher) else None
+
+
+def _loads_weights(config: Any) -> bool:
+    """Whether a config loads weights by itself: ``pretrained=...`` or an ``init_cfg`` of type ``Pretrained``."""
+    if isinstance(config, dict):
+        if config.get('pretrained') or config.get('checkpoint_path') or config.get('type') == 'Pretrained':
+            return True
+        return any(_loads_weights(value) for value in config.values())
+    return isinstance(config, (list, tuple)) and any(_loads_weights(value) for value in config)

@@ -1,0 +1,144 @@
+"""From images as the student sees them to the same images as the teacher sees them: order of channels, mean and std.
+
+Mean and std are in the units of the pixels (0 to 255 in MMPretrain). The order of the channels is a part of them.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import NamedTuple
+
+import torch
+from mmengine.logging import print_log
+from mmengine.model import BaseModel
+from torch import Tensor, nn
+
+from ..sources import HUGGING_FACE, TIMM
+from ..stages import image_channels
+
+Statistics = tuple[Tensor, Tensor]
+"""Mean and std, each ``(C, 1, 1)``."""
+
+RGB_ONLY = (TIMM.wrapper, TIMM.backbone, HUGGING_FACE.wrapper, 'ModuleTeacher')
+"""Classes whose networks were trained on RGB, whatever a preprocessor says of the dataset's order."""
+
+KNOWN_MEANS = (
+    (123.675, 116.28, 103.53),  # ImageNet
+    (125.307, 122.961, 113.8575),  # CIFAR-10
+    (129.304, 124.070, 112.434),  # CIFAR-100
+    (122.771, 116.746, 104.094),  # CLIP
+)
+"""Means in RGB by which the order is told of a student whose preprocessor does not say it."""
+
+
+class Normalization(NamedTuple):
+    """What turns the student's images into the teacher's.
+
+    Attributes:
+        flip (bool): Whether the channels change their order, from RGB to BGR or back.
+        scale (Tensor | None): Factor, ``(C, 1, 1)``, in the teacher's order; None for 1.
+        shift (Tensor | None): What is added afterwards, ``(C, 1, 1)``; None for 0.
+    """
+
+    flip: bool = False
+    scale: Tensor | None = None
+    shift: Tensor | None = None
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Return images ``(B, C, H, W)`` as the teacher sees them."""
+        images = images.flip(1) if self.flip else images
+        return images if self.scale is None else images * self.scale + self.shift
+
+
+def normalization_for(student: nn.Module, teacher: BaseModel) -> Normalization:
+    """Work out the normalization between two networks.
+
+    A timm teacher whose config names no mean and std wants those of its pretrained tag, one of Hugging Face those of
+    its image processor. Any other such teacher wants what the student wants.
+
+    Args:
+        student (nn.Module): The student's data preprocessor, with buffers ``mean`` and ``std`` of shape ``(C, 1, 1)``
+            if it normalizes.
+        teacher (BaseModel): The teacher, with a data preprocessor likewise.
+
+    Raises:
+        ValueError: If the order of the channels that the student gets cannot be known.
+    """
+    flip = _flips(student, teacher)
+    wanted = _statistics(teacher.data_preprocessor) or _published_statistics(teacher)
+    if wanted is None:
+        return Normalization(flip)
+    given = _statistics(student)
+    if given is None:
+        print_log(
+            'data_preprocessor has no mean and std, so images are taken to be pixels from 0 to 255, and are normalized '
+            'so for model.teacher. If the pipeline normalizes them, do it in data_preprocessor instead',
+            logger='current',
+            level=logging.WARNING,
+        )
+        given = torch.zeros_like(wanted[0]), torch.ones_like(wanted[1])
+    if flip:
+        given = given[0].flip(0), given[1].flip(0)
+    if torch.equal(given[0], wanted[0]) and torch.equal(given[1], wanted[1]):
+        return Normalization(flip)
+    return Normalization(flip, given[1] / wanted[1], (given[0] - wanted[0]) / wanted[1])
+
+
+def _flips(student: nn.Module, teacher: BaseModel) -> bool:
+    """Tell whether the teacher wants the channels in another order than the student.
+
+    ``to_rgb`` says whether a preprocessor turns the order of the dataset around. Two of MMPretrain's networks see the
+    same dataset, so they differ if their ``to_rgb`` differ. Networks of timm, of Hugging Face and plain modules want
+    RGB, which the student sees if its preprocessor makes it so.
+    """
+    preprocessor = teacher.data_preprocessor
+    if image_channels(teacher) != 3:
+        return False
+    student_turns, teacher_turns = _turns(student), _turns(preprocessor)
+    if not _wants_rgb(teacher):
+        return _statistics(preprocessor) is not None and student_turns != teacher_turns
+    if student_turns or _statistics(student) is None or _statistics(preprocessor) is not None or teacher_turns:
+        return teacher_turns and not student_turns
+    order = _order_of(student.mean.flatten())
+    if order is None:
+        raise ValueError(
+            'model.teacher wants RGB, and data_preprocessor.to_rgb=False leaves the order of the dataset, which is BGR '
+            'for image files and RGB for sets such as CIFAR. Give the teacher a data_preprocessor with its mean, std '
+            'and to_rgb: False if the dataset is RGB, True to exchange red and blue'
+        )
+    return order == 'bgr'
+
+
+def _order_of(mean: Tensor) -> str | None:
+    """Return the order of channels that a mean is given in, if it is a well-known one."""
+    for known in KNOWN_MEANS:
+        if torch.allclose(mean.cpu().float(), torch.tensor(known), atol=0.1):
+            return 'rgb'
+        if torch.allclose(mean.cpu().float(), torch.tensor(known[::-1]), atol=0.1):
+            return 'bgr'
+    return None
+
+
+def _turns(preprocessor: nn.Module) -> bool:
+    """Tell whether a preprocessor turns the order of the channels around; detectors' know it by another name."""
+    return bool(getattr(preprocessor, 'to_rgb', getattr(preprocessor, '_channel_conversion', False)))
+
+
+def _wants_rgb(teacher: nn.Module) -> bool:
+    networks = teacher, getattr(teacher, 'backbone', None)
+    return any(cls.__name__ in RGB_ONLY for network in networks for cls in type(network).__mro__)
+
+
+def _statistics(preprocessor: nn.Module) -> Statistics | None:
+    return (preprocessor.mean, preprocessor.std) if hasattr(preprocessor, 'mean') else None
+
+
+def _published_statistics(model: nn.Module) -> Statistics | None:
+    """Return mean and std that the library publishes with a network: timm's tag, Hugging Face's image processor."""
+    found = TIMM.tag(model) or HUGGING_FACE.image_processor(model)
+    if found is None:
+        return None
+    statistics = [255 * torch.tensor(found[key]).view(-1, 1, 1) for key in ('mean', 'std')]
+    if image_channels(model) == 1:  # what is published is for color images
+        statistics = [each.mean(dim=0, keepdim=True) for each in statistics]
+    return tuple(statistics)

@@ -1,0 +1,125 @@
+"""The teacher as a distillation holds it: everything that keeps it frozen and out of sight is here.
+
+The network is not a sub-module of the algorithm. So it is in no optimizer, checkpoint, DDP bucket, EMA or SyncBN
+conversion, and ``train()`` never reaches it. It stays in eval mode (MMRazor puts only its batch norm there, and leaves
+DropPath on), runs without a graph and without computing a loss, and sees the image normalized its own way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..knowledge import Observation
+from ..stages import Observer
+from ..utils import each_tensor, to_float32
+from .cache import TeacherCache
+from .normalization import Normalization, normalization_for
+from .weights import fingerprint
+
+
+class FrozenTeacher(nn.Module):
+    """A teacher that nothing trains, saves or converts, and that copies of the model share.
+
+    Args:
+        network (nn.Module): The built teacher with its weights; frozen and put in eval mode here.
+        student_preprocessor (nn.Module): The student's data preprocessor, whose output the teacher gets.
+    """
+
+    def __init__(self, network: nn.Module, student_preprocessor: nn.Module) -> None:
+        super().__init__()
+        self._hidden = (network.eval().requires_grad_(False),)  # in a tuple, so that torch does not register it
+        self.flip, scale, shift = normalization_for(student_preprocessor, network)
+        self.register_buffer('scale', scale, persistent=False)
+        self.register_buffer('shift', shift, persistent=False)
+        self.dtype: torch.dtype | None = None
+        self.cache: TeacherCache | None = None
+
+    def keep_in(self, dtype: torch.dtype) -> None:
+        """Keep the weights in a narrow type, which takes less memory, and run under autocast to it from now on."""
+        self.dtype = dtype
+        for parameter in self.network.parameters():
+            if parameter.dim() > 1:  # norms stay exact, which costs nothing, and which autocast wants on a CPU
+                parameter.data = parameter.data.to(dtype)
+
+    @property
+    def network(self) -> nn.Module:
+        """The teacher's network."""
+        return self._hidden[0]
+
+    @property
+    def networks(self) -> tuple[nn.Module, ...]:
+        """The networks of all teachers: of one teacher, its own."""
+        return self._hidden
+
+    # ---- a step ----------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def observe(self, images: Tensor, observer: Observer, regions: Tensor | None = None) -> Observation:
+        """Run the teacher, or recall what it said of these very images.
+
+        Args:
+            images (Tensor): Images as the student sees them, ``(B, C, H, W)``.
+            observer (Observer): The distiller's, on the teacher's network.
+            regions (Tensor, optional): Of a detector's batch, ``(N, 5)``. Defaults to None.
+        """
+        if self.cache is not None and (known := self.cache.find(images)) is not None:
+            return Observation(observer.view, **known)
+        run = partial(self.network, mode='tensor') if observer.view is None else observer.view.run
+        with self._autocast(images):
+            seen, _ = observer(run, self.normalized(images), regions=regions)
+        if self.dtype is not None:
+            exact = {name: each_tensor(to_float32, getattr(seen, name)) for name in ('feature', 'logits', 'stages')}
+            seen = replace(seen, **exact, records=each_tensor(to_float32, seen.records))
+        if self.cache is not None:
+            self.cache.keep(images, seen.feature, seen.logits)
+        return seen
+
+    @torch.no_grad()
+    def logits(self, images: Tensor) -> Tensor:
+        """Return the logits ``(B, num_classes)`` for images as the student sees them."""
+        with self._autocast(images):
+            logits = self.network(self.normalized(images), mode='tensor')
+        return logits if self.dtype is None else to_float32(logits)
+
+    def normalized(self, images: Tensor) -> Tensor:
+        """Return images as the teacher sees them, from images as the student sees them."""
+        return Normalization(self.flip, self.scale, self.shift)(images)
+
+    def _autocast(self, images: Tensor) -> AbstractContextManager:
+        """Cover operations that the narrow type lacks or is too coarse for, as in the assistant."""
+        return nullcontext() if self.dtype is None else torch.autocast(images.device.type, self.dtype)
+
+    # ---- identity --------------------------------------------------------------------------------------------------
+
+    def fingerprint(self) -> str:
+        """Return a hash of the weights, 16 hex digits."""
+        return fingerprint(self.network)
+
+    def description(self) -> dict[str, Any]:
+        """Return what a cache must have in common with this teacher: weights, normalization, type."""
+        normalization = [self.flip, *(t.flatten().tolist() for t in (self.scale, self.shift) if t is not None)]
+        dtype = None if self.dtype is None else str(self.dtype).removeprefix('torch.')
+        return dict(teacher=self.fingerprint(), normalization=normalization, dtype=dtype)
+
+    # ---- out of sight, but never left behind -----------------------------------------------------------------------
+
+    def train(self, mode: bool = True) -> FrozenTeacher:
+        """Stay in eval mode."""
+        return super().train(False)
+
+    def _apply(self, fn: Callable, recurse: bool = True) -> FrozenTeacher:
+        """Take the network along to another device or precision."""
+        self.network._apply(fn)
+        return super()._apply(fn, recurse)
+
+    def __deepcopy__(self, memo: dict) -> FrozenTeacher:
+        """Share the teacher with a copy of the model, such as EMA's."""
+        memo[id(self.network)] = self.network  # for views of it in the copy
+        return self

@@ -1,0 +1,169 @@
+"""A teacher's weights: read from a file, checked, and known by their fingerprint."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
+
+import torch
+from mmengine.logging import print_log
+from torch import Tensor, nn
+
+from ..loading import read_checkpoint
+from ..sources import TIMM
+
+RAW = ('state_dict', 'model', 'model_state_dict', 'model_state', 'weights', 'module', 'net', 'network')
+AVERAGED = ('state_dict_ema', 'model_ema', 'ema_model', 'ema')
+"""Under which keys files keep their weights."""
+
+WRAPPERS = re.compile(r'\b(module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.')
+"""What DDP, compilers and other wrappers put into the names of weights."""
+
+
+def load_weights(teacher: nn.Module, checkpoint: str) -> None:
+    """Load a teacher's weights: of MMEngine, of timm, or of the student of an earlier distillation.
+
+    Every parameter and every running statistic must be there. Other buffers, which older checkpoints lack, keep their
+    values.
+
+    Args:
+        teacher (nn.Module): The network.
+        checkpoint (str): File or URL.
+
+    Raises:
+        ValueError: If the file cannot be read, does not fit, or holds weights that are not finite.
+    """
+    key = f'model.teacher_ckpt={checkpoint!r}'
+    try:
+        loaded = read_checkpoint(checkpoint, logger='current')
+        sets = sets_of_weights(loaded, averaged_first=TIMM.tag(teacher) is not None)
+    except Exception as error:
+        raise ValueError(f'{key} cannot be read as a checkpoint: {type(error).__name__}: {error}') from error
+    state = named_as(sets, {*teacher.state_dict()}, key)
+    try:
+        result = teacher.load_state_dict(dict(state), strict=False)
+    except RuntimeError as error:  # shapes differ
+        raise ValueError(
+            f'{key} does not fit model.teacher: {error}. If the class counts differ, fine-tune the teacher on your '
+            'data first'
+        ) from error
+    parameters = {name for name, _ in teacher.named_parameters()}
+    missing = [n for n in result.missing_keys if n in parameters or n.endswith(('running_mean', 'running_var'))]
+    if missing:
+        raise ValueError(
+            f'{key} does not fit model.teacher: {len(missing)} of its parameters and statistics are not in the file, '
+            f'such as {missing[0]!r}; the file has such as {next(iter(state), "none at all")!r}'
+        )
+    spoilt = [n for n, x in state.items() if n in parameters and not x.isfinite().all()]
+    if spoilt:
+        raise ValueError(
+            f'{key} holds weights that are not finite (NaN or infinity), such as {spoilt[0]!r}: its training failed. '
+            'Take an earlier checkpoint of it'
+        )
+    if result.unexpected_keys:
+        print_log(
+            f'{key}: {len(result.unexpected_keys)} of its entries have no place in model.teacher, such as '
+            f'{result.unexpected_keys[0]!r}',
+            logger='current',
+            level=logging.WARNING,
+        )
+
+
+def sets_of_weights(loaded: Mapping, averaged_first: bool) -> dict[str, dict[str, Tensor]]:
+    """Find the weights in what a file holds, as the toolbox would that wrote it.
+
+    Args:
+        loaded (Mapping): What the file holds.
+        averaged_first (bool): Whether averaged weights, beside raw ones, come first, as timm has it. MMEngine's files
+            have the averaged ones under ``state_dict`` already.
+
+    Returns:
+        dict: Sets of weights by their key in the file: one, or several if the file names them in a way of its own.
+
+    Raises:
+        ValueError: If there are none.
+    """
+    known = (*RAW, *AVERAGED) if not averaged_first else (*AVERAGED, *RAW)
+    for name in known:
+        if isinstance(loaded.get(name), Mapping):
+            return sets_of_weights(loaded[name], averaged_first)
+    flat = {name: value for name, value in loaded.items() if isinstance(value, Tensor)}
+    if flat:
+        return {'': flat}
+    nested = {}
+    for name, value in loaded.items():
+        if isinstance(value, Mapping) and any(isinstance(leaf, (Tensor, Mapping)) for leaf in value.values()):
+            with suppress(ValueError):
+                nested[name] = next(iter(sets_of_weights(value, averaged_first).values()))
+    if not nested:
+        raise ValueError(f'it holds no weights, but {", ".join(map(str, loaded)) or "nothing"}')
+    return nested
+
+
+def named_as(sets: Mapping[str, dict[str, Tensor]], wanted: Collection[str], key: str) -> dict[str, Tensor]:
+    """Take the set of weights that a network wants, under the network's names.
+
+    Names lose what wrappers and compilers put into them, and the prefix under which a larger model keeps the network.
+
+    Args:
+        sets (Mapping): As :func:`sets_of_weights` returns them.
+        wanted (collection): Names of the network's weights.
+        key (str): What to call the file in an error.
+
+    Raises:
+        ValueError: If several sets or prefixes suit the network.
+    """
+    found: dict[str, dict[str, Tensor]] = {}
+    for name, state in sets.items():
+        state = {WRAPPERS.sub('', entry): value for entry, value in state.items()}
+        student = {entry: value for entry, value in state.items() if entry.startswith('architecture.')}
+        for prefix, stripped in _by_prefix(student or state).items():
+            found['.'.join(filter(None, (name, prefix.rstrip('.'))))] = stripped
+    fits = {name: len(wanted & stripped.keys()) for name, stripped in found.items()}
+    best = [name for name, count in fits.items() if count == max(fits.values())]
+    if len(best) > 1 and max(fits.values()) > 0 and '' not in best:
+        raise ValueError(
+            f'{key} holds several sets of weights that suit model.teacher: {", ".join(sorted(best))}. Save one of them '
+            'in a file of its own'
+        )
+    return found['' if '' in best else best[0]]
+
+
+def _by_prefix(state: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """The weights under every prefix of up to three parts that names have, without it."""
+    prefixes = {'': None}
+    for name in state:
+        parts = name.split('.')
+        prefixes.update(dict.fromkeys('.'.join(parts[:i]) + '.' for i in range(1, min(4, len(parts)))))
+    return {
+        prefix: {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+        for prefix in prefixes
+    }
+
+
+def random_parameters(build: Callable[[], nn.Module], network: nn.Module) -> list[str]:
+    """Find the parameters that a network did not load, but drew at random.
+
+    The network is built once more from another random state: what it loads comes out the same.
+
+    Args:
+        build (callable): Builds the network anew, with the weights that it loads by itself.
+        network (nn.Module): The network as built before.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(torch.initial_seed() + 1)
+        other = dict(build().named_parameters())
+    return [name for name, value in network.named_parameters() if not torch.equal(value, other[name].to(value.device))]
+
+
+def fingerprint(teacher: nn.Module) -> str:
+    """Hash a network's weights: names, types, shapes and bytes of all that it saves (BLAKE2b, 16 hex digits)."""
+    digest = hashlib.blake2b(digest_size=8)
+    for name, value in teacher.state_dict().items():
+        if isinstance(value, Tensor):
+            digest.update(f'{name} {value.dtype} {tuple(value.shape)}'.encode())
+            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()

@@ -1,0 +1,77 @@
+"""What several parts of ``models`` share: precision, modes, and the size and shape of maps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import torch
+from mmengine.model import is_model_wrapper
+from mmengine.utils.misc import apply_to
+from torch import Tensor, nn
+
+Grid = tuple[int, int]
+"""Height and width of a map, in cells."""
+
+DEFAULT_SIZE = (224, 224)
+"""Height and width of the images of a network that declares none."""
+
+REDUCTIONS = ('mean', 'none')
+"""What a loss that has a value per image may return: their mean, or the values."""
+
+CHECKPOINTING = ('with_cp', 'use_checkpoint', 'grad_checkpointing')
+"""Attributes that make modules of MMPretrain and timm run again in the backward pass."""
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """Return the model inside of MMEngine's wrappers, such as the one for DDP."""
+    while is_model_wrapper(model):
+        model = model.module
+    return model
+
+
+def to_float32(x: Tensor) -> Tensor:
+    """Convert half precision to float32; float32 and float64 stay as they are."""
+    return x.float() if x.is_floating_point() and x.itemsize < 4 else x
+
+
+def each_tensor(function: Any, data: Any) -> Any:
+    """Apply a function to every tensor in nested tuples, lists and dicts."""
+    return apply_to(data, lambda leaf: isinstance(leaf, Tensor), function)
+
+
+@contextmanager
+def eval_mode(model: nn.Module) -> Iterator[None]:
+    """Put a model in eval mode, without gradients, and give every module its own mode back afterwards."""
+    training = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, mode in training.items():
+            module.training = mode
+
+
+@contextmanager
+def checkpointing_off(model: nn.Module) -> Iterator[None]:
+    """Keep a model's modules from running again in the backward pass, when hooks and swapped buffers are gone."""
+    switched = [(m, name) for m in model.modules() for name in CHECKPOINTING if getattr(m, name, False) is True]
+    for module, name in switched:
+        setattr(module, name, False)
+    try:
+        yield
+    finally:
+        for module, name in switched:
+            setattr(module, name, True)
+
+
+def teacher_autocast(model: nn.Module, x: Tensor) -> tuple[AbstractContextManager, Tensor]:
+    """Return an autocast to bfloat16 if a model is kept in it, and its input in a type that autocast accepts.
+
+    Autocast knows one narrow type at a time: float16, from an autocast around this one, becomes float32.
+    """
+    if x.dtype == torch.bfloat16 or all(p.dtype != torch.bfloat16 for p in model.parameters()):
+        return nullcontext(), x
+    return torch.autocast(x.device.type, torch.bfloat16), x.float()
