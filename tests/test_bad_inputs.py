@@ -21,11 +21,11 @@ from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
-from tas_mm.checkpoint import newest_checkpoint, write_whole
 from tas_mm.config import read_config
-from tas_mm.datasets import Digits, LabelledSubset
+from tas_mm.datasets import Digits, LabeledSubset
+from tas_mm.engine.checkpoints import atomic_write, latest_checkpoint
 from tas_mm.engine.hooks import CheckFiniteHook, CheckTeacherHook
-from tas_mm.engine.hooks.check_data_hook import check_loader
+from tas_mm.engine.loader_checks import check_loader
 from tests import networks
 from tests.networks import SIZE, samples
 
@@ -200,12 +200,12 @@ bad(
 )
 bad(
     'an unknown network to come first',
-    "model.distiller.assistant.early='techer', but valid are None, 'student', 'teacher'",
+    "model.distiller.assistant.early='techer'. Expected one of None, 'student', 'teacher'",
     assistant=dict(early='techer'),
 )
 bad(
     'a fifth stage',
-    'model.distiller.assistant.early_stages=5, but valid are 1, 2, 3, 4',
+    'model.distiller.assistant.early_stages=5. Expected one of 1, 2, 3, 4',
     assistant=dict(early_stages=5),
 )
 bad(
@@ -239,7 +239,7 @@ bad(
     CONFIG,
     'a validation interval below 0',
     ValueError,
-    'val_cfg.teacher_interval=-1, but it must be a number of at least 0, or None for never',
+    'val_cfg.teacher_interval=-1. Expected a whole number of at least 0, or None for never',
 )
 def _(folder):
     runner_of(folder, val_cfg=dict(type='tas_mm.TASValLoop', teacher_interval=-1)).val_loop  # noqa: B018
@@ -394,8 +394,7 @@ def _(folder):
     FILES,
     'a checkpoint without weights',
     ValueError,
-    "model.teacher_ckpt='...' does not fit model.teacher: 80 of its parameters and statistics are not in the "
-    "file, such as 'backbone.cls_token'; the file has such as 'meta'",
+    "model.teacher_ckpt='...' cannot be read as a checkpoint: ValueError: it holds no weights, but meta",
 )
 def _(folder):
     tas(teacher_ckpt=weights(folder, dict(meta=dict(epoch=3))))
@@ -456,7 +455,7 @@ def _(folder):
 def _(folder):
     damaged(folder, cut_short)
     os.rename(folder / 'teacher.pth', folder / 'epoch_1.pth')
-    newest_checkpoint(folder)
+    latest_checkpoint(folder)
 
 
 @case(
@@ -464,13 +463,13 @@ def _(folder):
     'another teacher, on resuming',
     ValueError,
     'this run began with another teacher. The fingerprint of its weights is ..., and that of model.teacher with '
-    'model.teacher_ckpt is now ...set model.accept_other_teacher=True',
+    'model.teacher_ckpt is now ...set model.allow_teacher_change=True',
 )
 def _(folder):
     runner_of(folder, train=True).train()
     runner = runner_of(folder, load_from=str(folder / 'epoch_1.pth'), resume=True, train=True)
     with torch.no_grad():
-        next(runner.model.teacher.parameters()).add_(1)
+        next(runner.model.teacher.network.parameters()).add_(1)
     runner.train()
 
 
@@ -525,7 +524,7 @@ def runner_of(folder: Path, dataset=None, batch_size=2, model=None, train=False,
         val_evaluator=dict(type='mmpretrain.Accuracy'),
     )
     given = {**(training if train else validation), **options}
-    names = ('CheckData', 'CheckFinite', 'Seed', 'Resume', 'Teacher', 'Checkpoint')
+    names = ('CheckData', 'CheckFinite', 'Seed', 'CatchUpValidation', 'TeacherFingerprint', 'Checkpoint')
     shipped = {re.sub('(?<!^)(?=[A-Z])', '_', name).lower(): dict(type=f'tas_mm.{name}Hook') for name in names}
     return Runner(
         model=model() if model else tas(),
@@ -569,7 +568,7 @@ def with_inputs(make: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[dict]
 
 bad_pictures(
     'an image that cannot be read',
-    'train_dataloader.dataset: image ...2.png cannot be read or transformed: ...go on with --resume',
+    'train_dataloader.dataset: image ...2.png cannot be read or transformed: ...resume with --resume',
     harm=lambda path: path.write_bytes(b'?'),
 )
 bad_pictures(
@@ -584,7 +583,7 @@ bad_pictures(
 )
 bad_pictures(
     'an image of a wrong type',
-    'train_dataloader.dataset: image ...png is of torch.int64, but valid are torch.uint8, with 0 to 255, and '
+    'train_dataloader.dataset: image ...png has type torch.int64. Expected torch.uint8, with 0 to 255, or '
     'floating point',
     packed=with_inputs(lambda x: x.long()),
 )
@@ -611,8 +610,8 @@ data(
     lambda folder: Data(0),
 )
 data(
-    'images of another size than laid out for',
-    'the train pipeline gives images of (96, 96), but the assistant was laid out for (64, 64): set '
+    'images of another size than built for',
+    'the train pipeline gives images of (96, 96), but the assistant was built for (64, 64): set '
     'model.distiller.input_size=(96, 96)',
     lambda folder: Data(size=96),
 )
@@ -638,19 +637,19 @@ data(
 )
 
 
-@case(DATA, 'an unknown part of the sample set', ValueError, 'Digits: split=\'val\', but valid are "train" and "test"')
+@case(DATA, 'an unknown part of the sample set', ValueError, 'Digits: split=\'val\'. Expected "train" or "test"')
 def _(folder):
     Digits(split='val')
 
 
 @case(
     DATA,
-    'more labelled images than there are',
+    'more labeled images than there are',
     ValueError,
-    'LabelledSubset: start=0, stop=20 leave 20 of 1297 items, but num_labelled=30',
+    'LabeledSubset: start=0, stop=20 leave 20 of 1297 items, but num_labeled=30',
 )
 def _(folder):
-    LabelledSubset(dict(type='tas_mm.Digits', split='train'), num_labelled=30, stop=20)
+    LabeledSubset(dict(type='tas_mm.Digits', split='train'), num_labeled=30, stop=20)
 
 
 # ---- training --------------------------------------------------------------------------------------------------------
@@ -694,8 +693,8 @@ def _(folder):
     RUN,
     'a full disk',
     OSError,
-    'epoch_2.pth was not saved (No space left on device: it takes ... MiB, and ... MiB are free). What was saved '
-    'before is as it was; put this right and go on with --resume',
+    'epoch_2.pth was not saved (No space left on device: it takes ... MiB, and ... MiB are free). Earlier '
+    'files are unchanged; fix this and resume with --resume',
 )
 def _(folder):
     def full(*args):
@@ -703,7 +702,7 @@ def _(folder):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, 'fsync', full)
-        write_whole(b'weights', folder / 'epoch_2.pth')
+        atomic_write(b'weights', folder / 'epoch_2.pth')
 
 
 def tool(*arguments: str) -> None:

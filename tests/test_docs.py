@@ -27,15 +27,16 @@ from mmengine.hooks import Hook
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import HOOKS, LOOPS, MODEL_WRAPPERS, MODELS, DefaultScope
 
-from tas_mm import inspect
+from tas_mm import __version__
+from tas_mm.analysis.trial import build_model, synthetic_batch, train_step
 from tas_mm.config import read_config
+from tas_mm.recipes.sources import build_classifier
 from tas_mm.student import student_checkpoint, student_config
-from tas_mm.version import __version__
 from tests import networks
 
 ROOT = Path(__file__).parents[1]
 MAKEFILE = (ROOT / 'Makefile').read_text()
-PAGES = sorted([*ROOT.glob('*.md'), *ROOT.glob('docs/**/*.md')])
+PAGES = sorted([*ROOT.glob('*.md'), *ROOT.glob('docs/**/*.md'), *ROOT.glob('projects/*/*.md')])
 FENCE = re.compile(r'^( *)```(\w*)[^\n]*\n(.*?)^\1```$', flags=re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r'(?<!`)`((?:python3? (?:-m tas_mm|tools|examples)|tools/\w+\.sh|make) [^`]*|make [\w-]+)`(?!`)')
 
@@ -78,7 +79,9 @@ def test_links_and_files_that_are_named_exist(page):
             target = page.parent / path if path else page
             assert target.exists(), f'link to {link}'
             assert not anchor or anchor in anchors(target), f'link to {link}'
-    for path in re.findall(r'(?:tools|configs|docs|examples|tests)/[\w./-]+\.(?:py|sh|md|svg|png)', text):
+    for path in re.findall(r'(?:projects|tools|configs|docs|examples|tests)/[\w./-]+\.(?:py|sh|md|svg|png)', text):
+        if path.startswith('projects/') and not (ROOT / 'projects').exists():
+            continue  # whoever does without them keeps the pages
         assert (ROOT / path).exists() or (page.parent / path).exists() or '*' in path, f'{path} is named'
 
 
@@ -139,7 +142,7 @@ CONFIGS = [p for p in PYTHON if is_config(p.values[1])]
 def exported_student() -> None:
     """Of docs/export.md: the file beside a checkpoint of Swin-T to ResNet-18."""
     config = read_config(str(ROOT / 'configs/tas/swin_to_r18.py'))
-    model = inspect.build_classifier('mmpretrain:resnet18_8xb32_in1k', 1000)
+    model = build_classifier('mmpretrain:resnet18_8xb32_in1k', 1000)
     weights = {f'architecture.{name}': value for name, value in model.state_dict().items()}
     Path('work_dirs/swin_to_r18').mkdir(parents=True)
     checkpoint = student_checkpoint(dict(state_dict=weights), student_config(config))
@@ -196,9 +199,9 @@ def test_configs_build(page, text, tmp_path, one_process, monkeypatch):
     path = tmp_path / 'shown.py'
     path.write_text((f"_base_ = '{ROOT}/configs/quickstart/tas.py'\n" if part else '') + text)
     config = read_config(str(path))
-    model = inspect.build_model(config)
+    model = build_model(config)
     if not part:
-        losses = inspect.train_step(model, inspect.synthetic_batch(model), strict=True)
+        losses = train_step(model, synthetic_batch(model), strict=True)
         assert losses['unused_parameters'] == 0
         return
     check_part(Config.fromstring(text, '.py'), config, model)
@@ -244,7 +247,7 @@ def test_tutorial_in_small(tmp_path, monkeypatch, capsys):
     page = ROOT / 'docs/tutorial.md'
     (config,) = filter(is_config, texts(page, 'python'))
     Path('my_tas.py').write_text(config)
-    short = {'teacher.py': 'num_labelled=50', 'my_tas.py': 'times=1', 'student.py': 'times=1', 'tas.py': 'times=1'}
+    short = {'teacher.py': 'num_labeled=50', 'my_tas.py': 'times=1', 'student.py': 'times=1', 'tas.py': 'times=1'}
     for text in texts(page, 'bash'):
         for words in commands(text):
             if words[0] != 'python' or words[1] == '-m':
@@ -337,7 +340,6 @@ SCRIPT_OPTIONS = {  # script -> how many words it takes before those of the tool
     'dist_train.sh': (2, 'train.py'),
     'dist_test.sh': (3, 'test.py'),
     'slurm_train.sh': (3, 'train.py'),
-    'transfer_detection.sh': (3, None),
 }
 
 
@@ -346,11 +348,11 @@ def check_script(words: list[str], variables: list[str], monkeypatch) -> None:
     script = ROOT / words[0]
     number, tool = SCRIPT_OPTIONS[script.name]
     assert len(words) > number
-    for variable in variables:
+    for variable in set(variables) - {'PYTHONPATH'}:
         assert variable in script.read_text() + (ROOT / 'tools/dist_train.sh').read_text()
     if tool == 'test.py':
         parse_with(ROOT / 'tools' / tool, ['CONFIG', 'CHECKPOINT', *words[number + 1 :]], monkeypatch)
-    elif tool:
+    else:
         parse_with(ROOT / 'tools' / tool, ['CONFIG', *words[number + 1 :]], monkeypatch)
 
 
@@ -398,9 +400,9 @@ def test_mixing_in(tmp_path):
     for kind, lines in more.items():
         path = tmp_path / f'{kind}.py'
         path.write_text(f'{first}\n{lines}\ncustom_imports = {names["custom_imports"]}')
-        model = inspect.build_model(read_config(str(path)))
+        model = build_model(read_config(str(path)))
         assert type(model.distiller).__name__ == kind
-        assert inspect.train_step(model, inspect.synthetic_batch(model))['unused_parameters'] == 0
-    batch = inspect.synthetic_batch(names['model'])
-    assert inspect.train_step(names['model'], batch)['unused_parameters'] == 0
+        assert train_step(model, synthetic_batch(model))['unused_parameters'] == 0
+    batch = synthetic_batch(names['model'])
+    assert train_step(names['model'], batch)['unused_parameters'] == 0
     assert MODELS.get(names['teacher']['type']) is not None

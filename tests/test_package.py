@@ -47,12 +47,13 @@ def test_a_shipped_config_works_as_a_base(tmp_path, name):
     from mmengine.evaluator import Evaluator
     from mmengine.registry import DATASETS, DefaultScope
 
-    from tas_mm import inspect
+    from tas_mm.analysis.trial import build_model, synthetic_batch, train_step
+    from tas_mm.config import pipeline_size
 
     (tmp_path / 'mine.py').write_text(f"_base_ = 'tas_mm::{name}'\n")
     config = Config.fromfile(tmp_path / 'mine.py')
-    model = inspect.build_model(config)
-    inspect.train_step(model, inspect.synthetic_batch(model, input_size=inspect.pipeline_size(config)), strict=True)
+    model = build_model(config)
+    train_step(model, synthetic_batch(model, input_size=pipeline_size(config)), strict=True)
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         Evaluator(config.val_evaluator)
         if 'quickstart' in name:

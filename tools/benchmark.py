@@ -2,8 +2,8 @@
 
     python tools/benchmark.py configs/benchmark/suites/smoke.py
 
-A finished run is never repeated, and a killed one goes on from its last checkpoint: call the same command again.
-Missing teachers are trained first. Results: one JSON line a run, tables in Markdown, and plots.
+A finished run is never repeated, and a killed one resumes from its last checkpoint: call the same command again.
+Missing teachers are trained first. Results: one JSON line for each run, tables in Markdown, and plots.
 """
 
 import argparse
@@ -28,10 +28,13 @@ import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 import tas_mm  # noqa: F401  (adapts the stack and registers the components)
-from tas_mm import benchmark
-from tas_mm.inspect import markdown, table
-from tas_mm.options import at_least
-from tas_mm.visualization.gains import draw_gains
+from tas_mm.analysis.benchmark.results import Results
+from tas_mm.analysis.benchmark.run import execute
+from tas_mm.analysis.benchmark.suite import Suite
+from tas_mm.analysis.figures.gains import draw_gains
+from tas_mm.analysis.tables import markdown, table
+from tas_mm.engine.checkpoints import atomic_write
+from tas_mm.engine.launch import at_least
 
 
 def parse_args() -> argparse.Namespace:
@@ -62,8 +65,8 @@ PR_SET_PDEATHSIG = 1
 
 
 def child(work: Callable, device: str | None, log: Path, parent: int) -> None:
-    """What a run's own process does."""
-    # However the tool ends, its runs end with it: called again it would train beside them in the same folders.
+    """Do the work in the process of a run, with its own log."""
+    # The runs end with the tool, however it ends: called again it would train beside them in the same folders.
     with suppress(AttributeError):  # outside Linux
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
@@ -82,7 +85,7 @@ def child(work: Callable, device: str | None, log: Path, parent: int) -> None:
 
 
 class Pool:
-    """Runs each job in a process of its own, forked from this one, which has everything imported already."""
+    """Pool of processes, one for each job, forked from this one, which has imported everything."""
 
     def __init__(self, places: list[str | None], progress: Progress, title: str, total: int) -> None:
         self.context = multiprocessing.get_context('fork')
@@ -102,7 +105,7 @@ class Pool:
         self.running[process] = (place, name, log)
 
     def reap(self) -> None:
-        """Collect what has ended."""
+        """Collect the processes that have ended."""
         time.sleep(0.05)
         for process in [p for p in self.running if not p.is_alive()]:
             place, name, log = self.running.pop(process)
@@ -117,13 +120,13 @@ class Pool:
             self.reap()
 
 
-def run(suite: benchmark.Suite, args: argparse.Namespace) -> list[tuple[str, Path]]:
-    """Train what is missing; return what failed."""
+def run(suite: Suite, args: argparse.Namespace) -> list[tuple[str, Path]]:
+    """Train the missing runs; return the failed ones."""
     places = devices() or [None]
     jobs = args.jobs or (1 if places[0] is not None else os.cpu_count() or 1)
     if args.only and not any(args.only in r.name for r in suite.runs):
         near = get_close_matches(args.only, [r.name for r in suite.runs], n=3, cutoff=0.3) or [suite.runs[0].name]
-        raise SystemExit(f'--only {args.only}: no run is called so; nearest: {", ".join(near)}')
+        raise SystemExit(f'--only {args.only}: unknown run; nearest: {", ".join(near)}')
     todo = [r for r in suite.missing if not args.only or args.only in r.name]
     columns = (TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, TextColumn('ETA'), TimeRemainingColumn(elapsed_when_finished=True, compact=True)) as bar:
@@ -137,21 +140,21 @@ def run(suite: benchmark.Suite, args: argparse.Namespace) -> list[tuple[str, Pat
                 continue
             pool = Pool(places * jobs, bar, title, len(work))
             for name, cfg, folder, result in work:
-                pool.submit(name, lambda c=cfg, f=folder, r=result: benchmark.execute(c, f, r), folder)
+                pool.submit(name, lambda c=cfg, f=folder, r=result: execute(c, f, r), folder)
             pool.finish()
             if pool.failed:
                 return pool.failed
     return []
 
 
-def report(suite: benchmark.Suite, out: Path) -> None:
-    """Write and print the tables of what is finished."""
+def report(suite: Suite, out: Path) -> None:
+    """Write and print the tables of the finished runs."""
     out.mkdir(parents=True, exist_ok=True)
     rows = suite.rows
-    benchmark.write(out / f'{suite.name}.jsonl', ''.join(f'{json.dumps(row)}\n' for row in rows))
+    atomic_write(''.join(f'{json.dumps(row)}\n' for row in rows).encode(), out / f'{suite.name}.jsonl')
     text = []
     for setting in suite.cfg.settings:
-        results = benchmark.Results(rows, setting)
+        results = Results(rows, setting)
         if not results.rows:
             continue
         title = f'### {setting}: top-1 (%), last step, mean ± standard deviation of {results.seeds} seeds'
@@ -164,7 +167,7 @@ def report(suite: benchmark.Suite, out: Path) -> None:
                 text.append(markdown(header, lines) + '\n')
                 print(f'{setting}\n{table(header, lines)}\n')
         draw_gains(results, out / f'{suite.name}_{setting}.png')
-    benchmark.write(out / f'{suite.name}.md', '\n'.join(text))
+    atomic_write('\n'.join(text).encode(), out / f'{suite.name}.md')
     print(f'{len(rows)} of {len(suite.runs)} cells; tables and plots: {out}')
 
 
@@ -173,12 +176,12 @@ def main() -> None:
     name = Path(args.suite.split('::')[-1]).stem
     work_dir = Path(args.work_dir or f'work_dirs/benchmark/{name}')
     try:
-        suite = benchmark.Suite(args.suite, work_dir)
+        suite = Suite(args.suite, work_dir)
     except ValueError as error:
         raise SystemExit(f'{args.suite}: {error}') from error
     for file in args.known:
         if not Path(file).is_file():
-            raise SystemExit(f'--known {file}: there is no such file')
+            raise SystemExit(f'--known {file}: the file does not exist')
         print(f'{file}: {suite.adopt(file)} of the missing runs are known')
     failed = [] if args.no_run else run(suite, args)
     report(suite, Path(args.out or work_dir))

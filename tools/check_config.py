@@ -1,92 +1,169 @@
-"""Check configs before anything is downloaded or trained.
+"""Check configs or a pair before anything is downloaded or trained.
 
     python tools/check_config.py configs/tas/swin_to_r18.py [CONFIG ...]
+    python tools/check_config.py --pair timm:vit_small_patch16_224 mmpretrain:resnet18_8xb32_in1k --classes 100
+    python tools/check_config.py configs/tas/swin_to_r18.py --summary --markdown
 
 Builds the model of each config without data, weights or network, prints teacher, student and assistant (where they are
-cut, parameters, multiply-adds, what trains), the recorders and losses that the distiller worked out, and takes one
+cut, parameters, multiply-adds, what trains), the recorders and losses that the distiller inferred, and takes one
 training step on synthetic images of the config's real size: forward, backward, optimizer. Exits with 1 if any fails.
+
+With --pair the two arguments are networks, TEACHER and STUDENT: timm:NAME, mmpretrain:NAME or the path of a config.
+With --summary it takes no step, and prints the costs alone: those of one image's forward pass, of convolutions and
+matrix products.
 """
 
 import argparse
+import logging
 import sys
 
 from mmengine.config import Config
 from mmengine.logging import MMLogger
+from mmengine.model import BaseModel
 from mmengine.optim import build_optim_wrapper
 
 import tas_mm  # noqa: F401  (adapts the stack and registers the components)
-from tas_mm import inspect
-from tas_mm.config import read_config
+from tas_mm.analysis.costs import HEADER, cost_rows
+from tas_mm.analysis.describe import describe, loss_rows, recorder_rows
+from tas_mm.analysis.tables import markdown, table
+from tas_mm.analysis.trial import build_model, build_pair, synthetic_batch, train_step
+from tas_mm.config import pipeline_size, read_config
+from tas_mm.engine.launch import at_least
 from tas_mm.models import TAS
-from tas_mm.options import at_least
+from tas_mm.models.distillers import interface_of
+from tas_mm.recipes.sources import build_classifier
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('configs', nargs='+', help='config files, or names of shipped ones (tas_mm::tas/...)')
+    parser.add_argument('configs', nargs='*', help='config files, or names of shipped ones (tas_mm::tas/...)')
+    parser.add_argument('--pair', nargs=2, metavar=('TEACHER', 'STUDENT'), help='check two networks instead of configs')
     parser.add_argument('--batch-size', type=at_least(1), default=2, help='images in the synthetic batch (default: 2)')
     parser.add_argument('--explicit', action='store_true', help="print the distiller in MMRazor's explicit form")
-    return parser.parse_args()
+    parser.add_argument('--summary', action='store_true', help='print the costs of each part alone')
+    parser.add_argument('--markdown', action='store_true', help='with --summary: print a Markdown table')
+    parser.add_argument('--classes', type=at_least(2), default=10, help='with --pair: number of classes (default: 10)')
+    parser.add_argument(
+        '--input-size',
+        type=at_least(1),
+        nargs='+',
+        help='with --pair: height and width (default: what the networks declare, else 224)',
+    )
+    args = parser.parse_args()
+    if bool(args.configs) == bool(args.pair):
+        parser.error('name one CONFIG or more, or a --pair TEACHER STUDENT')
+    if args.pair and args.explicit:
+        parser.error('--explicit is for configs')
+    return args
 
 
-def recorder_rows(algorithm: TAS) -> inspect.Rows:
-    """Side, name and source of every recorder."""
-    config = algorithm.distiller.config
-    return [
-        (side, name, recorder['type'], recorder['source'])
-        for side in ('student', 'teacher')
-        for name, recorder in config[f'{side}_recorders'].items()
-    ]
-
-
-def loss_rows(algorithm: TAS, losses: dict[str, float]) -> inspect.Rows:
-    """Name, type, weight and first value of every loss."""
-    modules = dict(algorithm.distiller.distill_losses.items())
-    rows = []
-    for name, value in losses.items():
-        module = modules.get(name.removeprefix('distill.'))
-        kind = type(module).__name__ if module is not None else ''
-        weight = f'{module.loss_weight:g}' if hasattr(module, 'loss_weight') else ''
-        rows.append((name, kind, weight, f'{value:.4f}'))
-    return rows
-
-
-def check(name: str, batch_size: int, explicit: bool) -> None:
-    """Check one config; raises what is wrong with it."""
+def config_model(name: str) -> tuple[BaseModel, Config]:
+    """Build the model of a config."""
     cfg = read_config(name)
-    model = inspect.build_model(cfg)
+    return build_model(cfg), cfg
+
+
+def pair_model(args: argparse.Namespace) -> TAS:
+    """Build the distillation of a pair."""
+    size = None if args.input_size is None else (args.input_size[0], args.input_size[-1])
+    teacher, student = (build_classifier(name, args.classes) for name in args.pair)
+    return build_pair(teacher, student, size)
+
+
+def distills_from_one(model: BaseModel) -> bool:
+    """Return True for a distillation from one teacher by a distiller of tas_mm, which the tables describe."""
+    return interface_of(model).teacher_view is not None
+
+
+def summarize(name: str, model: BaseModel, as_markdown: bool) -> None:
+    """Print the costs of a distillation.
+
+    Raises:
+        ValueError: If the model is something else.
+    """
+    if not distills_from_one(model):
+        raise ValueError(
+            f'model.type={type(model).__name__}. Expected a distillation from one teacher by tas_mm.TASDistiller or '
+            'tas_mm.PairDistiller'
+        )
+    height, width = interface_of(model).student_view.input_size
+    print(f'{name}, images of {height}x{width}\n')
+    print((markdown if as_markdown else table)(HEADER, cost_rows(model)))
+
+
+def print_tables(model: TAS) -> None:
+    """Print everything about a pair."""
+    for title, (header, rows) in describe(model).items():
+        print(f'{title}\n{table(header, rows)}\n')
+
+
+def check_config(name: str, batch_size: int, explicit: bool) -> None:
+    """Check one config; raises what is wrong with it."""
+    model, cfg = config_model(name)
     optimizer = build_optim_wrapper(model, cfg.optim_wrapper)
-    size = inspect.pipeline_size(cfg)
-    distilling = isinstance(model, TAS)
-    if hasattr(getattr(model, 'distiller', None), 'teacher_view'):  # of one teacher, and by a distiller of tas_mm
-        for title, (header, rows) in inspect.describe(model).items():
-            sys.stdout.write(f'{title}\n{inspect.table(header, rows)}\n')
-        header = ('side', 'recorder', 'type', 'source')
-        sys.stdout.write(f'recorders\n{inspect.table(header, recorder_rows(model))}\n')
+    if distills_from_one(model):
+        print_tables(model)
+        print(f'recorders\n{table(("side", "recorder", "type", "source"), recorder_rows(model))}\n')
         if explicit:
             kind = f'tas_mm.{type(model.distiller).__name__}'
-            sys.stdout.write(Config(dict(distiller=dict(type=kind, **model.distiller.config))).pretty_text)
-    losses = inspect.train_step(model, inspect.synthetic_batch(model, batch_size, size), optimizer, strict=True)
-    rows = loss_rows(model, losses) if distilling else [(k, '', '', f'{v:.4f}') for k, v in losses.items()]
-    sys.stdout.write(f'one step\n{inspect.table(("loss", "type", "weight", "value"), rows)}\n')
+            print(Config(dict(distiller=dict(type=kind, **model.distiller.razor_config()))).pretty_text)
+    losses = train_step(model, synthetic_batch(model, batch_size, pipeline_size(cfg)), optimizer, strict=True)
+    rows = loss_rows(model, losses) if isinstance(model, TAS) else [(k, '', '', f'{v:.4f}') for k, v in losses.items()]
+    print(f'one step\n{table(("loss", "type", "weight", "value"), rows)}')
+
+
+def check_pair(args: argparse.Namespace) -> int:
+    """Check, or summarize, a pair of networks; return the exit status."""
+    name = ' to '.join(args.pair)
+    try:
+        model = pair_model(args)
+        if args.summary:
+            summarize(name, model, args.markdown)
+            return 0
+        print_tables(model)
+        logs = train_step(model, synthetic_batch(model, args.batch_size))
+    except Exception as error:
+        print(f'{name} cannot be distilled. {type(error).__name__}: {error}', file=sys.stderr)
+        return 1
+    print('one step\n' + table(('log', 'value'), [(log, f'{value:.4g}') for log, value in logs.items()]))
+    print(f'\n{name}: fine')
+    return 0
+
+
+def check_configs(args: argparse.Namespace) -> int:
+    """Check configs one after the other; return the exit status."""
+    failed = []
+    for i, name in enumerate(args.configs, 1):
+        print(f'[{i}/{len(args.configs)}] {name}')
+        try:
+            check_config(name, args.batch_size, args.explicit)
+            print('ok\n', flush=True)
+        except Exception as error:
+            failed.append(name)
+            print(f'FAILED: {type(error).__name__}: {error}\n', flush=True)
+    if failed:
+        print(f'{len(failed)} of {len(args.configs)} configs fail: {", ".join(failed)}')
+    return 1 if failed else 0
+
+
+def summarize_configs(args: argparse.Namespace) -> int:
+    """Print the costs of configs; return the exit status."""
+    for name in args.configs:
+        try:
+            summarize(name, config_model(name)[0], args.markdown)
+        except (ValueError, OSError) as error:
+            print(f'tools/check_config.py: {name}: {error}', file=sys.stderr)
+            return 1
+    return 0
 
 
 def main() -> int:
     args = parse_args()
     MMLogger.get_current_instance().setLevel('ERROR')
-    failed = []
-    for i, name in enumerate(args.configs, 1):
-        sys.stdout.write(f'[{i}/{len(args.configs)}] {name}\n')
-        try:
-            check(name, args.batch_size, args.explicit)
-            sys.stdout.write('ok\n\n')
-        except Exception as error:
-            failed.append(name)
-            sys.stdout.write(f'FAILED: {type(error).__name__}: {error}\n\n')
-        sys.stdout.flush()
-    if failed:
-        sys.stdout.write(f'{len(failed)} of {len(args.configs)} configs fail: {", ".join(failed)}\n')
-    return 1 if failed else 0
+    logging.getLogger('timm').setLevel(logging.ERROR)
+    if args.pair:
+        return check_pair(args)
+    return summarize_configs(args) if args.summary else check_configs(args)
 
 
 if __name__ == '__main__':

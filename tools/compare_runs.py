@@ -8,7 +8,8 @@ import argparse
 from rich.console import Console
 from rich.table import Table
 
-from tas_mm.visualization.curves import METRIC, ROLES, draw_accuracy, read_run, refuse_unknown_metric
+from tas_mm.analysis.figures.curves import draw_accuracy
+from tas_mm.analysis.logs import METRIC, ROLES, check_metric, read_run
 
 
 def parse_args() -> argparse.Namespace:
@@ -23,7 +24,7 @@ def main() -> None:
     args = parse_args()
     try:
         runs = [read_run(work_dir) for work_dir in args.work_dirs]
-        refuse_unknown_metric(runs, args.metric)
+        check_metric(runs, args.metric)
     except (ValueError, FileNotFoundError) as error:
         raise SystemExit(f'tools/compare_runs.py: {error}') from error
     table = Table('run', 'network', f'{args.metric}, last epoch (%)', 'seconds', title='Results')

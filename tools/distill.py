@@ -1,24 +1,25 @@
-"""Distil on your own data, without writing a config.
+"""Distill on your own data, without writing a config.
 
     python tools/distill.py --teacher timm:swin_tiny_patch4_window7_224 --student timm:resnet18 --data photos
     python tools/distill.py --teacher mmpretrain:swin-tiny_16xb64_in1k --student timm:resnet18 --data photos.csv
     python tools/distill.py --teacher timm:vit_small_patch16_224 --student timm:resnet18 --data CIFAR100 \
         --data-root data/cifar100 --teacher-ckpt vit_s_cifar100.pth
 
-With --baseline the student is also trained alone, by the same recipe, which tells what the teacher brings.
+With --baseline the student is also trained alone, by the same recipe, which shows what the teacher adds.
 
-Writes WORK_DIR/distill.py, the complete config that it runs, to keep and to edit; checks it; makes the teacher fit the
+Writes WORK_DIR/distill.py, the complete config that it runs, to keep and to edit; checks it; fits the teacher to the
 classes (WORK_DIR/teacher.py); trains, evaluates, exports the student, prints a table and draws curves. Afterwards
 
     python tools/train.py WORK_DIR/distill.py
 
-does the same training again. What was interrupted goes on with --resume: what is finished is not trained again, and the
-rest goes on from its last checkpoint. Without a network connection it goes on with random weights, and says so.
+does the same training again. --resume resumes an interrupted run: finished parts are not trained again, and the rest
+resumes from its last checkpoint. Without a network connection it starts with random weights, and says so.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import gc
 import os
 import runpy
@@ -36,16 +37,26 @@ from mmengine.logging import MMLogger
 from mmengine.registry import DATASETS, DefaultScope
 
 import tas_mm  # noqa: F401  (adapts the stack and registers the components)
-from tas_mm import inspect, recipe
-from tas_mm.config import read_config
-from tas_mm.options import at_least
-from tas_mm.own_data import find_data
-from tas_mm.recipe import Recipe
-from tas_mm.visualization.curves import METRIC, curves_figure, read_run
-from tas_mm.visualization.figures import publish
+from tas_mm.analysis.describe import describe
+from tas_mm.analysis.figures.canvas import publish
+from tas_mm.analysis.figures.curves import curves_figure
+from tas_mm.analysis.logs import METRIC, read_run
+from tas_mm.analysis.tables import table
+from tas_mm.analysis.trial import build_model, synthetic_batch, train_step
+from tas_mm.config import pipeline_size, read_config
+from tas_mm.engine.launch import at_least
+from tas_mm.models import TAS
+from tas_mm.recipes.data import find_data
+from tas_mm.recipes.parts import alone_parts, distill_parts, teacher_parts
+from tas_mm.recipes.recipe import Recipe
+from tas_mm.recipes.sources import Network, find_network, why_no_weights
+from tas_mm.recipes.weights import head_fits
+from tas_mm.recipes.writer import write_config
 
 DATA_HELP = """a folder with train/CLASS/*.jpg and val/CLASS/*.jpg; a table *.csv with the header path,label,split (or
 path,label and --val-csv); or the name of a data set of MMPretrain, such as CIFAR100, with --data-root"""
+
+print = functools.partial(print, flush=True)  # between the logs of training
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -54,7 +65,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--teacher', required=True, help=network)
     parser.add_argument('--student', required=True, help=f'{network}; starts with random weights')
     parser.add_argument('--data', required=True, help=DATA_HELP)
-    parser.add_argument('--data-root', help='where the images of a table or the files of a named data set lie')
+    parser.add_argument('--data-root', help='folder of the images of a table, or of the files of a named data set')
     parser.add_argument('--val-csv', help='table for validation, if --data is a table without a column split')
     parser.add_argument(
         '--size', type=at_least(8), help='height and width of the images (default: what the networks declare)'
@@ -80,35 +91,29 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--offline', action='store_true', help='fetch no weights')
     parser.add_argument('--seed', type=int, default=0, help='default: 0')
-    parser.add_argument(
-        '--resume', action='store_true', help='go on with an interrupted run, by the same options, where it stopped'
-    )
+    parser.add_argument('--resume', action='store_true', help='resume an interrupted run, with the same options')
     parser.add_argument('--dry-run', action='store_true', help='write and check the configs, train nothing')
     return parser.parse_args(argv)
 
 
 def choose_device(device: str | None) -> str:
-    """Make MMEngine, which takes the first GPU if there is one, take the device that is wanted."""
+    """Make MMEngine, which takes the first GPU if there is one, take the device that the user wants."""
     kind, _, number = (device or '').partition(':')
     if kind not in ('', 'cpu', 'cuda') or (number and not (kind == 'cuda' and number.isdigit())):
-        raise ValueError(f'--device {device}: valid are cpu, cuda and cuda:N')
+        raise ValueError(f'--device {device}: expected cpu, cuda or cuda:N')
     if kind == 'cpu':
         os.environ['CUDA_VISIBLE_DEVICES'] = ''
         mmengine_device.DEVICE = 'cpu'  # which it settled when it was imported
     elif number:
         os.environ['CUDA_VISIBLE_DEVICES'] = number
     if kind == 'cuda' and not torch.cuda.is_available():
-        raise ValueError(f'--device {device}: torch finds no such GPU here; valid is cpu')
+        raise ValueError(f'--device {device}: torch does not find such a GPU. Expected cpu')
     return 'cuda' if kind != 'cpu' and torch.cuda.is_available() else 'cpu'
 
 
-def say(text: str) -> None:
-    print(text, flush=True)
-
-
 def loudly(text: str) -> None:
-    """Say what nobody should overlook."""
-    say('\n'.join(('', '!' * 110, *(f'!! {line}' for line in text.splitlines()), '!' * 110, '')))
+    """Print what nobody should overlook."""
+    print('\n'.join(('', '!' * 110, *(f'!! {line}' for line in text.splitlines()), '!' * 110, '')))
 
 
 def random_teacher(why: str) -> str:
@@ -120,24 +125,24 @@ def random_teacher(why: str) -> str:
     )
 
 
-def plan_teacher(args: argparse.Namespace, teacher: recipe.Network, classes: int) -> tuple[dict, bool, int]:
-    """Where the teacher's weights come from, whether only its head must be trained, and for how many epochs."""
+def plan_teacher(args: argparse.Namespace, teacher: Network, classes: int) -> tuple[dict, bool, int]:
+    """Return the options that load the teacher's weights, whether only its head is trained, and for how many epochs."""
     if args.teacher_ckpt:
-        fits = recipe.head_fits(teacher, args.teacher_ckpt)
+        fits = head_fits(teacher, args.teacher_ckpt)
         start = dict(init_cfg=dict(type='Pretrained', checkpoint=args.teacher_ckpt))
     else:
-        why = '--offline was given' if args.offline else recipe.why_no_weights(teacher)
+        why = '--offline was given' if args.offline else why_no_weights(teacher)
         if why:
             loudly(random_teacher(why))
             if args.teacher_epochs == 0:
-                raise ValueError('--teacher-epochs 0: a teacher of random weights must be trained; valid is 1 or more')
+                raise ValueError('--teacher-epochs 0: a teacher with random weights needs training. Expected 1 or more')
             return {}, False, args.teacher_epochs or args.epochs
-        fits, start = teacher.known_classes == classes, teacher.weights
+        fits, start = teacher.published.num_classes == classes, teacher.published.weights
         if fits:
-            say(f'The data has {classes} classes, as many as the weights of {teacher.name} know: its head is kept.')
+            print(f'The data has {classes} classes, as many as the weights of {teacher.name} know: its head is kept.')
     if args.teacher_epochs == 0 and not fits:
         raise ValueError(
-            f'--teacher-epochs 0: the head of {teacher.name} does not know these classes; valid is 1 or more'
+            f'--teacher-epochs 0: the head of {teacher.name} does not know these classes. Expected 1 or more'
         )
     return start, True, (0 if fits else 10) if args.teacher_epochs is None else args.teacher_epochs
 
@@ -149,32 +154,32 @@ def check(config: Path) -> None:
         Exception: Whatever stands in the way.
     """
     cfg = read_config(str(config))
-    MMLogger.get_current_instance().setLevel('ERROR')  # of weights, which play no part here
-    model = inspect.build_model(cfg)
-    if hasattr(model, 'distiller'):
-        for title, (header, rows) in inspect.describe(model).items():
-            say(f'{title}\n{inspect.table(header, rows)}\n')
-    inspect.train_step(model, inspect.synthetic_batch(model, 2, inspect.pipeline_size(cfg)), strict=True)
+    MMLogger.get_current_instance().setLevel('ERROR')  # no warnings about weights, which do not matter here
+    model = build_model(cfg)
+    if isinstance(model, TAS):
+        for title, (header, rows) in describe(model).items():
+            print(f'{title}\n{table(header, rows)}\n')
+    train_step(model, synthetic_batch(model, 2, pipeline_size(cfg)), strict=True)
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         image = DATASETS.build(cfg.train_dataloader.dataset)[0]['inputs']
-    say(f'{config}: the model builds and takes a step; the first image is {tuple(image.shape)}')
+    print(f'{config}: the model builds and takes a step; the first image is {tuple(image.shape)}')
 
 
 def write(path: Path, parts: dict, title: str, resume: bool) -> Path:
-    """Write a config; a run that is to go on must have had the same.
+    """Write a config; a run that is resumed must have had the same.
 
     Raises:
-        ValueError: If it had another, which is left as it is.
+        ValueError: If it had another one, which stays as it is.
     """
     before = path.read_text() if resume and path.is_file() else None
-    recipe.write_config(path, parts, title)
+    write_config(path, parts, title)
     if before not in (None, after := path.read_text()):
         path.write_text(before)
         lines = zip_longest(before.splitlines(), after.splitlines(), fillvalue='')
         was, now = next((was.strip(), now.strip()) for was, now in lines if was != now)
         raise ValueError(
-            f'--resume: {path} has {was!r}, but these options give {now!r}; valid are the options with which the run '
-            f'began. An edited config goes on with tools/train.py {path} --resume'
+            f'--resume: {path} has {was!r}, but these options give {now!r}. Expected the options with which the run '
+            f'began. Resume an edited config with tools/train.py {path} --resume'
         )
     return path
 
@@ -190,7 +195,7 @@ def tool(name: str, *options: object) -> None:
         gc.collect()  # the model, and what it holds on a GPU
 
 
-def distil(args: argparse.Namespace) -> None:
+def distill(args: argparse.Namespace) -> None:
     """Everything, in order."""
     device = choose_device(args.device)
     work_dir = args.work_dir or Path('work_dirs') / '_to_'.join(
@@ -200,13 +205,13 @@ def distil(args: argparse.Namespace) -> None:
         work_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ValueError(
-            f'--work-dir {work_dir}: {error.strerror}; valid is a folder, or where one can be made'
+            f'--work-dir {work_dir}: {error.strerror}. Expected a folder, or a place where one can be made'
         ) from error
     data = find_data(args.data, args.data_root, args.val_csv, work_dir)
     classes = len(data.classes)
-    teacher = recipe.find_network(args.teacher, classes, args.size, '--teacher')
+    teacher = find_network(args.teacher, classes, args.size, '--teacher')
     size = args.size or teacher.view.input_size[0]
-    student = recipe.find_network(args.student, classes, size, '--student')
+    student = find_network(args.student, classes, size, '--student')
     options = dict(
         batch_size=min(args.batch_size or (128 if device == 'cuda' else 32), data.sizes[0]),
         size=size,
@@ -214,12 +219,14 @@ def distil(args: argparse.Namespace) -> None:
         seed=args.seed,
         amp=device == 'cuda',
     )
-    say(f'{data.sizes[0]} training and {data.sizes[1]} validation images of {classes} classes, {size} pixels, {device}')
+    print(
+        f'{data.sizes[0]} training and {data.sizes[1]} validation images of {classes} classes, {size} pixels, {device}'
+    )
 
     start, head_only, teacher_epochs = plan_teacher(args, teacher, classes)
     configs = []
     if teacher_epochs:
-        parts = recipe.teacher_parts(
+        parts = teacher_parts(
             teacher, start, data, Recipe(epochs=teacher_epochs, **options), head_only, work_dir / 'teacher'
         )
         title = f'{args.teacher} fitted to {args.data}, to be a teacher. Run it with tools/train.py.'
@@ -227,22 +234,20 @@ def distil(args: argparse.Namespace) -> None:
         start = dict(teacher_ckpt=str(work_dir / 'teacher' / f'epoch_{teacher_epochs}.pth'))
     elif args.teacher_ckpt:
         start = dict(teacher_ckpt=args.teacher_ckpt)
-    parts = recipe.distill_parts(
-        teacher, start, student, data, Recipe(epochs=args.epochs, **options), work_dir / 'distill'
-    )
+    parts = distill_parts(teacher, start, student, data, Recipe(epochs=args.epochs, **options), work_dir / 'distill')
     title = f'{args.teacher} distilled into {args.student} on {args.data}. Run it with tools/train.py.'
     configs.append(write(work_dir / 'distill.py', parts, title, args.resume))
     if args.baseline:
         title = f'{args.student} alone on {args.data}, to compare with distill.py. Run it with tools/train.py.'
-        parts = recipe.alone_parts(parts, work_dir / 'alone')
+        parts = alone_parts(parts, work_dir / 'alone')
         configs.insert(-1, write(work_dir / 'alone.py', parts, title, args.resume))
     for config in configs:
         check(config)
-    say(f'Written and checked: {" and ".join(map(str, configs))}')
+    print(f'Written and checked: {" and ".join(map(str, configs))}')
     if args.dry_run:
         return
     for config in configs:
-        say(f'\nTraining {config.stem}: {config}')
+        print(f'\nTraining {config.stem}: {config}')
         tool('train.py', config, *(['--resume'] if args.resume else []))
     report(work_dir, configs[-1], teacher_epochs, args.baseline)
     if teacher_epochs and not head_only:
@@ -267,21 +272,19 @@ def report(work_dir: Path, config: Path, teacher_epochs: int, baseline: bool) ->
     for values in (each.curve(METRIC)[1] for each in alone):
         rows.append(('student trained alone', f'{values[-1]:.2f}', f'{max(values):.2f}'))
     rows.append((f'student, exported to {weights}', f'{exported:.2f}', ''))
-    say('\n' + inspect.table(('network', 'top-1 accuracy (%), last epoch', 'best epoch'), rows))
+    print('\n' + table(('network', 'top-1 accuracy (%), last epoch', 'best epoch'), rows))
     runs = [read_run(work_dir / 'teacher')] if teacher_epochs else []
     files = publish(dict(curves=curves_figure([*runs, *alone, run])), work_dir)
-    say(f'\nCurves: {files[0]}\nConfig to keep and edit: {config}')
+    print(f'\nCurves: {files[0]}\nConfig to keep and edit: {config}')
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     try:
-        distil(args)
+        distill(args)
     except ValueError as error:
-        print(f'\ntools/distill.py: {error}', file=sys.stderr)
-        return 1
-    return 0
+        raise SystemExit(f'tools/distill.py: {error}') from error
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    main()

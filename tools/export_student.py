@@ -4,23 +4,21 @@
     python tools/export_student.py work_dirs/swin_to_r18/epoch_100.pth r18.onnx --to onnx
 
 CKPT is a checkpoint of TAS or of a plain MMRazor SingleTeacherDistill run, a student's file, or a checkpoint of a
-network that was trained alone. The weights are those by which it would be tested: the average where the run kept one
+network that was trained alone. The weights are those by which it would be tested: the average if the run kept one
 (EMA).
 """
 
 import argparse
 import os
-import sys
 from pickle import UnpicklingError
 
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 
 import tas_mm  # noqa: F401  (adapts the stack and registers the components)
-from tas_mm.checkpoint import write_whole
-from tas_mm.export import FORMS, export
-from tas_mm.options import refuse_unreadable
+from tas_mm.engine.checkpoints import atomic_write, check_readable
 from tas_mm.student import read_student, warn_of_components
+from tas_mm.student.export import FORMS, export
 
 
 def parse_args() -> argparse.Namespace:
@@ -40,12 +38,14 @@ def main() -> None:
     try:
         if os.path.exists(args.out) and (os.path.isdir(args.out) or os.path.samefile(args.checkpoint, args.out)):
             raise ValueError(f'it cannot be written to {args.out!r}, which is a folder or the checkpoint itself')
-        refuse_unreadable(args.checkpoint)
+        check_readable(args.checkpoint)
         checkpoint = read_student(args.checkpoint, args.config)
         data, difference = export(checkpoint, args.to, size)
-        write_whole(data, args.out)
+        atomic_write(data, args.out)
     except (OSError, ValueError, ImportError, UnpicklingError) as error:
-        sys.exit(f'{args.checkpoint} was not exported to {args.to}: {error}')
+        raise SystemExit(
+            f'tools/export_student.py: {args.checkpoint} was not exported to {args.to}: {error}'
+        ) from error
     if args.to in ('mmpretrain', 'backbone'):
         warn_of_components(Config.fromstring(checkpoint['meta']['cfg'], '.py'), args.out)
     print(f'{args.out}: {len(data) / 1e6:.2f} MB, logits within {difference:.1e} of the student in {args.checkpoint}')

@@ -18,8 +18,9 @@ import yaml
 from mmengine.logging import MMLogger
 
 import tas_mm  # noqa: F401  (makes tas_mm:: a base)
-from tas_mm import inspect
+from tas_mm.analysis.trial import build_model
 from tas_mm.config import read_config
+from tas_mm.models.distillers import interface_of
 
 ROOT = Path(__file__).resolve().parents[1]
 PAPER = dict(
@@ -32,7 +33,6 @@ COLLECTIONS = {  # folder -> its collection, the page that describes it, its tas
     'benchmark': ('Benchmark of TAS', 'docs/benchmark.md', 'Image Classification'),
     'teachers': ('Teachers of TAS', 'README.md', 'Image Classification'),
     'quickstart': ('Quickstart of TAS', 'README.md', 'Image Classification'),
-    'tree_crowns': ('Tree crowns, for a detector', 'docs/detection.md', 'Image Classification'),
     'detection': ('Detectors on students of TAS', 'docs/detection.md', 'Object Detection'),
     'segmentation': ('Segmentors on students of TAS', 'docs/export.md', 'Semantic Segmentation'),
 }
@@ -41,18 +41,17 @@ DATA = {  # how a config names it -> how the format does
     'CIFAR-100': 'CIFAR-100',
     'Fashion-MNIST': 'Fashion-MNIST',
     'digits': 'scikit-learn digits',
-    'tree crowns': 'tree crowns (deepforest)',
     'COCO': 'COCO',
     'ADE20K': 'ADE20K',
 }
 
 
 def assistant(config: Path) -> str | None:
-    """What the assistant of a classifier is made of; None where there is none."""
+    """Describe the assistant of a classifier; None if it does not have one."""
     cfg = read_config(str(config))
     if cfg.model.get('type') != 'tas_mm.TAS' or cfg.model.distiller.type != 'tas_mm.TASDistiller':
         return None
-    hybrid = inspect.build_model(cfg).distiller.connectors['assistant']
+    hybrid = interface_of(build_model(cfg)).assistant
     early = f'{stages(1, hybrid.early_stages)} of the {hybrid.early_role}'
     late = f'the head of the {hybrid.late_role}'
     if hybrid.late_stages:
@@ -65,7 +64,7 @@ def stages(first: int, last: int) -> str:
 
 
 def measured(stem: str) -> dict | None:
-    """Mean over the seeds of the student's accuracy in the benchmark, for a pair of it."""
+    """Return the student's accuracy in the benchmark, mean over the seeds, for a pair of it."""
     lines = (ROOT / 'docs/benchmark/cpu.jsonl').read_text().splitlines()
     wanted = ('labels_1000', stem, 'tas')
     rows = [row for row in map(json.loads, lines) if (row['setting'], row['pair'], row['method']) == wanted]
@@ -75,7 +74,7 @@ def measured(stem: str) -> dict | None:
 
 
 def entry(config: Path) -> dict:
-    """One model of a metafile."""
+    """Return the entry of one model in a metafile."""
     folder, path = config.relative_to(ROOT / 'configs').parts[0], str(config.relative_to(ROOT))
     collection, _, task = COLLECTIONS[folder]
     stem = '_'.join(config.relative_to(ROOT / 'configs' / folder).with_suffix('').parts)
@@ -109,7 +108,7 @@ def entry(config: Path) -> dict:
 
 
 def index() -> dict[Path, str]:
-    """Every file of the index and what is to be in it."""
+    """Return every file of the index with its text."""
     files = {}
     folders = {path.name for path in (ROOT / 'configs').iterdir() if path.is_dir()}
     if missing := folders - {*COLLECTIONS, '_base_'}:
@@ -132,7 +131,7 @@ def main() -> int:
     MMLogger.get_current_instance().setLevel('ERROR')
     changed = {path: text for path, text in index().items() if not path.exists() or path.read_text() != text}
     for path, text in changed.items():
-        sys.stdout.write(f'{path.relative_to(ROOT)} {"is not up to date" if args.check else "written"}\n')
+        print(f'{path.relative_to(ROOT)} {"is not up to date" if args.check else "written"}')
         if not args.check:
             path.write_text(text)
     return int(args.check and bool(changed))

@@ -18,11 +18,11 @@ from mmengine.fileio import dump
 from mmengine.fileio.handlers import file_handlers
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
-from mmengine.runner.checkpoint import CheckpointLoader
 
 import tas_mm  # noqa: F401  (adapts the stack and registers the components)
+from tas_mm.engine.checkpoints import check_readable, read_checkpoint, safe_loading
 from tas_mm.engine.launch import add_common_options, load_config
-from tas_mm.options import refuse_unreadable
+from tas_mm.models.utils import unwrap
 from tas_mm.student import student_model, student_weights
 
 
@@ -33,19 +33,19 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--out', help='file for the metrics (.json, .yaml or .pkl)')
     args = parser.parse_args()
     if args.out and args.out.split('.')[-1] not in file_handlers:
-        parser.error(f'--out {args.out}: valid endings are {", ".join(f".{ending}" for ending in file_handlers)}')
+        parser.error(f'--out {args.out}: expected one of {", ".join(f".{ending}" for ending in file_handlers)}')
     return args
 
 
 def load_student(model: BaseModel, checkpoint: str) -> None:
-    """Load the student's part of a checkpoint, or all of it where there is no other.
+    """Load the student's part of a checkpoint, or all of it if it is of one network.
 
     Raises:
         ValueError: If it does not fit.
     """
-    loaded = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu', logger='current')
+    loaded = read_checkpoint(checkpoint, logger='current')
     if not isinstance(loaded, Mapping):
-        raise ValueError(f'it holds a {type(loaded).__name__}; valid are weights by name')
+        raise ValueError(f'it contains a {type(loaded).__name__}. Expected weights by name')
     try:
         model.load_state_dict(student_weights(loaded.get('state_dict', loaded)))
     except RuntimeError as error:
@@ -55,7 +55,7 @@ def load_student(model: BaseModel, checkpoint: str) -> None:
 def main() -> None:
     args = parse_args()
     try:
-        refuse_unreadable(args.checkpoint)
+        check_readable(args.checkpoint)
     except (OSError, ValueError) as error:
         raise SystemExit(f'tools/test.py: {error}') from error
     cfg = load_config(args)
@@ -66,13 +66,14 @@ def main() -> None:
         torch.set_autocast_dtype(get_device(), getattr(torch, args.amp))  # the loop names none
     runner = Runner.from_cfg(cfg)
     try:
-        load_student(runner.model.module if runner.distributed else runner.model, args.checkpoint)
+        load_student(unwrap(runner.model), args.checkpoint)
     except ValueError as error:
         raise SystemExit(
-            f'tools/test.py: {args.checkpoint} does not fit the student of {args.config}, a checkpoint of which would '
-            f'be valid: {error}'
+            f'tools/test.py: {args.checkpoint} does not fit the student of {args.config}. Expected a checkpoint of it: '
+            f'{error}'
         ) from error
-    metrics = runner.test()
+    with safe_loading():
+        metrics = runner.test()
     if args.out:
         master_only(dump)(metrics, args.out)
 

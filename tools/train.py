@@ -10,9 +10,8 @@ import argparse
 from mmengine.runner import Runner
 
 import tas_mm  # noqa: F401  (adapts the stack and registers the components)
-from tas_mm.checkpoint import go_on
+from tas_mm.engine.checkpoints import check_readable, resume_from_latest
 from tas_mm.engine.launch import add_common_options, load_config, train, use_mixed_precision
-from tas_mm.options import refuse_unreadable
 
 
 def parse_args() -> argparse.Namespace:
@@ -22,7 +21,7 @@ def parse_args() -> argparse.Namespace:
         '--resume',
         nargs='?',
         const='auto',
-        help='go on from this checkpoint; without a name from the latest in the work folder',
+        help='resume from this checkpoint; without a name, from the latest in the work folder',
     )
     parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate with the batch size')
     return parser.parse_args()
@@ -39,12 +38,12 @@ def main() -> None:
         cfg.auto_scale_lr.enable = True
     if args.resume not in (None, 'auto'):
         try:
-            refuse_unreadable(args.resume)
+            check_readable(args.resume)
         except (OSError, ValueError) as error:
             raise SystemExit(f'--resume: {error}') from error
         cfg.resume, cfg.load_from = True, args.resume
     elif args.resume == 'auto' or (cfg.get('resume') and not cfg.get('load_from')):
-        go_on(cfg, cfg.work_dir)
+        resume_from_latest(cfg, cfg.work_dir)
     train(Runner.from_cfg(cfg))
 
 

@@ -1,10 +1,9 @@
 """Draw what a distillation does.
 
-    python tools/visualize.py cka CONFIG CHECKPOINT               # likeness of all stages, before and after
+    python tools/visualize.py cka CONFIG CHECKPOINT               # similarity of all stages, before and after
     python tools/visualize.py features CONFIG CHECKPOINT PHOTO... # where each stage attends to
     python tools/visualize.py curves WORK_DIR...                  # losses and accuracies of one run or more
     python tools/visualize.py assistants CONFIG...                # what each assistant is made of
-    python tools/visualize.py detections CONFIG CHECKPOINT...     # what detectors of one config find and miss
 
 Pictures go to --out; with --backend tensorboard, wandb or mlflow also to where experiments are tracked, through
 MMEngine's visualizer.
@@ -14,32 +13,32 @@ from __future__ import annotations
 
 import argparse
 import sys
-from copy import deepcopy
 from pathlib import Path
 
 import mmcv
 import numpy as np
 import torch
-from mmengine.config import Config, ConfigDict
-from mmengine.dataset import Compose, pseudo_collate
+from mmengine.config import Config
+from mmengine.dataset import Compose
 from mmengine.device import get_device
 from mmengine.logging import MMLogger
-from mmengine.registry import DATASETS, MODELS, DefaultScope
-from mmengine.runner import Runner, load_checkpoint, set_random_seed
-from mmengine.runner.checkpoint import CheckpointLoader
-from torch import Tensor, nn
+from mmengine.registry import MODELS, DefaultScope
+from mmengine.runner import Runner, set_random_seed
+from torch import Tensor
 
 import tas_mm  # noqa: F401  (adapts the stack and registers the components)
-from tas_mm.cka import CKA
-from tas_mm.config import read_config, without_weights
-from tas_mm.inspect import build_model
+from tas_mm.analysis.cka import CKA
+from tas_mm.analysis.features import collect_features
+from tas_mm.analysis.figures.assistants import assistants_figure
+from tas_mm.analysis.figures.canvas import BACKENDS, publish
+from tas_mm.analysis.figures.curves import curves_figure
+from tas_mm.analysis.figures.stages import cka_figure, features_figure, stage_names
+from tas_mm.analysis.logs import METRIC, check_metric, read_run
+from tas_mm.analysis.trial import build_model
+from tas_mm.config import read_config, transforms_of
+from tas_mm.engine.checkpoints import read_checkpoint
 from tas_mm.models import TAS
-from tas_mm.sight import look
-from tas_mm.visualization.assistants import assistants_figure
-from tas_mm.visualization.curves import METRIC, curves_figure, read_run, refuse_unknown_metric
-from tas_mm.visualization.detections import Judged, detections_figure, judge
-from tas_mm.visualization.figures import BACKENDS, publish
-from tas_mm.visualization.sight import cka_figure, features_figure, stage_names
+from tas_mm.models.distillers import interface_of
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -52,7 +51,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     run.add_argument('--seed', type=int, default=0, help='of the student before training, and of the images drawn')
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     pictures = parser.add_subparsers(dest='picture', required=True)
-    cka = pictures.add_parser('cka', parents=[run], help='likeness of all stages, before and after')
+    cka = pictures.add_parser('cka', parents=[run], help='similarity of all stages, before and after')
     cka.add_argument('--images', type=int, default=512, help='validation images to look at (default: 512)')
     cka.add_argument('--batch-size', type=int, default=64, help='at least 4 (default: 64)')
     features = pictures.add_parser('features', parents=[run], help='where each stage attends to')
@@ -62,19 +61,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     curves.add_argument('--metric', default=METRIC, help=f'default: {METRIC}')
     assistants = pictures.add_parser('assistants', parents=[common], help='what each assistant is made of')
     assistants.add_argument('configs', nargs='+', help='configs of distillations')
-    detections = pictures.add_parser('detections', parents=[common], help='what detectors find and miss')
-    detections.add_argument('config', help='config of the detectors')
-    detections.add_argument('checkpoints', nargs='+', help='their checkpoints; a folder gives its detector its name')
-    detections.add_argument('--images', type=int, default=3, help='those with the most boxes (default: 3)')
-    detections.add_argument('--score', type=float, default=0.3, help='least score of a box (default: 0.3)')
     return parser.parse_args(argv)
 
 
 def build(cfg: Config, seed: int) -> TAS:
-    """The distillation before training.
+    """Build the distillation as it is before training.
 
     Raises:
-        ValueError: If the config is of something else.
+        ValueError: If the config is not of a distillation.
     """
     set_random_seed(seed)
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmpretrain')):
@@ -82,9 +76,9 @@ def build(cfg: Config, seed: int) -> TAS:
         if 'data_preprocessor' in cfg:
             model.setdefault('data_preprocessor', cfg.data_preprocessor.to_dict())
         algorithm = MODELS.build(model)
-    if not hasattr(getattr(algorithm, 'distiller', None), 'teacher_view'):
+    if interface_of(algorithm).teacher_view is None:
         raise ValueError(
-            f'model.type={cfg.model.type}, but valid is a distillation from one teacher by a distiller of tas_mm'
+            f'model.type={cfg.model.type}. Expected a distillation from one teacher by a distiller of tas_mm'
         )
     algorithm.init_weights()
     return algorithm.to(get_device()).eval()
@@ -96,17 +90,17 @@ def load(algorithm: TAS, name: str) -> dict:
     Raises:
         ValueError: If a weight is missing, as in the file of a student alone.
     """
-    checkpoint = CheckpointLoader.load_checkpoint(name, map_location='cpu', logger='silent')
+    checkpoint = read_checkpoint(name)
     missing = algorithm.load_state_dict(checkpoint.get('state_dict', checkpoint), strict=False).missing_keys
     if missing:
-        raise ValueError(f'{name} lacks {len(missing)} weights, such as {missing[0]}; valid is a checkpoint of the run')
+        raise ValueError(f'{name} lacks {len(missing)} weights, such as {missing[0]}; expected a checkpoint of the run')
     return checkpoint
 
 
 def batches(cfg: Config, algorithm: TAS, images: int, size: int, seed: int) -> list[Tensor]:
-    """Validation images drawn at random, preprocessed, in batches of one size."""
+    """Draw validation images at random, preprocessed, in batches of one size."""
     if size < 4:
-        raise ValueError(f'--batch-size {size}: valid is a number of at least 4')
+        raise ValueError(f'--batch-size {size}: expected a number of at least 4')
     loader = dict(
         cfg.val_dataloader,
         batch_size=size,
@@ -123,7 +117,7 @@ def batches(cfg: Config, algorithm: TAS, images: int, size: int, seed: int) -> l
 
 
 def draw_cka(args: argparse.Namespace) -> dict:
-    """CKA of all stages before and after training."""
+    """Draw the CKA of all stages before and after training."""
     cfg = read_config(args.config)
     algorithm = build(cfg, args.seed)
     images = batches(cfg, algorithm, args.images, args.batch_size, args.seed)
@@ -133,33 +127,29 @@ def draw_cka(args: argparse.Namespace) -> dict:
             load(algorithm, args.checkpoint)
         cka = CKA()
         for batch in images:
-            sights = look(algorithm, batch)
-            cka.add([y for sight in sights.values() for y in sight.maps.values()])
+            features = collect_features(algorithm, batch)
+            cka.add([y for each in features.values() for y in each.maps.values()])
         panels[moment] = cka.value()
-    return dict(cka=cka_figure(panels, stage_names(sights)))
+    return dict(cka=cka_figure(panels, stage_names(features)))
 
 
 def read_photo(photo: Path, cfg: Config, channels: int) -> Tensor:
-    """A photo as the validation pipeline gives it, ``(C, H, W)`` of 0 to 255."""
-    dataset = cfg.val_dataloader.dataset
-    while 'dataset' in dataset:
-        dataset = dataset.dataset
+    """Read a photo through the validation pipeline, ``(C, H, W)`` of 0 to 255."""
     if not photo.is_file():
-        raise ValueError(f'{photo} is no file; valid are photos')
+        raise ValueError(f'{photo} is not a file. Expected a photo')
     order = 'bgr' if cfg.get('data_preprocessor', {}).get('to_rgb') else 'rgb'
     image = mmcv.imread(str(photo), 'grayscale' if channels == 1 else 'color', order)
     data = dict(img=image, img_shape=image.shape[:2], ori_shape=image.shape[:2], gt_label=0)
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmpretrain')):
-        return Compose([t for t in dataset.pipeline if not t['type'].startswith('Load')])(data)['inputs']
+        return Compose(transforms_of(cfg, 'val_dataloader'))(data)['inputs']
 
 
 def draw_features(args: argparse.Namespace) -> dict:
-    """One figure a photo."""
+    """Draw one figure for each photo."""
     cfg = read_config(args.config)
     algorithm = build(cfg, args.seed)
     classes = load(algorithm, args.checkpoint).get('meta', {}).get('dataset_meta', {}).get('classes')
-    view = algorithm.distiller.student_view
-    assistant = getattr(algorithm.distiller, 'assistant', None)
+    view, assistant = interface_of(algorithm).student_view, interface_of(algorithm).assistant
     figures = {}
     for photo in args.photos:
         image = read_photo(photo, cfg, view.in_channels)
@@ -169,75 +159,28 @@ def draw_features(args: argparse.Namespace) -> dict:
             shown = shown[..., ::-1]
         shown = np.broadcast_to(shown, (*shown.shape[:2], 3))
         early = assistant.early_role if assistant is not None else ''
-        figures[f'features_{photo.stem}'] = features_figure(shown, look(algorithm, inputs), early, classes)
+        figures[f'features_{photo.stem}'] = features_figure(shown, collect_features(algorithm, inputs), early, classes)
     return figures
 
 
 def draw_curves(args: argparse.Namespace) -> dict:
-    """Losses and accuracies of runs.
+    """Draw losses and accuracies of runs.
 
     Raises:
-        ValueError: If they were validated, but by another metric.
+        ValueError: If they were validated by another metric.
     """
     runs = [read_run(work_dir) for work_dir in args.work_dirs]
     if any(run.validations for run in runs):  # else there are the losses
-        refuse_unknown_metric(runs, args.metric)
+        check_metric(runs, args.metric)
     return dict(curves=curves_figure(runs, args.metric))
 
 
 def draw_assistants(args: argparse.Namespace) -> dict:
-    """The assistants of configs, with random weights."""
+    """Draw the assistants of configs, with random weights."""
     return dict(assistants=assistants_figure({Path(c).stem: build_model(read_config(c)) for c in args.configs}))
 
 
-def draw_detections(args: argparse.Namespace) -> dict:
-    """Boxes of detectors on those test images that have the most.
-
-    Raises:
-        ValueError: If the config is of no detector, or no image was asked for.
-    """
-    cfg = read_config(args.config)
-    if cfg.get('default_scope') != 'mmdet':
-        raise ValueError(f'{args.config} is no config of MMDetection')
-    if args.images < 1:
-        raise ValueError(f'--images {args.images}: valid is a number of at least 1')
-    from mmdet.utils import register_all_modules
-
-    register_all_modules(init_default_scope=False)
-    with DefaultScope.overwrite_default_scope('mmdet'):
-        dataset = DATASETS.build(cfg.test_dataloader.dataset)
-        model = MODELS.build(ConfigDict(without_weights(cfg.model.to_dict()))).to(get_device()).eval()
-    counts = [len(dataset.get_data_info(i)['instances']) for i in range(len(dataset))]
-    samples = [dataset[int(i)] for i in np.argsort(counts, kind='stable')[::-1][: args.images]]
-    rows = {}
-    for checkpoint in args.checkpoints:
-        load_checkpoint(model, checkpoint, map_location='cpu', strict=True, logger='silent')
-        path = Path(checkpoint).resolve()
-        name = path.parent.name
-        rows[f'{name}/{path.stem}' if name in rows else name] = [
-            judged_of(model, sample, args.score) for sample in samples
-        ]
-    images = [mmcv.imread(sample['data_samples'].img_path, channel_order='rgb') for sample in samples]
-    title = f'Boxes with a score of at least {args.score:g}; found: overlap of at least 0.5 with a true box'
-    return dict(detections=detections_figure(images, rows, title))
-
-
-def judged_of(model: nn.Module, sample: dict, score: float) -> Judged:
-    """What a detector finds in an image; all boxes are of the image as it is in its file."""
-    (result,) = model.test_step(pseudo_collate([deepcopy(sample)]))
-    found = result.pred_instances[result.pred_instances.scores >= score].cpu().numpy()
-    given = sample['data_samples'].gt_instances
-    boxes, classes = given.bboxes.numpy(), given.labels.numpy()
-    by_class = []
-    for label in np.union1d(found.labels, classes):
-        some = found[found.labels == label]
-        by_class.append(judge(some.bboxes, some.scores, boxes[classes == label]))
-    return Judged(*map(np.concatenate, zip(*by_class))) if by_class else judge(found.bboxes, found.scores, boxes)
-
-
-DRAWINGS = dict(
-    cka=draw_cka, features=draw_features, curves=draw_curves, assistants=draw_assistants, detections=draw_detections
-)
+DRAWINGS = dict(cka=draw_cka, features=draw_features, curves=draw_curves, assistants=draw_assistants)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -249,9 +192,9 @@ def main(argv: list[str] | None = None) -> int:
             figures = draw(args)
         files = publish(figures, args.out, args.backend)
     except (ValueError, FileNotFoundError) as error:
-        sys.stderr.write(f'tools/visualize.py {args.picture}: {error}\n')
+        print(f'tools/visualize.py {args.picture}: {error}', file=sys.stderr)
         return 1
-    sys.stdout.write(''.join(f'{file}\n' for file in files))
+    print(*files, sep='\n')
     return 0
 
 

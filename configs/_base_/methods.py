@@ -2,9 +2,6 @@
 
 methods = {
     'alone': None,
-    **{
-        name: f'tas_mm::_base_/distillers/{name}.py'
-        for name in ('kd', 'dkd', 'dist', 'fitnet', 'rkd', 'ofa', 'rsd', 'pat')
-    },
+    **{name: f'tas_mm::_base_/distillers/{name}.py' for name in ('kd', 'dkd', 'dist', 'fitnet', 'rkd', 'ofa', 'rsd')},
     'tas': dict(type='tas_mm.TASDistiller'),
 }

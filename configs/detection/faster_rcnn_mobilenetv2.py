@@ -1,6 +1,6 @@
 """Faster R-CNN on a distilled MobileNetV2, COCO 1x.
 
-tools/transfer_detection.sh STUDENT_CKPT configs/detection/faster_rcnn_mobilenetv2.py 8
+python tools/transfer_detection.py STUDENT_CKPT configs/detection/faster_rcnn_mobilenetv2.py 8 --alone ALONE_CKPT
 """
 
 _base_ = 'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'

@@ -1,6 +1,6 @@
 """Mask R-CNN on a distilled Swin-N, COCO 1x.
 
-tools/transfer_detection.sh STUDENT_CKPT configs/detection/mask_rcnn_swin_n.py 8
+python tools/transfer_detection.py STUDENT_CKPT configs/detection/mask_rcnn_swin_n.py 8 --alone ALONE_CKPT
 """
 
 _base_ = 'mmdet::swin/mask-rcnn_swin-t-p4-w7_fpn_1x_coco.py'

@@ -22,6 +22,6 @@ optim_wrapper = dict(paramwise_cfg=dict(custom_keys=dict(log_scale=dict(decay_mu
 default_hooks = dict(
     checkpoint=dict(type='tas_mm.CheckpointHook'),
     check_finite=dict(type='tas_mm.CheckFiniteHook'),
-    student=dict(type='tas_mm.StudentHook'),
-    teacher=dict(type='tas_mm.TeacherHook'),
+    export_student=dict(type='tas_mm.ExportStudentHook'),
+    teacher_fingerprint=dict(type='tas_mm.TeacherFingerprintHook'),
 )

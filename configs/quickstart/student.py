@@ -1,4 +1,4 @@
-"""The quickstart's student trained alone: a small CNN on 50 labelled digits, shown 15 times an epoch."""
+"""The quickstart's student trained alone: a small CNN on 50 labeled digits, shown 15 times an epoch."""
 
 _base_ = ['../_base_/datasets/digits.py', '../_base_/schedules/quickstart.py', '../_base_/default_runtime.py']
 
@@ -14,7 +14,7 @@ train_dataloader = dict(
         _delete_=True,
         type='RepeatDataset',
         times=15,
-        dataset=dict(type='tas_mm.Digits', split='train', num_labelled=50, pipeline=_base_.train_pipeline),
+        dataset=dict(type='tas_mm.Digits', split='train', num_labeled=50, pipeline=_base_.train_pipeline),
     ),
 )
 randomness = dict(seed=0)

@@ -1,18 +1,19 @@
-"""Everything that knows versions of other packages.
+"""Adapters for faults of other packages, each applied only where the original fails.
 
-``adapt()`` runs once, when ``tas_mm`` is imported. Each adapter first tries the original and only steps in where that
-fails, so with a stack that works by itself nothing is touched. What was adapted is kept in ``ADAPTED`` for the doctor.
+``adapt()`` runs once, when ``tas_mm`` is imported. Each adapter first tries the original, or looks for the fault in it
+where a try would need a download. With a stack that works by itself it changes nothing. ``ADAPTED`` lists the changes
+for the doctor. Policies of tas_mm are elsewhere: see ``tas_mm.models.loading.safe_loading``.
 """
 
 from __future__ import annotations
 
 ADAPTED: dict[str, str] = {}
-"""Package name -> what was adapted and why, in one line. Empty where every original worked."""
+"""Package name -> what was adapted and why, in one line. Empty where every original works."""
 
 
 def adapt() -> None:
     """Make the stack importable. Raises what the original raises where no adapter can help."""
-    from . import checkpoint, classifiers, configs, multimodal, razor, sync_bn, vision
+    from . import checkpoints, classifiers, configs, multimodal, razor, sync_bn, vision
 
-    for adapter in (vision, multimodal, razor, checkpoint, classifiers, configs, sync_bn):
+    for adapter in (vision, multimodal, razor, checkpoints, classifiers, configs, sync_bn):
         adapter.adapt(ADAPTED)

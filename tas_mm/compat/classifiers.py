@@ -1,12 +1,12 @@
-"""Two faults of the classifiers by which MMPretrain takes in timm's and Hugging Face's networks.
+"""Two faults of the classifiers in which MMPretrain wraps timm's and Hugging Face's networks.
 
-Names: they drop ``model.`` from the names of their weights on saving, so that the library can load the file, and put it
-back on loading. On saving they hand back a new dict, which counts for the outermost module only. Inside another module,
-such as a student in a distillation, the names stay as they are but get a second ``model.`` on loading: no weight is
-found again, and MMEngine only warns. Renaming in place works at any depth.
+Names: they drop ``model.`` from the names of their weights on saving, so that the library can load the file, and add it
+again on loading. On saving they return a new dict, which PyTorch uses for the outermost module only. Inside another
+module, such as a student in a distillation, the names stay as they are but get a second ``model.`` on loading: no
+weight is found again, and MMEngine only warns. Renaming in place works at any depth.
 
 Trained weights: with ``pretrained=True`` they load them as they are built, and MMEngine's runner then calls
-``init_weights()``, which draws new ones over them. ``TIMMBackbone`` marks itself as initialised; so must these two.
+``init_weights()``, which draws new ones over them. ``TIMMBackbone`` marks itself as initialized; so must these two.
 """
 
 from __future__ import annotations
@@ -14,9 +14,12 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+MARK = '_is_init'
+"""MMEngine's attribute of modules whose weights ``init_weights()`` leaves alone."""
+
 
 def adapt(adapted: dict[str, str]) -> None:
-    """Rename in place if the original does not; keep the trained weights of timm's networks."""
+    """Rename in place and keep trained weights, each where the original does not."""
     from mmpretrain.models.classifiers import HuggingFaceClassifier, TimmClassifier
 
     for classifier in (TimmClassifier, HuggingFaceClassifier):
@@ -25,7 +28,7 @@ def adapt(adapted: dict[str, str]) -> None:
         if 'student.weight' not in state:
             classifier._remove_state_dict_prefix = staticmethod(_drop_model)
             adapted['mmpretrain (names)'] = 'timm and Hugging Face classifiers find their weights inside other modules'
-        if not hasattr(classifier.__init__, 'keeps_weights'):
+        if not _marks_itself(classifier):
             classifier.__init__ = _keeping_weights(classifier.__init__)
             adapted['mmpretrain (weights)'] = 'timm and Hugging Face classifiers keep the weights they are built with'
 
@@ -37,11 +40,22 @@ def _drop_model(module: Any, state_dict: dict, prefix: str, local_metadata: dict
     return state_dict
 
 
+def _marks_itself(classifier: type) -> bool:
+    """Tell whether the constructor mentions the mark, or ``init_weights`` is the class's own.
+
+    A try would need a download: only with published weights do these classifiers show the fault.
+    """
+    init = classifier.__init__
+    while hasattr(init, '__wrapped__') and MARK not in init.__code__.co_names:
+        init = init.__wrapped__
+    return MARK in init.__code__.co_names or 'init_weights' in vars(classifier)
+
+
 def _keeping_weights(init: Any) -> Any:
     @functools.wraps(init)
     def keeping(self: Any, *args: Any, **kwargs: Any) -> None:
         init(self, *args, **kwargs)
-        self._is_init = bool(kwargs.get('pretrained') or kwargs.get('checkpoint_path'))
+        if kwargs.get('pretrained') or kwargs.get('checkpoint_path'):
+            self._is_init = True
 
-    keeping.keeps_weights = True
     return keeping

@@ -14,13 +14,13 @@ USERS = ('mmengine.config.config', 'mmengine.hub.hub', 'mmengine.utils.package_u
 
 
 def adapt(adapted: dict[str, str]) -> None:
-    """Tell MMEngine where tas_mm and MMSegmentation lie if it does not find out by itself."""
+    """Tell MMEngine where tas_mm and MMSegmentation are, if it does not find them by itself."""
     from mmengine.config.utils import MODULE2PACKAGE
     from mmengine.utils import get_installed_path, is_installed
 
     if importlib.util.find_spec('mmseg') and not is_installed(MODULE2PACKAGE['mmseg']):
         MODULE2PACKAGE['mmseg'] = 'mmseg'
-        adapted['mmengine (mmseg)'] = "does not know the maintained fork's name of MMSegmentation; told where it lies"
+        adapted['mmengine (mmseg)'] = "does not know the maintained fork's name of MMSegmentation; the name was added"
     if not is_installed('tas_mm') or os.path.isdir(get_installed_path('tas_mm')):
         return
 
@@ -29,4 +29,4 @@ def adapt(adapted: dict[str, str]) -> None:
 
     for name in USERS:
         importlib.import_module(name).get_installed_path = get_path
-    adapted['mmengine (configs)'] = 'does not find packages installed in editable mode; told where tas_mm lies'
+    adapted['mmengine (configs)'] = 'does not find packages installed in editable mode; the path of tas_mm was added'

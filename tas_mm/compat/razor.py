@@ -1,8 +1,9 @@
 """MMRazor 1.0.0 (January 2023, the last one) on current torch and mmcv.
 
-Two things stop its import. It asserts ``mmcv <= 2.1.0``, though nothing in it depends on that. And its quantisation
-part names functions that torch has since removed; distillation needs none of it, so placeholders stand in for those
-modules. Whoever asks for one of their classes gets an error that says why it is missing.
+Three things do not work. It asserts ``mmcv <= 2.1.0``, though nothing in it depends on that. And its quantization
+part names functions that torch has since removed; distillation needs none of it, so placeholders replace those
+modules. Using one of their classes raises an error that says why it is missing. And its switch-off of in-place modules,
+which recorders rely on, looks for an ``OrderedDict`` where torch has had a plain dict since 2.5: it does nothing.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ import sys
 from types import ModuleType
 
 REASON = (
-    'is missing: the quantisation part of MMRazor 1.0.0 needs torch 1.13, and torch has since removed functions it '
-    'names. Distillation does not need it; for quantisation use an environment of its own with torch 1.13.'
+    'is missing: the quantization part of MMRazor 1.0.0 needs torch 1.13, and torch has since removed functions it '
+    'names. Distillation does not need it; for quantization use an environment of its own with torch 1.13.'
 )
 
-QUANTISATION = {
+QUANTIZATION = {
     'mmrazor.structures.quantization': ('BackendConfigs', 'QConfigHandler', 'QSchemeHandler'),
     'mmrazor.models.algorithms.quantization': ('MMArchitectureQuant', 'MMArchitectureQuantDDP'),
     'mmrazor.models.quantizers': (
@@ -36,14 +37,39 @@ QUANTISATION = {
 def adapt(adapted: dict[str, str]) -> None:
     """Import MMRazor's models and engine, adapting only what fails."""
     _import_past_version_cap(adapted)
-    if not _quantisation_imports():
-        for name, classes in QUANTISATION.items():
+    if not _quantization_imports():
+        for name, classes in QUANTIZATION.items():
             sys.modules[name] = _placeholder_module(name, classes)
-        adapted['mmrazor (quantisation)'] = 'needs functions that torch removed; placeholders in its place'
+        adapted['mmrazor (quantization)'] = 'needs functions that torch removed; placeholders in its place'
     importlib.import_module('mmrazor.models')
     importlib.import_module('mmrazor.engine')
-    if 'mmrazor (quantisation)' in adapted:
+    if 'mmrazor (quantization)' in adapted:
         _register_placeholders()
+    _adapt_inplace_switch(adapted)
+
+
+def _adapt_inplace_switch(adapted: dict[str, str]) -> None:
+    """Let MMRazor's algorithms switch off in-place modules again, if they do not."""
+    from mmrazor.models.algorithms.base import BaseAlgorithm
+    from torch import nn
+
+    class Switch:  # MMRazor evaluates the name that it is given, from the algorithm on
+        set_module_inplace_false = BaseAlgorithm.set_module_inplace_false
+
+    switch = Switch()
+    switch.architecture = nn.Sequential(nn.ReLU(inplace=True))
+    switch.set_module_inplace_false(switch.architecture, 'self.architecture')
+    if not switch.architecture[0].inplace:
+        return
+
+    def set_module_inplace_false(self: BaseAlgorithm, architecture: nn.Module, varstr: str) -> None:
+        """Set ``inplace`` of all modules to False; see MMRazor."""
+        for module in architecture.modules():
+            if hasattr(module, 'inplace'):
+                module.inplace = False
+
+    BaseAlgorithm.set_module_inplace_false = set_module_inplace_false
+    adapted['mmrazor (in-place modules)'] = 'looks for an OrderedDict that torch no longer has; replaced'
 
 
 def _import_past_version_cap(adapted: dict[str, str]) -> None:
@@ -65,7 +91,7 @@ def _import_past_version_cap(adapted: dict[str, str]) -> None:
     adapted['mmrazor (version cap)'] = f'asserts mmcv <= 2.1.0 at import; imported beside mmcv {version}'
 
 
-def _quantisation_imports() -> bool:
+def _quantization_imports() -> bool:
     try:
         importlib.import_module('mmrazor.structures')
         return True
@@ -100,7 +126,7 @@ def _register_placeholders() -> None:
     """Let ``type='mmrazor.MMArchitectureQuant'`` in a config raise the reason instead of 'not in the registry'."""
     from mmrazor.registry import LOOPS, MODELS
 
-    for module, classes in QUANTISATION.items():
+    for module, classes in QUANTIZATION.items():
         registry = LOOPS if module.endswith('loops') else MODELS
         for name in classes:
             registry.register_module(name=name, module=getattr(sys.modules[module], name), force=True)

@@ -1,6 +1,6 @@
-"""Data sets that MMPretrain lacks."""
+"""Data sets that MMPretrain does not have."""
 
 from .digits import Digits
-from .labelled_subset import LabelledSubset
+from .labeled_subset import LabeledSubset
 
-__all__ = ['Digits', 'LabelledSubset']
+__all__ = ['Digits', 'LabeledSubset']

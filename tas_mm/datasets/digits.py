@@ -1,4 +1,4 @@
-"""Handwritten digits that travel with scikit-learn: real data with no download, for the quickstart and the tests."""
+"""Handwritten digits from scikit-learn: real data without a download, for the quickstart and the tests."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from mmpretrain.datasets import BaseDataset
 
 from tas_mm.registry import DATASETS
 
-from .labelled_subset import few_of_each
+from .labeled_subset import few_of_each
 
 TRAIN_SIZE = 1297
 
@@ -20,36 +20,36 @@ class Digits(BaseDataset):
 
     Args:
         split (str): ``'train'`` or ``'test'``.
-        num_labelled (int, optional): Keep only so many training images, drawn by ``seed``, the same number of each
-            class as far as it goes. Defaults to None: all.
+        num_labeled (int, optional): Number of training images to keep, drawn by ``seed``, as many of each class as
+            possible. Defaults to None: all.
         seed (int): Seed of that draw. Defaults to 0.
         pipeline (sequence): As in MMPretrain. Defaults to an empty tuple.
 
     Raises:
-        ValueError: If ``split`` is neither, or ``num_labelled`` is not between 1 and 1,297.
+        ValueError: If ``split`` is something else, or ``num_labeled`` is not between 1 and 1,297.
     """
 
     METAINFO = {'classes': tuple('0123456789')}
 
     def __init__(
-        self, split: str, num_labelled: int | None = None, seed: int = 0, pipeline=(), test_mode: bool = False, **kwargs
+        self, split: str, num_labeled: int | None = None, seed: int = 0, pipeline=(), test_mode: bool = False, **kwargs
     ) -> None:
         if split not in ('train', 'test'):
-            raise ValueError(f'Digits: split={split!r}, but valid are "train" and "test"')
-        if num_labelled is not None and not 1 <= num_labelled <= TRAIN_SIZE:
-            raise ValueError(f'Digits: num_labelled={num_labelled}, but valid are 1 to {TRAIN_SIZE}')
+            raise ValueError(f'Digits: split={split!r}. Expected "train" or "test"')
+        if num_labeled is not None and not 1 <= num_labeled <= TRAIN_SIZE:
+            raise ValueError(f'Digits: num_labeled={num_labeled}. Expected 1 to {TRAIN_SIZE}')
         self.split = split
-        self.num_labelled = num_labelled
+        self.num_labeled = num_labeled
         self.seed = seed
         super().__init__(ann_file='', pipeline=pipeline, test_mode=test_mode, **kwargs)
 
     def load_data_list(self) -> list[dict]:
-        """Images ``(8, 8, 3)`` of uint8 and their labels."""
+        """Return images ``(8, 8, 3)`` of uint8 and their labels."""
         from sklearn.datasets import load_digits
 
         digits = load_digits()
         images = np.round(digits.images * (255 / 16)).astype(np.uint8)[..., None].repeat(3, axis=-1)
         indices = np.arange(TRAIN_SIZE) if self.split == 'train' else np.arange(TRAIN_SIZE, len(images))
-        if self.num_labelled is not None:
-            indices = indices[few_of_each(digits.target[indices], self.num_labelled, self.seed)]
+        if self.num_labeled is not None:
+            indices = indices[few_of_each(digits.target[indices], self.num_labeled, self.seed)]
         return [{'img': images[i], 'gt_label': int(digits.target[i])} for i in indices]

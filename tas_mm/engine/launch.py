@@ -1,10 +1,11 @@
-"""What ``tools/train.py`` and ``tools/test.py`` share: the options that MM users know, applied to a config."""
+"""Command-line options of the tools, and their effect on a config: those that users know from MM toolboxes."""
 
 from __future__ import annotations
 
 import os
 import traceback
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -14,9 +15,37 @@ from mmengine.runner import Runner
 
 from tas_mm.config import read_config
 
+from .checkpoints import safe_loading
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """Return the type of an option that takes a whole number of at least ``least``.
+
+    Args:
+        least (int): The smallest number accepted.
+
+    Example:
+        >>> at_least(1)('3')
+        3
+    """
+
+    def number(text: str) -> int:
+        try:
+            if (value := int(text)) >= least:
+                return value
+        except ValueError:
+            pass
+        raise ArgumentTypeError(f'{text!r}. Expected a whole number of at least {least}')
+
+    return number
+
 
 def add_common_options(parser: ArgumentParser) -> None:
-    """Options of both tools."""
+    """Add the options that ``tools/train.py`` and ``tools/test.py`` share.
+
+    Args:
+        parser (ArgumentParser): Parser of the tool.
+    """
     parser.add_argument('config', help='config file, or the name of a shipped one: tas_mm::tas/swin_to_r18.py')
     parser.add_argument('--work-dir', help='folder for logs and checkpoints (default: work_dirs/<name of the config>)')
     parser.add_argument(
@@ -39,7 +68,11 @@ def _has_gpu() -> bool:
 
 
 def load_config(args: Namespace) -> Config:
-    """Read the config that the options name and apply the common ones."""
+    """Read the config that the options name, and apply the options of :func:`add_common_options` to it.
+
+    Args:
+        args (Namespace): Parsed options.
+    """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = read_config(args.config)
     if args.cfg_options is not None:
@@ -74,7 +107,11 @@ def load_config(args: Namespace) -> Config:
 def use_mixed_precision(cfg: Config, dtype: str) -> None:
     """Let a config train under autocast to ``'float16'``, with its loss scaled, or to ``'bfloat16'``.
 
-    bfloat16 has the range of float32, so that nothing is lost without scaling.
+    bfloat16 has the range of float32, so it needs no scaling.
+
+    Args:
+        cfg (Config): Config of the run, changed in place.
+        dtype (str): ``'float16'`` or ``'bfloat16'``.
     """
     cfg.optim_wrapper.type = 'AmpOptimWrapper'
     cfg.optim_wrapper.dtype = dtype
@@ -82,14 +119,18 @@ def use_mixed_precision(cfg: Config, dtype: str) -> None:
 
 
 def train(runner: Runner) -> None:
-    """Train.
+    """Train, loading checkpoints under :func:`safe_loading`.
+
+    Args:
+        runner (Runner): Runner of the training.
 
     Raises:
-        RuntimeError: If a process that loads images was killed, with what to do then.
+        RuntimeError: If a process that loads images was killed; the error says what to do then.
     """
     try:
         try:
-            runner.train()
+            with safe_loading():
+                runner.train()
         except (ConnectionError, EOFError) as error:
             # A batch that was on its way is lost with its process. Torch's own error comes by a signal, even in here.
             if not any(frame.filename.endswith('dataloader.py') for frame in traceback.extract_tb(error.__traceback__)):
@@ -99,7 +140,7 @@ def train(runner: Runner) -> None:
         if 'DataLoader worker' not in str(error):
             raise
         raise RuntimeError(
-            f'A process that loads images was killed ({error}), most often for want of memory: '
-            'lower train_dataloader.num_workers or batch_size, or give the container more shared memory. What was '
-            'saved is as it was; go on with --resume'
+            f'A process that loads images was killed ({error}), most often for lack of memory: '
+            'lower train_dataloader.num_workers or batch_size, or give the container more shared memory. Saved files '
+            'are unchanged; resume with --resume'
         ) from error

@@ -8,15 +8,18 @@ batch, and the hooks are called once, in pairs, so that EMA swaps its weights in
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import deepcopy
 
 import torch
 from mmengine.evaluator import Evaluator
-from mmengine.model import is_model_wrapper
-from mmengine.runner import BaseLoop, Runner, ValLoop, autocast
+from mmengine.runner import Runner, ValLoop, autocast
 from torch.utils.data import DataLoader
 
+from tas_mm.models.algorithms import TAS
+from tas_mm.models.distillers import interface_of
+from tas_mm.models.utils import unwrap
 from tas_mm.registry import LOOPS
+
+from .metrics import evaluator_for
 
 
 @LOOPS.register_module()
@@ -28,13 +31,13 @@ class TASValLoop(ValLoop):
         dataloader (DataLoader | dict): As in MMEngine.
         evaluator (Evaluator | dict | list): As in MMEngine; each network gets a copy of its own.
         fp16 (bool): Whether to validate in half precision. Defaults to False.
-        assistant_interval (int, optional): Validate the assistant at every so-manieth validation; 0 or None never.
-            Defaults to 1.
-        teacher_interval (int, optional): Likewise the teacher; 0 only at the first validation, since it does not
-            change; None never. Defaults to 0.
+        assistant_interval (int, optional): Validate the assistant every n-th time. 0 or None disables it. Defaults to
+            1.
+        teacher_interval (int, optional): Validate the teacher every n-th time. 0 validates it the first time only,
+            since it does not change; None disables it. Defaults to 0.
 
     Raises:
-        ValueError: If an interval is neither None nor a number of at least 0.
+        ValueError: If an interval is neither None nor a whole number of at least 0.
     """
 
     def __init__(
@@ -49,19 +52,18 @@ class TASValLoop(ValLoop):
         super().__init__(runner, dataloader, evaluator, fp16)
         for name, value in (('assistant_interval', assistant_interval), ('teacher_interval', teacher_interval)):
             if value is not None and not (isinstance(value, int) and value >= 0):
-                raise ValueError(f'val_cfg.{name}={value!r}, but it must be a number of at least 0, or None for never')
+                raise ValueError(f'val_cfg.{name}={value!r}. Expected a whole number of at least 0, or None for never')
         self.assistant_interval = assistant_interval
         self.teacher_interval = teacher_interval
         self.teacher_metrics: dict[str, float] = {}
         """The teacher's metrics, if CheckTeacherHook has measured them on the whole set."""
 
     def _due(self) -> list[str]:
-        """The roles besides the student to validate this time."""
-        distiller = getattr(self._algorithm, 'distiller', None)
-        # A student trained alone, under the same recipe; or a detector.
-        if distiller is None or not getattr(self._algorithm, 'gives_logits', True):
+        """List the roles besides the student to validate this time."""
+        # A student may be trained alone under the same recipe; detectors have no logits.
+        if not isinstance(self._algorithm, TAS) or not self._algorithm.gives_logits:
             return []
-        assistant = getattr(distiller, 'assistant', None)  # a distiller of MMRazor's has none
+        assistant = interface_of(self._algorithm).assistant
         n = self._validations + 1  # this one
         roles = []
         if assistant is not None and self.assistant_interval and n % self.assistant_interval == 0:
@@ -71,19 +73,18 @@ class TASValLoop(ValLoop):
         return roles
 
     def _teacher_due(self, n: int) -> bool:
-        """Whether the teacher's metrics belong to the so-manieth validation."""
+        """Tell whether the n-th validation has the teacher's metrics."""
         every = self.teacher_interval
         return every is not None and (n == 1 or (every > 0 and n % every == 0))
 
     @property
     def _validations(self) -> int:
-        """How many there have been; kept where it survives resuming."""
+        """Number of validations so far; kept where it survives resuming."""
         return self.runner.message_hub.runtime_info.get('validations', 0)
 
     @property
     def _algorithm(self) -> torch.nn.Module:
-        model = self.runner.model
-        return model.module if is_model_wrapper(model) else model
+        return unwrap(self.runner.model)
 
     def run(self) -> dict:
         """Launch validation and return the metrics of all networks that were due."""
@@ -91,7 +92,7 @@ class TASValLoop(ValLoop):
         self.runner.call_hook('before_val_epoch')
         self.runner.model.eval()
         self._forget_old_metrics()
-        self.evaluators = {role: deepcopy(self.evaluator) for role in self._due()}
+        self.evaluators = {role: evaluator_for(role, self.evaluator) for role in self._due()}
         for idx, data_batch in enumerate(self.dataloader):
             self.run_iter(idx, data_batch)
         size = len(self.dataloader.dataset)
@@ -100,34 +101,13 @@ class TASValLoop(ValLoop):
             metrics.update({f'teacher.{key}': value for key, value in self.teacher_metrics.items()})
         for role, evaluator in self.evaluators.items():
             metrics.update({f'{role}.{key}': value for key, value in evaluator.evaluate(size).items()})
-        self._judge_assistant(metrics)
         self.runner.message_hub.update_info('validations', self._validations + 1)
         self.runner.call_hook('after_val_epoch', metrics=metrics)
         self.runner.call_hook('after_val')
         return metrics
 
-    def _judge_assistant(self, metrics: dict[str, float]) -> None:
-        """Say at the end of training if the student has had a target that is less accurate than itself."""
-        train = self.runner._train_loop  # a config still where nothing trains
-        if not isinstance(train, BaseLoop) or train.iter < train.max_iters:
-            return
-        student, assistant = (metrics.get(f'{role}accuracy/top1', 0.0) for role in ('', 'assistant.'))
-        if not 0 < assistant < student:
-            return  # and where nothing is distilled
-        distiller = self._algorithm.distiller
-        if distiller.paths['AS']:
-            ways = 'Without that path'
-            if distiller.assistant.early_role == 'student':
-                first = "model.distiller.assistant=dict(early='teacher')"
-                ways = f"With the teacher's stages first ({first}), or without that path"
-            self.runner.logger.warning(
-                f'The assistant ends less accurate ({assistant:.2f}) than the student ({student:.2f}), which learns '
-                f'from it all the same. {ways} (model.distiller.paths=dict(AS=0)) the student may come further: see '
-                '"Which stages first" in docs/choosing_a_teacher.md'
-            )
-
     def _forget_old_metrics(self) -> None:
-        """What the hub keeps of earlier validations would be logged again as if it had been measured now."""
+        """Drop earlier values from the hub, which would be logged again as if they had been measured now."""
         hub = self.runner.message_hub
         for key in [key for key in hub.log_scalars if key.startswith(('val/assistant.', 'val/teacher.'))]:
             del hub.log_scalars[key]

@@ -23,7 +23,7 @@ from mmengine.registry import MODELS
 from torch import Tensor
 
 import tas_mm  # noqa: F401
-from tas_mm.engine.hooks.shard_teacher_hook import shard
+from tas_mm.engine.hooks.distillation.shard_teacher_hook import shard
 from tas_mm.models import TAS, InfoNCELoss
 from tests import networks
 from tests.networks import NUM_CLASSES, SIZE, samples

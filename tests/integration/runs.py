@@ -48,7 +48,7 @@ train_pipeline = [
     dict(type='RandAugment', policies='timm_increasing', num_policies=2, total_level=10, magnitude_level=9),
     dict(type='PackInputs'),
 ]
-digits = dict(type='tas_mm.Digits', split='train', num_labelled=48, pipeline=train_pipeline)
+digits = dict(type='tas_mm.Digits', split='train', num_labeled=48, pipeline=train_pipeline)
 train_dataloader = dict(batch_size=16, dataset=dict(_delete_=True, **digits))
 val_dataloader = dict(batch_size=50, dataset=dict(indices=50))
 train_cfg = dict(max_epochs=4)
@@ -69,7 +69,7 @@ log_processor = dict(by_epoch=False)
 def config(folder: Path, more: str = '') -> Path:
     """Write the config of a run, and the weights of its teacher beside it."""
     from tas_mm.config import read_config
-    from tas_mm.models.algorithms.teacher import build_teacher
+    from tas_mm.models.teachers import build_teacher
 
     path, teacher = folder / 'run.py', folder / 'teacher.pth'
     path.write_text(CONFIG.format(root=ROOT, teacher=teacher, more=more))

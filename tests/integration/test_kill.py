@@ -16,7 +16,7 @@ import pytest
 import torch
 from mmengine.logging import HistoryBuffer
 
-from tas_mm.checkpoint import damage
+from tas_mm.engine.checkpoints import find_corruption
 from tests.integration import runs
 
 WORKERS = 'train_dataloader.update(num_workers=2, persistent_workers={})\n'
@@ -120,7 +120,7 @@ def test_a_killed_run_ends_as_if_it_had_not_been(reference, tmp_path, record_pro
         assert process.exitcode in (-signal.SIGKILL, 0), (tmp_path / 'printed').read_text()[-3000:]
         killed += process.exitcode == -signal.SIGKILL
         if (last := tmp_path / 'last_checkpoint').exists():
-            assert damage(last.read_text()) is None
+            assert find_corruption(last.read_text()) is None
     record_property('killed', killed)
     runs.finish(config, tmp_path)
     assert differences(final(tmp_path), final(work_dir)) == []

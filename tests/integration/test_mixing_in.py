@@ -64,7 +64,7 @@ model = dict(
     teacher=dict(type='TimmClassifier', model_name='test_vit', num_classes=10, img_size=32),
     distiller=dict(type='tas_mm.TASDistiller', input_size=32),
 )
-custom_hooks = [dict(type='tas_mm.StudentHook')]
+custom_hooks = [dict(type='tas_mm.ExportStudentHook')]
 """
 
 
@@ -110,19 +110,19 @@ def test_mmpretrains_own_tools_train_it_and_test_its_student_without_tas_mm(conf
 
 @pytest.mark.parametrize('augment', ['Mixup', 'CutMix', 'ResizeMix'])
 def test_teacher_and_student_see_the_same_mixed_images_and_soft_labels(configs, augment):
-    from tas_mm import inspect
+    from tas_mm.analysis.trial import build_model
 
     config = Config.fromfile(configs / 'ours.py')
     config.model.architecture.train_cfg.augments = [dict(type=augment, alpha=1.0)]
     config.model.teacher.data_preprocessor = dict(mean=[10.0] * 3, std=[20.0] * 3)
-    algorithm = inspect.build_model(config)
+    algorithm = build_model(config)
     seen = {}
 
     def see(role):
         return lambda module, inputs: seen.setdefault(role, inputs[0].clone())  # the assistant runs the teacher again
 
     algorithm.student.backbone.register_forward_pre_hook(see('student'))
-    algorithm.teacher.model.register_forward_pre_hook(see('teacher'))
+    algorithm.teacher.network.model.register_forward_pre_hook(see('teacher'))
     loss = algorithm.student.head.loss_module
     loss.register_forward_pre_hook(lambda module, inputs: seen.update(labels=inputs[1]))
     ofa = algorithm.distiller.distill_losses.loss_ts_kd

@@ -16,19 +16,19 @@ def test_sizes_and_values():
     assert len(train.metainfo['classes']) == 10
 
 
-def test_a_labelled_part_is_balanced_and_drawn_by_the_seed():
-    few = Digits('train', num_labelled=50, seed=1)
+def test_a_labeled_part_is_balanced_and_drawn_by_the_seed():
+    few = Digits('train', num_labeled=50, seed=1)
     labels = [item['gt_label'] for item in few]
     assert [labels.count(c) for c in range(10)] == [5] * 10
-    again, other = Digits('train', num_labelled=50, seed=1), Digits('train', num_labelled=50, seed=2)
+    again, other = Digits('train', num_labeled=50, seed=1), Digits('train', num_labeled=50, seed=2)
     same = [np.array_equal(a['img'], b['img']) for a, b in zip(few, again)]
     assert all(same)
     assert not all(np.array_equal(a['img'], b['img']) for a, b in zip(few, other))
-    assert len(Digits('train', num_labelled=7)) == 7
+    assert len(Digits('train', num_labeled=7)) == 7
 
 
 @pytest.mark.parametrize(
-    ('kwargs', 'message'), [(dict(split='val'), 'split'), (dict(split='train', num_labelled=5000), '5000')]
+    ('kwargs', 'message'), [(dict(split='val'), 'split'), (dict(split='train', num_labeled=5000), '5000')]
 )
 def test_bad_arguments(kwargs, message):
     with pytest.raises(ValueError, match=message):

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from tas_mm.recipes.sources import build_classifier
 from tas_mm.models import view_of
+from tas_mm.recipes.sources import build_classifier
 from tas_mm.registry import MODELS
 
 

@@ -59,7 +59,9 @@ def test_an_order_that_cannot_be_known_is_an_error_that_names_the_key(build_tas)
     build_tas(student, dict(TIMM, data_preprocessor=dict(mean=[127.5] * 3, std=[127.5] * 3)))
 
 
-def test_gray_images_have_no_order(build):
+def test_gray_images_have_no_order(build, build_tas):
+    gray = dict(networks.resnet(), data_preprocessor=dict(mean=[78.0] * 3, std=[95.7] * 3))  # in three equal channels
+    assert not build_tas(gray, TIMM).teacher.flip
     student = build(dict(networks.resnet(in_channels=1), data_preprocessor=dict(mean=[100.0], std=[50.0])))
     assert normalization_for(student.data_preprocessor, build(dict(TIMM, in_chans=1))).flip is False
 

@@ -34,7 +34,7 @@ def test_a_file_that_is_no_checkpoint(refusal, tmp_path):
     calls = dict(test=(config, text), export_student=(text, 'out.pth'), train=(config, '--resume', text))
     for tool, arguments in calls.items():
         said = refusal(f'{tool}.py', *arguments)
-        assert f"'{text}' cannot be read: torch.save did not write it; valid is a checkpoint of a run" in said
+        assert f"'{text}' cannot be read: torch.save did not write it. Expected a checkpoint of a run" in said
         said = refusal(f'{tool}.py', *('nowhere.pth' if each == text else each for each in arguments))
         assert "checkpoint 'nowhere.pth' does not exist" in said
     assert list(tmp_path.iterdir()) == [text]  # no run was begun
@@ -51,4 +51,4 @@ def test_the_checkpoint_of_another_network(refusal, build, tmp_path):
 
 def test_an_ending_in_which_metrics_cannot_be_written(refusal):
     said = refusal('test.py', 'configs/quickstart/student.py', 'nowhere.pth', '--out', 'res.txt')
-    assert '--out res.txt: valid endings are .json, .yaml' in said
+    assert '--out res.txt: expected one of .json, .yaml' in said

@@ -68,8 +68,8 @@ def test_check_config_describes_the_pair():
         r'student: ResNet_CIFAR \(cnn\)',
         r'3 +backbone\.layer3 +64 +8x8',
         r'projector +L2GProjector, 64 @ 8x8 to 64 @ 8x8',
-        r'student +0\.70 M +0\.70 M +35\.\d\d M',
-        r'student +gt_labels +ModuleInputs +head\.loss_module',
+        r'student +whole +own +701\.47 k +701\.47 k +35\.\d\d M',
+        r'student +feature +ModuleInputs +head\.fc',
         r'distill\.loss_as_kd +OFALoss +1',
         r"connectors=dict\(assistant=dict\(type='tas_mm\.HybridAssistant'\)\)",
     ):
@@ -100,7 +100,7 @@ def test_image_size_of_the_pipeline_is_compared_with_the_networks(tmp_path):
     result = tool('check_config.py', str(bad))
     assert result.returncode == 1
     assert (
-        'images of (48, 48), but the assistant was laid out for (32, 32): set model.distiller.input_size'
+        'images of (48, 48), but the assistant was built for (32, 32): set model.distiller.input_size'
         in result.stdout
     )
 
@@ -115,8 +115,8 @@ def test_benchmark_step_compares_with_the_first_config():
     assert where.startswith('cpu, batch 4, 2 rounds, ')
 
 
-def test_profile_step_accounts_for_the_whole_step():
-    result = tool('profile_step.py', 'configs/quickstart/tas.py', '--batch-size', '4', '--rounds', '1')
+def test_the_profile_accounts_for_the_whole_step():
+    result = tool('benchmark_step.py', '--profile', 'configs/quickstart/tas.py', '--batch-size', '4', '--rounds', '1')
     assert result.returncode == 0, result.stderr
     shares = re.findall(r'^ *(\w[\w ]*?) +[\d.]+ +([\d.]+)% +([\d.]+)%$', result.stdout, flags=re.MULTILINE)
     assert [name for name, _, _ in shares][:3] == ['teacher forward', 'student forward', 'assistant forward']

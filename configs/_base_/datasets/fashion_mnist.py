@@ -17,10 +17,10 @@ train_dataloader = dict(
     batch_size=32,
     num_workers=0,
     dataset=dict(
-        type='tas_mm.LabelledSubset',
+        type='tas_mm.LabeledSubset',
         dataset=dict(source, split='train', pipeline=train_pipeline),
         stop=55000,
-        num_labelled=None,
+        num_labeled=None,
         seed=0,
     ),
     sampler=dict(type='InfiniteSampler', shuffle=True),
@@ -29,7 +29,7 @@ val_dataloader = dict(
     batch_size=250,
     num_workers=0,
     dataset=dict(
-        type='tas_mm.LabelledSubset', dataset=dict(source, split='train', pipeline=test_pipeline), start=55000
+        type='tas_mm.LabeledSubset', dataset=dict(source, split='train', pipeline=test_pipeline), start=55000
     ),
     sampler=dict(type='DefaultSampler', shuffle=False),
 )

@@ -3,8 +3,7 @@
 optim_wrapper = dict(
     constructor='tas_mm.JoinedOptimWrapperConstructor',
     optimizer=dict(type='SGD', lr=0.05, momentum=0.9, weight_decay=2e-3),
-    # no decay of InfoNCE's scale and of the factors of PAT's prompts, which gate what they stand before
-    paramwise_cfg=dict(custom_keys=dict(log_scale=dict(decay_mult=0.0), factor=dict(decay_mult=0.0))),
+    paramwise_cfg=dict(custom_keys=dict(log_scale=dict(decay_mult=0.0))),  # no decay of InfoNCE's scale
 )
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-3, by_epoch=True, begin=0, end=3, convert_to_iter_based=True),

@@ -47,7 +47,7 @@ swapped_parts = {  # without A: what stands between a teacher's last but one sta
 parts = {name: tas(**changes) for name, changes in parts.items()}
 methods = {'_delete_': True, **ends, **parts, **choices, **swapped, **swapped_parts}
 
-options = {**_base_.options, 'train_dataloader.dataset.num_labelled': 1000}
+options = {**_base_.options, 'train_dataloader.dataset.num_labeled': 1000}
 settings = dict(
     _delete_=True,
     parts=dict(methods=[*ends, *parts]),

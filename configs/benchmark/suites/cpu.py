@@ -11,7 +11,7 @@ options = {  # or an eighth of a step is the optimizer's, one small tensor at a 
 pairs = {pair: f'tas_mm::benchmark/{pair}.py' for pair in PAIRS}
 settings = dict(
     labels_1000=dict(
-        options={'train_dataloader.dataset.num_labelled': 1000},
+        options={'train_dataloader.dataset.num_labeled': 1000},
         methods=['alone', 'kd', 'fitnet', 'ofa', 'rsd', 'tas'],
     ),
     labels_55000=dict(methods=['alone', 'kd', 'ofa', 'rsd', 'tas'], pairs=['vit_to_cnn', 'cnn_to_vit']),

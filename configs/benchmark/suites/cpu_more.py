@@ -25,7 +25,7 @@ methods = {
 settings = dict(
     _delete_=True,
     labels_1000=dict(
-        options={'train_dataloader.dataset.num_labelled': 1000},
+        options={'train_dataloader.dataset.num_labeled': 1000},
         methods=[*_base_.methods, 'kd, temperature 4', 'tas with rsd', 'tas, teacher first', 'tas, lean'],
     ),
     labels_55000=dict(methods=['alone', 'kd', 'ofa', 'rsd', 'tas', 'tas, teacher first'], pairs=['vit_to_cnn']),

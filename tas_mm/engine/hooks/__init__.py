@@ -1,25 +1,31 @@
-"""Hooks, one concern a file."""
+"""Hooks: those of the method, and those that keep any run alive."""
 
-from .check_data_hook import CheckDataHook
-from .check_finite_hook import CheckFiniteHook
-from .check_teacher_hook import CheckTeacherHook
-from .checkpoint_hook import CheckpointHook
-from .progress_bar_hook import ProgressBarHook
-from .resume_hook import ResumeHook
-from .seed_hook import SeedHook
-from .shard_teacher_hook import ShardTeacherHook
-from .student_hook import StudentHook
-from .teacher_hook import TeacherHook
+from .distillation import (
+    CheckTeacherHook,
+    ExportStudentHook,
+    ShardTeacherHook,
+    TeacherFingerprintHook,
+    WarnWeakAssistantHook,
+)
+from .runtime import (
+    CatchUpValidationHook,
+    CheckDataHook,
+    CheckFiniteHook,
+    CheckpointHook,
+    ProgressBarHook,
+    SeedHook,
+)
 
 __all__ = [
+    'CatchUpValidationHook',
     'CheckDataHook',
     'CheckFiniteHook',
     'CheckTeacherHook',
     'CheckpointHook',
+    'ExportStudentHook',
     'ProgressBarHook',
-    'ResumeHook',
     'SeedHook',
     'ShardTeacherHook',
-    'StudentHook',
-    'TeacherHook',
+    'TeacherFingerprintHook',
+    'WarnWeakAssistantHook',
 ]

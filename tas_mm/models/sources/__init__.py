@@ -7,6 +7,8 @@ config, where its trained weights and its normalization are, and how its weights
 from collections.abc import Mapping
 from typing import Any
 
+from tas_mm.config import type_name
+
 from .base import NetworkSource, Published, build_classifier_from, classifier_of
 from .huggingface import HuggingFaceSource
 from .mmpretrain import MMPretrainSource
@@ -37,7 +39,7 @@ def source_of(config: Mapping[str, Any]) -> NetworkSource:
     Args:
         config (Mapping): Model config.
     """
-    kinds = [str(part.get('type')).split('.')[-1] for part in (config, config.get('backbone') or {})]
+    kinds = [type_name(part) for part in (config, config.get('backbone') or {})]
     if TIMM.wrapper in kinds or TIMM.backbone in kinds:
         return TIMM
     return HUGGING_FACE if HUGGING_FACE.wrapper in kinds else MMPRETRAIN

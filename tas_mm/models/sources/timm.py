@@ -9,6 +9,8 @@ from typing import Any
 from mmengine.config import Config
 from torch import Tensor, nn
 
+from tas_mm.config import type_name
+
 from .base import NetworkSource, Published
 
 
@@ -48,11 +50,11 @@ class TimmSource(NetworkSource):
 
     def resize(self, config: dict, size: int) -> None:
         """Set the argument ``img_size`` of the network."""
-        (config if config['type'] == self.wrapper else config['backbone'])['img_size'] = size
+        (config if type_name(config) == self.wrapper else config['backbone'])['img_size'] = size
 
     def with_loss(self, config: dict, loss: dict) -> dict:
         """Set the argument ``loss`` of a ``TimmClassifier``."""
-        return dict(config, loss=loss) if config['type'] == self.wrapper else config
+        return dict(config, loss=loss) if type_name(config) == self.wrapper else config
 
     @staticmethod
     def tag(model: nn.Module) -> Mapping[str, Any] | None:
@@ -70,11 +72,11 @@ class TimmSource(NetworkSource):
         Args:
             config (Config): Its model config.
         """
-        if config.type == self.wrapper:
+        if type_name(config) == self.wrapper:
             own = ('type', 'loss', 'train_cfg', 'with_cp', 'data_preprocessor', 'init_cfg')
             return {key: value for key, value in config.to_dict().items() if key not in own}
         backbone = config.get('backbone', {})
-        if backbone.get('type') != self.backbone or backbone.get('features_only'):
+        if type_name(backbone) != self.backbone or backbone.get('features_only'):
             return None
         own = ('type', 'init_cfg', 'in_channels', 'features_only')
         options = {key: value for key, value in backbone.to_dict().items() if key not in own}
@@ -88,7 +90,7 @@ class TimmSource(NetworkSource):
             state (Mapping): Its weights.
             net (nn.Module): The network that timm builds.
         """
-        if config.type == self.wrapper:
+        if type_name(config) == self.wrapper:
             return dict(state)
         head = net.pretrained_cfg['classifier']
         state = {key.removeprefix('backbone.timm_model.'): value for key, value in state.items()}

@@ -1,30 +1,10 @@
 """Cutting any network into four stages and a head, and running what comes after a cut."""
 
-from . import detectors, huggingface, mmpretrain, timm  # noqa: F401  (each registers its views or cuts)
+# ruff: noqa: F401
+from . import detectors, huggingface, mmpretrain, timm  # each registers its views or cuts
 from .chain import Chain, ChainView
 from .observer import Observer
 from .probe import image_channels
 from .registry import FAMILIES, Cut, cut_blocks, register_cut, register_view, view_of
 from .traced import TracedView
 from .view import CLASS_TOKENS, READINGS, STAGES, Stage, StageView, TailError, logits_of
-
-__all__ = [
-    'CLASS_TOKENS',
-    'FAMILIES',
-    'READINGS',
-    'STAGES',
-    'Chain',
-    'ChainView',
-    'Cut',
-    'Observer',
-    'Stage',
-    'StageView',
-    'TailError',
-    'TracedView',
-    'cut_blocks',
-    'image_channels',
-    'logits_of',
-    'register_cut',
-    'register_view',
-    'view_of',
-]

@@ -1,7 +1,6 @@
 """View of networks whose modules simply run one after another: the fast path.
 
-The tail calls the modules of the late stages, then what the backbone does after them, then neck and head. Nothing is
-patched, so the tail can be compiled and takes maps of any size, as detectors need.
+Nothing is patched, so the tail can be compiled, and it takes maps of any size, as detectors need.
 """
 
 from __future__ import annotations
@@ -27,14 +26,14 @@ class Chain:
         finish (callable): ``(net, native, grid) -> output``: what the backbone makes of stage 4's output.
         class_tokens (callable): Returns the network's class tokens ``(1, 1, C)``.
         call (callable): ``(module, native) -> native``.
-        modules (tuple, optional): One module for each stage to call in place of the cut's. Defaults to None.
+        modules (list, optional): One module for each stage to call in place of the cut's. Defaults to None.
     """
 
     native: str = 'map'
     finish: Callable[[nn.Module, Any, Grid | None], Any] = lambda net, native, grid: native
     class_tokens: Callable[[nn.Module], list[Tensor]] = lambda net: []
     call: Callable[[nn.Module, Any], Any] = lambda module, native: module(native)
-    modules: tuple[str, ...] | None = None
+    modules: list[str] | None = None
 
 
 class ChainView(StageView):
@@ -45,17 +44,13 @@ class ChainView(StageView):
         """How the modules run."""
         return self._cut.chain
 
-    def run_stage(self, stage: int, native: Any) -> Any:
-        """Run one stage on the native output of the one before."""
-        for name in [self.chain.modules[stage - 1]] if self.chain.modules else self.modules[stage - 1]:
-            native = self.chain.call(self.net.get_submodule(name), native)
-        return native
-
     def run_backbone(self, native: Any, start: int) -> tuple:
         """Run stages ``start`` to 4 and return what the backbone returns."""
-        for stage in range(start, 5):
-            native = self.run_stage(stage, native)
-        return (self.chain.finish(self.net, native, self.grid_of(native)),)
+        chain = self.chain
+        for names in [[name] for name in chain.modules][start - 1 :] if chain.modules else self.modules[start - 1 :]:
+            for name in names:
+                native = chain.call(self.net.get_submodule(name), native)
+        return (chain.finish(self.net, native, self.grid_of(native)),)
 
     def run_tail(self, native: Any, start: int = 4) -> None:
         outputs = self.run_backbone(native, start)

@@ -18,15 +18,12 @@ from .mmpretrain import MAPS, MERGED, SWIN
 from .registry import Cut, names_of, register_view
 from .trace import short_circuit
 
-SIZE = (256, 256)
-"""Image size at which stages are measured: any that all strides divide."""
-
-BACKBONES = {f'{package}.{name}': cut for package in ('mmdet', 'mmpretrain') for name, cut in MAPS.items()}
-"""Cut of a detector's backbone, by package and class."""
+SIZE = (256, 256)  # where stages are measured: any size that all strides divide
 
 # MMDetection's Swin returns the output of each stage before and after the merging of patches.
-MMDET_SWIN = replace(SWIN, call=lambda stage, native: stage(*native[:2])[:2])
-BACKBONES['mmdet.SwinTransformer'] = Cut(MERGED, 'attention', chain=MMDET_SWIN)
+MMDET_SWIN = Cut(MERGED, 'attention', chain=replace(SWIN, call=lambda stage, native: stage(*native[:2])[:2]))
+BACKBONES = {f'{package}.{name}': cut for package in ('mmdet', 'mmpretrain') for name, cut in MAPS.items()}
+BACKBONES['mmdet.SwinTransformer'] = MMDET_SWIN
 
 
 @register_view('mmdet.BaseDetector')
@@ -34,9 +31,7 @@ class DetectorView(ChainView):
     """View of a detector with one of ``BACKBONES``. Images may be of any size."""
 
     any_size = True
-    num_classes = None
-    logits_source = None
-    feature_source = 'neck'  # reads the maps of all stages
+    num_classes = logits_source = None
 
     def __init__(self, model: nn.Module, input_size: Grid | None = None, key: str = 'model') -> None:
         names = names_of(model.backbone)
@@ -49,9 +44,10 @@ class DetectorView(ChainView):
         if not getattr(model, 'with_neck', False):
             raise ValueError(f'{key}: this {type(model).__name__} has no neck, at which its features are read')
         super().__init__(model, input_size or SIZE, key, cut)
+        self.feature_source = 'neck'  # takes the maps of all stages
 
     def find_classifier(self) -> None:
-        """There is none."""
+        return None
 
     @property
     def feature_dim(self) -> int:
@@ -66,10 +62,9 @@ class DetectorView(ChainView):
 
     def feature_of(self, record: tuple[Tensor, ...], regions: Tensor | None = None) -> Tensor:
         """Return the mean of the last map over each region, ``(N, C)``; without regions over each padded image."""
-        x = record[-1]
         if regions is None:
-            return x.mean(dim=(2, 3))
+            return record[-1].mean(dim=(2, 3))
         from mmcv.ops import roi_align  # compiled, and absent where nobody detects
 
         stride = self.input_size[0] // self.stages[3].grid[0]
-        return roi_align(x.float(), regions, 1, 1 / stride, 0, 'avg', True).flatten(1)
+        return roi_align(record[-1].float(), regions, 1, 1 / stride, 0, 'avg', True).flatten(1)

@@ -1,13 +1,13 @@
 """View of Hugging Face's image classifiers, and of any module that gives logits.
 
-These networks have no ``feature_info``, but nearly all hold their blocks or stages in one list. Cut there, they run
-from the cut on by their own forward. If there is no such list, the logits are all that a loss can take.
+Nearly all hold their blocks or stages in one list. If there is none, the logits are all that a loss can take.
 """
 
 from __future__ import annotations
 
 import re
 from functools import cached_property
+from typing import Any
 
 from torch import nn
 
@@ -21,15 +21,15 @@ from .view import StageView, logits_of
 
 @register_view('mmpretrain.HuggingFaceClassifier')
 class ModuleView(TracedView):
-    """View of a network called ``model`` in the model, with its own head.
-
-    It is cut when a stage is asked for, not before: logits can be read of any network.
-    """
+    """View of a network with its own head, cut when a stage is asked for: logits can be read of any network."""
 
     net_name = logits_source = 'model'
+    cut_at_once = False
 
-    def check_cut(self) -> None:
-        """Raise nothing yet."""
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.in_channels = declared_channels(self.net)
+        self.prefix = 1 + getattr(getattr(self.net, 'config', None), 'num_register_tokens', 0)
 
     def cut(self) -> list[list[str]]:
         """Cut after the last modules of each size of the map, or after equal blocks."""
@@ -77,14 +77,6 @@ class ModuleView(TracedView):
 
     def find_classifier(self) -> str | None:
         return next(reversed(linear_layers(self.model)), None)
-
-    @property
-    def in_channels(self) -> int:
-        return declared_channels(self.net)
-
-    @property
-    def prefix(self) -> int:
-        return 1 + getattr(getattr(self.net, 'config', None), 'num_register_tokens', 0)
 
     @cached_property
     def num_classes(self) -> int:

@@ -8,83 +8,57 @@ concatenated along the channels; on the way back they are split and resized agai
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor
 
 from ..utils import Grid, each_tensor
 from .trace import BATCH, tensors
 
-NCHW, NHWC, WINDOWS = (0, 1, 2, 3), (0, 3, 1, 2), (0, 5, 1, 3, 2, 4)
-"""Dimensions of a tensor, or of one of windows ``(B, rows, columns, height, width, C)``, in the order of a map."""
-
-Tokens = Callable[[int, int], Tensor | None]
-"""(count, channels) to class tokens ``(1, count, channels)``, if there are any."""
+Tokens = Callable[[int, int], Tensor | None]  # (count, channels) to class tokens (1, count, channels), if there are any
 
 
-@dataclass(frozen=True)
-class Part:
-    """Layout of one tensor of a native feature.
+class Part(NamedTuple):
+    """Layout of one tensor of a native feature, as patterns of einops."""
 
-    Attributes:
-        shape (tuple): Its shape without the first dimension.
-        split (tuple): The same, without class tokens, with rows and columns apart; empty of class tokens alone.
-        order (tuple): How the split dimensions are permuted to a map.
-        prefix (int): Number of class tokens before the others.
-    """
-
-    shape: tuple[int, ...]
-    split: tuple[int, ...]
-    order: tuple[int, ...] = NHWC
-    prefix: int = 0
-
-    @property
-    def ordered(self) -> list[int]:
-        """The split dimensions in the order of a map: channels, rows, columns."""
-        return [self.split[i - 1] for i in self.order[1:]]
-
-    @property
-    def grid(self) -> Grid:
-        """Height and width."""
-        half = len(self.split) // 2 + 1
-        return prod(self.ordered[1:half]), prod(self.ordered[half:])
+    channels: int
+    grid: Grid | None  # None of class tokens alone
+    native: str = 'b (h w) c'
+    map: str = 'b c h w'
+    sizes: dict[str, int] = {}
+    prefix: int = 0  # number of class tokens before the others
 
     def to_map(self, x: Tensor) -> Tensor:
         """Convert the tensor to a map, without class tokens."""
-        x = x[:, self.prefix :].reshape(-1, *self.split).permute(self.order)
-        return x.reshape(-1, self.ordered[0], *self.grid)
+        return rearrange(x[:, self.prefix :], f'{self.native} -> {self.map}', **self.sizes)
 
     def from_map(self, x: Tensor, tokens: Tokens) -> Tensor:
         """Convert a map to the tensor, with class tokens."""
-        x = x.reshape(-1, *self.ordered).permute(sorted(range(len(self.order)), key=self.order.__getitem__))
-        if self.prefix:
-            x = x.flatten(1, 2)
-            return torch.cat([self.class_tokens(x.mean(1), tokens).to(x), x], dim=1)
-        nhwc = self.order == NHWC and len(self.shape) == 3
-        return (x.contiguous() if nhwc else x).reshape(-1, *self.shape)
+        x = rearrange(x, f'{self.map} -> {self.native}', **self.sizes)
+        if self.native == 'b h w c':
+            return x.contiguous()
+        return torch.cat([self.class_tokens(x.mean(1), tokens).to(x), x], dim=1) if self.prefix else x
 
     def class_tokens(self, mean: Tensor, tokens: Tokens) -> Tensor:
         """Return class tokens ``(B, T, C)``: the network's own, else the mean of the features, ``(B, C')``."""
-        own, channels = tokens(self.prefix, self.shape[1]), self.shape[1]
+        own = tokens(self.prefix, self.channels)
         if own is not None:
             return own.expand(len(mean), -1, -1)
-        if mean.size(1) != channels:
-            raise ValueError(f'the network has no class token of width {channels}, and its map is {mean.size(1)} wide')
+        if mean.size(1) != self.channels:
+            raise ValueError(
+                f'a class token is {self.channels} wide, but the map whose mean it would be {mean.size(1)}'
+            )
         return mean.unsqueeze(1).expand(-1, self.prefix, -1)
 
 
 class Layout:
-    """How a native feature becomes a map and back.
+    """How the output of a stage becomes a map and back.
 
-    Args:
-        native: The output of a stage for ``BATCH`` images.
-        image (tuple): Height and width of the images.
-        prefix (int): Number of class tokens that the network declares.
-        channels_last (bool): Which of the two a map is that could be either.
+    ``native`` is the output for ``BATCH`` images of a size; ``prefix`` and ``channels_last`` as in :class:`TracedView`.
 
     Raises:
         ValueError: If a tensor is neither a map nor tokens that fill a grid with the proportions of the image.
@@ -93,7 +67,7 @@ class Layout:
     def __init__(self, native: Any, image: Grid, prefix: int = 0, channels_last: bool = False) -> None:
         self.native, self.image = native, image
         self.parts = [self._part(len(x) // BATCH, tuple(x.shape[1:]), prefix, channels_last) for x in tensors(native)]
-        self.mapped = [part for part in self.parts if part.split]
+        self.mapped = [part for part in self.parts if part.grid]
         if not self.mapped:
             raise ValueError('its output has no grid')
         self.grid = min((part.grid for part in self.mapped), key=prod)
@@ -110,22 +84,32 @@ class Layout:
     def _part(self, ratio: int, shape: tuple[int, ...], prefix: int, channels_last: bool) -> Part:
         if len(shape) == 3:
             first, last = self._fills(*shape[1:]), self._fills(*shape[:2])
-            if first or last:
-                return Part(shape, shape, NHWC if last and (channels_last or not first) else NCHW)
+            if last and (channels_last or not first):
+                return Part(shape[2], shape[:2], 'b h w c')
+            if first:
+                return Part(shape[0], shape[1:], 'b c h w')
         if len(shape) in (3, 4):
             windows, window = self._grid(shape[0]), shape[1:3] if len(shape) == 4 else self._grid(shape[1])
             if windows and window:
-                return Part(shape, (*windows, *window, shape[-1]), WINDOWS)
+                sizes, native = (
+                    dict(zip('rsyx', windows + window)),
+                    f'b (r s) {"y x" if len(shape) == 4 else "(y x)"} c',
+                )
+                grid = (windows[0] * window[0], windows[1] * window[1])
+                return Part(shape[-1], grid, native, 'b c (r y) (s x)', sizes)
         if len(shape) == 2 and ratio > 1 and self._grid(ratio):  # pixels inside patches
-            return Part(shape, (*self._grid(ratio), prod(shape)))
+            sizes = dict(zip('hwp', (*self._grid(ratio), shape[0])))
+            return Part(prod(shape), self._grid(ratio), '(b h w) p c', 'b (p c) h w', sizes)
         if len(shape) == 2 and ratio == 1:
             if shape[0] <= max(prefix, 2):  # a class and a distillation token, if the network does not say
-                return Part(shape, (), prefix=shape[0])
+                return Part(shape[1], None, prefix=shape[0])
             for count in (prefix, 0, 1, 2):
-                if self._grid(shape[0] - count):
-                    return Part(shape, (*self._grid(shape[0] - count), shape[1]), prefix=count)
-            if self._grid(shape[1]):
-                return Part(shape, (shape[0], *self._grid(shape[1])), NCHW)
+                grid = self._grid(shape[0] - count)
+                if grid:
+                    return Part(shape[1], grid, sizes=dict(zip('hw', grid)), prefix=count)
+            grid = self._grid(shape[1])
+            if grid:
+                return Part(shape[0], grid, 'b c (h w)', sizes=dict(zip('hw', grid)))
         raise ValueError(
             f'its output of shape (B{f" * {ratio}" if ratio > 1 else ""}, {", ".join(map(str, shape))}) is neither a '
             f'map nor tokens on a grid with the proportions of {self.image[0]}x{self.image[1]}'
@@ -133,16 +117,16 @@ class Layout:
 
     def to_map(self, native: Any) -> Tensor:
         """Convert a native feature to a map ``(B, C, H, W)``, without class tokens."""
-        found = [_resize(part.to_map(x), self.grid) for x, part in zip(tensors(native), self.parts) if part.split]
+        found = [_resize(part.to_map(x), self.grid) for x, part in zip(tensors(native), self.parts) if part.grid]
         return found[0] if len(found) == 1 else torch.cat(found, dim=1)
 
     def from_map(self, x: Tensor, tokens: Tokens) -> Any:
         """Convert a map ``(B, C, H, W)`` to a native feature. Where there are no class tokens they are its mean."""
-        pieces, parts = iter(x.split([part.ordered[0] for part in self.mapped], dim=1)), iter(self.parts)
+        pieces, parts = iter(x.split([part.channels for part in self.mapped], dim=1)), iter(self.parts)
 
         def make(_: Tensor) -> Tensor:
             part = next(parts)
-            if not part.split:
+            if part.grid is None:
                 return part.class_tokens(x.mean((2, 3)), tokens)
             return part.from_map(_resize(next(pieces), part.grid), tokens)
 

@@ -1,8 +1,8 @@
 """Where MMPretrain's backbones are cut: a table.
 
-Strides of the stages are 4, 8, 16 and 32 where the network allows; the stem belongs to the first. A module that shrinks
-the map between two stages ends the first of them, since its output is what the second takes. Backbones of the paper
-have a :class:`Chain`, as do convolutional ones that detectors use; the forward of all others is replayed.
+Stages have strides 4, 8, 16 and 32 where the network allows; the stem belongs to the first. A module that shrinks the
+map between two stages ends the first of them. Backbones of the paper and convolutional ones that detectors use have a
+:class:`Chain`; the forward of all others is replayed.
 """
 
 from __future__ import annotations
@@ -23,15 +23,10 @@ def listed(net: nn.Module, name: str) -> list[str]:
     return [m if isinstance(m, str) else f'{name}.{i}' for i, m in enumerate(getattr(net, name))]
 
 
-def parted(names: list[str], ends: list[int]) -> Stages:
-    """Return the names from each number up to the next."""
-    return [names[a:b] for a, b in zip(ends, ends[1:])]
-
-
 def last_four(net: nn.Module) -> Stages:
     """Return four stages of more: the first ones make one."""
-    *first, third, second, last = listed(net, 'stages')
-    return [first, [third], [second], [last]]
+    *first, second, third, fourth = listed(net, 'stages')
+    return [first, [second], [third], [fourth]]
 
 
 def at_halvings(net: nn.Module) -> Stages:
@@ -42,14 +37,14 @@ def at_halvings(net: nn.Module) -> Stages:
         return any(layer.stride in (2, (2, 2)) for layer in layers)
 
     names = listed(net, 'layers')
-    return parted(names, [0, *[i for i, name in enumerate(names) if halves(name)][-3:], len(names)])
+    ends = [0, *[i for i, name in enumerate(names) if halves(name)][-3:], len(names)]
+    return [names[a:b] for a, b in zip(ends, ends[1:])]
 
 
 def conformer(net: nn.Module) -> Stages:
     """Cut the third of four groups of blocks in two."""
     third = net.depths // 3
-    ends = [2, third + 1, 2 * third + 1, 2 * third + 1 + third // 2, net.fin_stage]
-    return parted([f'conv_trans_{i}' for i in range(net.fin_stage)], ends)
+    return [[f'conv_trans_{i}'] for i in (third, 2 * third, 2 * third + third // 2, net.fin_stage - 1)]
 
 
 def hivit(net: nn.Module) -> Stages:
@@ -57,15 +52,14 @@ def hivit(net: nn.Module) -> Stages:
     if net.num_stages != 3:
         raise ValueError(f'HiViT with depths={net.depths}, but 3 of them are needed')
     first, second, main = net.depths
-    start = 2 * (first + second) + 2
-    ends = [0, 2 * first + 1, start, start + main - max(1, round(main / 4)), start + main]
-    return parted(listed(net, 'blocks'), ends)
+    merged, end = 2 * (first + second) + 1, 2 * (first + second) + 1 + main
+    return [[f'blocks.{i}'] for i in (2 * first, merged, end - max(1, round(main / 4)), end)]
 
 
 def levit(net: nn.Module) -> Stages:
     """Cut the first of three stages in two, between an MLP and an attention block."""
-    half = len(net.stages[0]) // 4 * 2
-    return [[f'stages.0.{half - 1}'], *([f'stages.{i}.{len(stage) - 1}'] for i, stage in enumerate(net.stages))]
+    ends = [[f'stages.{i}.{len(stage) - 1}'] for i, stage in enumerate(net.stages)]
+    return [[f'stages.0.{len(net.stages[0]) // 4 * 2 - 1}'], *ends]
 
 
 def mvit(net: nn.Module) -> Stages:
@@ -75,41 +69,31 @@ def mvit(net: nn.Module) -> Stages:
             f'MViT is cut where it scales down, which must be 3 times (downscale_indices={net.downscale_indices}), '
             f'with no norm in between (out_scales={net.out_scales}, but [3] or -1 is needed)'
         )
-    return parted(listed(net, 'blocks'), [0, *net.downscale_indices, net.num_layers])
-
-
-def refuse(net: nn.Module) -> Stages:
-    """Raise with the reason."""
-    name = type(net).__name__
-    raise ValueError(f'{name} {REFUSED[name]}, so it cannot be cut into four stages')
+    return [[f'blocks.{i - 1}'] for i in (*net.downscale_indices, net.num_layers)]
 
 
 def reversible(net: nn.Module) -> str:
     """Cut equal blocks, if they run inside of the graph."""
     if not net.no_custom_backward:
-        raise ValueError(
-            'no_custom_backward=False runs the blocks outside of the graph in training, so no gradient from the '
-            'assistant reaches them; set it to True'
-        )
+        raise ValueError('no_custom_backward=False keeps the gradient of the assistant from the blocks; set it to True')
     return 'layers.*'
 
 
-def vgg(net: nn.Module) -> Stages:
-    """Cut VGG's convolutions, each stage with the pooling at its end; the first two of five are one."""
-    ends = [f'features.{end - 1}' for _, end in net.range_sub_modules]
-    return [[end] for end in (ends[1:] if len(ends) == 5 else ends)]
+def xcit(net: nn.Module) -> Stages:
+    """Cut equal blocks; the class token and its attention layers come last, so they belong to the fourth stage."""
+    early = [[f'xca_layers.{blocks[-1]}'] for blocks in cut_blocks(len(net.xca_layers))[:3]]
+    return [*early, [f'ca_layers.{len(net.ca_layers) - 1}']]
+
+
+def refuse(net: nn.Module) -> Stages:
+    """Raise with the reason."""
+    raise ValueError(f'{type(net).__name__} {REFUSED[type(net).__name__]}, so it cannot be cut into four stages')
 
 
 def vig_size(net: nn.Module) -> Grid:
     """Return the size of images for which Vision GNN has positional embeddings."""
     stride = 16 if net.pos_embed.size(2) == 14 else 4
     return tuple(stride * length for length in net.pos_embed.shape[2:])
-
-
-def xcit(net: nn.Module) -> Stages:
-    """Cut equal blocks; the class token and its attention layers come last, so they belong to the fourth stage."""
-    *early, _ = cut_blocks(len(net.xca_layers))
-    return [[f'xca_layers.{blocks[-1]}'] for blocks in early] + [[f'ca_layers.{len(net.ca_layers) - 1}']]
 
 
 def convnext_end(net: nn.Module, native: Tensor, grid: None) -> Tensor:
@@ -130,12 +114,12 @@ REFUSED = dict(
     SparseConvNeXt='is for masked pre-training; load its weights into a ConvNeXt',
 )
 DOWN_FIRST = 'stages.0 | downsample_layers.1 stages.1 | downsample_layers.2 stages.2 | downsample_layers.3 stages.3'
-STAGES, POOLED = 'stages.0 | stages.1 | stages.2 | stages.3', 'network.1 | network.3 | network.5 | network.6'
+FOUR, POOLED = '{0}.0 | {0}.1 | {0}.2 | {0}.3', 'network.1 | network.3 | network.5 | network.6'
 MERGED = 'stages.0.downsample | stages.1.downsample | stages.2.downsample | stages.3'
 INIT_SIZE = 'patch_embed.init_input_size'
 
 MAPS = dict(
-    AlexNet=lambda net: parted(listed(net, 'features'), [0, 3, 6, 10, 13]),
+    AlexNet=lambda net: [[f'features.{i}' for i in r] for r in (range(3), range(3, 6), range(6, 10), range(10, 13))],
     ConvMixer='stages.*',
     CSPNet=last_four,
     DenseNet='stages.0 transitions.0 | stages.1 transitions.1 | stages.2 transitions.2 | stages.3 transitions.3',
@@ -156,7 +140,7 @@ SWIN = Chain(
     'grid_tokens',
     finish=lambda net, native, grid: net.norm3(native[0]).transpose(1, 2).unflatten(2, grid),
     call=lambda stage, native: stage(*native, do_downsample=True),
-    modules=('stages.0', 'stages.1', 'stages.2', 'stages.3'),
+    modules=FOUR.format('stages').split(' | '),
 )
 VIT = Chain('tokens', vit_end, lambda net: [] if net.cls_token is None else [net.cls_token])
 DISTILLED_VIT = Chain('tokens', vit_end, lambda net: [net.cls_token, net.dist_token])
@@ -172,9 +156,7 @@ TABLE = MAPS | dict(
     RepLKNet=Cut('transitions.0 | transitions.1 | transitions.2 | stages.3', 'cnn'),
     RIFormer=Cut(POOLED, 'cnn'),
     VAN=Cut('norm1 | norm2 | norm3 | norm4', 'cnn'),
-    VGG=Cut(
-        vgg, 'cnn', classifier=lambda net: f'classifier.{len(net.classifier) - 1}' if net.num_classes > 0 else None
-    ),
+    VGG=Cut(lambda net: [f'features.{end - 1}' for _, end in net.range_sub_modules[-4:]], 'cnn', classifier=vgg_classifier),
     # attention in equal blocks; that of Vision GNN is over the nearest in feature space
     BEiTViT=Cut('layers.*', 'attention', 'img_size'),
     DistilledVisionTransformer=Cut('layers.*', 'attention', 'img_size', chain=DISTILLED_VIT),
@@ -190,19 +172,17 @@ TABLE = MAPS | dict(
     Conformer=Cut(conformer, 'attention'),
     DaViT=Cut(MERGED, 'attention', INIT_SIZE),
     EdgeNeXt=Cut(DOWN_FIRST, 'attention'),
-    EfficientFormer=Cut(STAGES.replace('stages', 'network'), lambda net: 'attention' if net.vit_num else 'cnn'),
+    EfficientFormer=Cut(FOUR.format('network'), lambda net: 'attention' if net.vit_num else 'cnn'),
     HiViT=Cut(hivit, 'attention', 'patch_embed.img_size'),
     LeViT=Cut(levit, 'attention', lambda net: (16 * net.resolutions[0],) * 2),
-    MixMIMTransformer=Cut(
-        lambda net: listed(net, 'layers'), 'attention', lambda net: tuple(4 * n for n in net.patch_resolution)
-    ),
+    MixMIMTransformer=Cut(FOUR.format('layers'), 'attention', lambda net: tuple(4 * n for n in net.patch_resolution)),
     MobileViT=Cut('layers.1 | layers.2 | layers.3 | layers.4 conv_1x1_exp', 'attention'),
     MViT=Cut(mvit, 'attention', INIT_SIZE),
     PCPVT=Cut(lambda net: [f'norm_after_stage{i}' for i in range(net.num_stage)], 'attention'),
-    PyramidVig=Cut(lambda net: listed(net, 'stages'), 'attention', vig_size),
+    PyramidVig=Cut(FOUR.format('stages'), 'attention', vig_size),
     SwinTransformer=Cut(MERGED, 'attention', INIT_SIZE, chain=SWIN),
-    SwinTransformerV2=Cut(STAGES, 'attention', INIT_SIZE),
-    TinyViT=Cut(lambda net: listed(net, 'stages'), 'attention', 'img_size'),
+    SwinTransformerV2=Cut(FOUR.format('stages'), 'attention', INIT_SIZE),
+    TinyViT=Cut(FOUR.format('stages'), 'attention', 'img_size'),
     # linear layers over positions
     MlpMixer=Cut('layers.*', 'mlp', 'img_size', chain=MIXER),
     RepMLPNet=Cut('downsample_layers.0 | downsample_layers.1 | downsample_layers.2 | stages.3', 'mlp', 'img_size'),

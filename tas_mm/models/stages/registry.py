@@ -16,12 +16,9 @@ from .traced import TracedView
 from .view import StageView
 
 FAMILIES = ('cnn', 'attention', 'mlp')
-"""How a network mixes positions. Early and late part and the projector of a pair follow from it.
-
-- ``cnn``: from neighbors, by weights that are the same everywhere: convolutions, also large ones, and pooling.
-- ``attention``: from everywhere, by content: over windows, channels (XCiT) or nearest neighbors in feature space (ViG)
-  too. A hybrid that ends in attention is one: its late stages decide.
-- ``mlp``: from everywhere, with fixed weights: linear layers over positions.
+"""How a network mixes positions: from neighbors (convolutions, also large ones, and pooling), from everywhere by
+content (attention over windows, channels or nearest neighbors in feature space too), from everywhere with fixed weights
+(linear layers over positions). The late stages of a hybrid decide. Parts and projector of a pair follow from it.
 """
 
 
@@ -30,17 +27,13 @@ class Cut:
     """Where a network is cut, and what its modules do not tell.
 
     Attributes:
-        stages (str | sequence | callable): Names of modules, dotted and relative to the network: four entries, or one
-            string with the stages parted by ``|``. An entry may list several modules in the order they run; the last
-            gives the stage's output. ``'blocks.*'`` cuts a list of equal blocks. A function of the network may return
-            any of these.
-        family (str | callable, optional): One of ``FAMILIES``, or a function of the network. Defaults to None: the
-            names of the modules in stage 4 decide.
-        size (str | callable, optional): Image size ``(H, W)`` that the network was built for: the name of its
-            attribute, or a function of the network. Defaults to None: any.
-        classifier (callable, optional): Returns the linear layer's name, relative to the network, if it holds the
-            classifier; else None. Defaults to None: the head has it.
-        chain (Chain, optional): How the modules run one after another. Defaults to None: the forward is replayed.
+        stages: Names of modules, dotted and relative to the network: four entries, or one string with the stages parted
+            by ``|``. An entry may list several modules in the order they run; the last gives the stage's output.
+            ``'blocks.*'`` cuts a list of equal blocks. A function of the network may return any of these.
+        family: One of ``FAMILIES``, or a function of the network. None: the names of the modules in stage 4 decide.
+        size: Image size ``(H, W)`` that the network was built for: the name of its attribute, or a function. None: any.
+        classifier: Returns the name of the classifier, if the network and not the head has it.
+        chain: How the modules run one after another. None: the forward is replayed.
     """
 
     stages: Any
@@ -66,7 +59,7 @@ class Cut:
 
 
 def cut_blocks(depth: int) -> list[range]:
-    """Cut equal blocks into four stages as OFA-KD does 12 of them: 2, 2, 6, 2 (arXiv 2310.19444); in proportion else."""
+    """Cut equal blocks into four stages as OFA-KD does 12: 2, 2, 6, 2 (arXiv 2310.19444); others in proportion."""
     if depth < 4:
         raise ValueError(f'{depth} blocks cannot be cut into 4 stages')
     short = max(1, round(depth / 6))
@@ -81,7 +74,7 @@ _KNOWN: dict[str, Cut | ViewFactory] = {}
 def register_cut(name: str, stages: str | Sequence | Callable, family: str | Callable | None, **options: Any) -> None:
     """Register a :class:`Cut` by package and class of a backbone, or of any module that gives logits.
 
-    Classes that derive from it are cut alike, unless they are registered too.
+    It holds for classes that derive from it, too.
 
     Example:
         >>> from tas_mm.models.stages import register_cut
@@ -92,14 +85,9 @@ def register_cut(name: str, stages: str | Sequence | Callable, family: str | Cal
     _KNOWN[name] = Cut(stages, family, **options)
 
 
-def register_view(*names: str) -> Callable[[ViewFactory], ViewFactory]:
+def register_view(name: str) -> Callable[[ViewFactory], ViewFactory]:
     """Register a view, or a function that makes one of ``(model, input_size, key)``: ``@register_view('my.Maze')``."""
-
-    def register(view: ViewFactory) -> ViewFactory:
-        _KNOWN.update(dict.fromkeys(names, view))
-        return view
-
-    return register
+    return lambda view: _KNOWN.update({name: view}) or view
 
 
 def names_of(network: nn.Module) -> list[str]:
@@ -113,12 +101,7 @@ def registered(network: nn.Module) -> Cut | ViewFactory | None:
 
 
 def view_of(model: nn.Module, input_size: Grid | None = None, key: str = 'model') -> StageView:
-    """Build the stage view of a model.
-
-    Args:
-        model (nn.Module): A classifier with ``backbone``, ``neck`` and ``head``; one with a ``model`` that gives
-            logits, such as ``TimmClassifier``; or a detector of MMDetection.
-        input_size (tuple, optional): As ``key``, see :class:`StageView`.
+    """Build the stage view of a classifier of MMPretrain or a detector of MMDetection; see :class:`StageView`.
 
     Raises:
         ValueError: If nothing is registered for its backbone, or it cannot be cut.

@@ -1,8 +1,4 @@
-"""Views of timm's networks, built on timm's own conventions.
-
-``feature_info`` says which modules end the levels of a network, its own forward runs what follows a cut, and shapes say
-how features lie in memory. The tables hold what is special about single families.
-"""
+"""Views of timm's networks: ``feature_info`` says which modules end their levels; tables hold what is special."""
 
 from __future__ import annotations
 
@@ -20,24 +16,25 @@ from .traced import TracedView, last_module, lists_of
 
 STRIDES = (4, 8, 16, 32)
 
-
-def swin(net: nn.Module) -> list[str]:
-    """Cut Swin as MMPretrain's and the paper's: the patch merging, first in a level, ends the one before."""
-    return [*(f'layers.{i}.downsample' for i in (1, 2, 3)), 'layers.3']
-
+SWIN = [*(f'layers.{i}.downsample' for i in (1, 2, 3)), 'layers.3']
+"""The patch merging, first in a level, ends the one before: as in MMPretrain's Swin and in the paper's."""
 
 ENDS = {
     'CoaT': lambda net: [f'parallel_blocks.{i}' for i in range(len(net.parallel_blocks or ()))],
-    'SwinTransformer': swin,
-    'SwinTransformerV2': swin,
+    'Gemma4VitClassifier': lambda net: [f'encoder.blocks.{i}' for i in range(len(net.encoder.blocks))],
     'HighResolutionNet': lambda net: ['layer1', 'stage2', 'stage3', 'stage4'],
+    'MultiScaleVit': lambda net: [f'stages.{i}' for i in range(len(net.stages))],
+    'SwinTransformer': lambda net: SWIN,
+    'SwinTransformerV2': lambda net: SWIN,
+    'Twins': lambda net: [f'blocks.{i}' for i in range(len(net.blocks))],
+    'Xception': lambda net: ['block1', 'block2', 'block11', 'act4'],
+    'XceptionAligned': lambda net: [before(info['module']) for info in net.feature_info[1:]],
 }
-"""Modules that end the levels, for networks whose ``feature_info`` names none where a cut is possible."""
+"""Modules that end the levels, for networks whose ``feature_info`` names others, or none where a cut is possible."""
 
 REFUSED = {
     'CrossVit': 'it has three blocks only, each of two branches',
-    'NASNetALarge': 'each of its cells reads the outputs of the two cells before',
-    'PNASNet5Large': 'each of its cells reads the outputs of the two cells before',
+    **dict.fromkeys(('NASNetALarge', 'PNASNet5Large'), 'each of its cells reads the outputs of the two cells before'),
 }
 
 FAMILY = {
@@ -51,6 +48,12 @@ CHAINS = ('MlpMixer', 'VisionTransformer')
 """Networks of equal blocks, then ``norm`` and ``forward_head``: the fast path. MlpMixer is the class of ResMLP too."""
 
 
+def before(tap: str) -> str:
+    """Move a tap that is inside a block to the end of the previous block."""
+    blocks, number, *inside = tap.split('.')
+    return f'{blocks}.{int(number) - bool(inside)}'
+
+
 def declared_channels(net: nn.Module) -> int:
     """Return the channels of the images, for a network whose first convolution may take rearranged pixels."""
     first = image_channels(net)
@@ -59,6 +62,12 @@ def declared_channels(net: nn.Module) -> int:
 
 class TimmView(TracedView):
     """What the views of timm's networks share."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.in_channels = declared_channels(self.net)
+        self.prefix = getattr(self.net, 'num_prefix_tokens', 0)
+        self.channels_last = str(getattr(self.net, 'output_fmt', '')).endswith('NHWC')
 
     def cut(self) -> list[list[str]]:
         name = type(self.net).__name__
@@ -69,79 +78,44 @@ class TimmView(TracedView):
         if name in REFUSED:
             raise ValueError(f'{self.key}: timm {name} cannot be cut into 4 stages: {REFUSED[name]}')
         levels = self._levels()
-        while len(levels) < 4:
+        if len(levels) == 3:
             levels = self._split_longest(levels)
-        groups = cut_blocks(len(levels)) if len(levels) > 4 else [[i] for i in range(4)]
+        groups = cut_blocks(len(levels)) if len(levels) > 4 else [[i] for i in range(len(levels))]
         return [[levels[i] for i in group] for group in groups]
 
     def _levels(self) -> list[str]:
         """Return the modules that end the levels: one for each stride of a pyramid, else one for each block."""
-        names: dict[str, int] = {}
-        for info in getattr(self.net, 'feature_info', None) or []:
-            try:
-                names[self._whole(self._existing(info['module']))] = info['reduction']
-            except AttributeError:
-                continue  # a stem that is not a module
-        by_stride = {stride: name for name, stride in names.items()}
-        chosen = ENDS.get(type(self.net).__name__, lambda net: [])(self.net) or list(names)
-        if not chosen:
+        chosen = ENDS.get(type(self.net).__name__, lambda net: [])(self.net)
+        modules, infos = dict(self.net.named_modules()), getattr(self.net, 'feature_info', None) or []
+        taps = {info['module']: info['reduction'] for info in infos if info['module']}
+        # What is not a module is a stem; pooling ends no stage: the next one starts with it.
+        taps = {tap: s for tap, s in taps.items() if not isinstance(modules.get(tap), (type(None), nn.MaxPool2d))}
+        if not chosen and not taps:
             raise ValueError(
                 f'{self.key}: timm {type(self.net).__name__} has no feature_info that says where its levels end. '
                 'docs/own_backbone.md shows how to register a cut'
             )
-        if chosen == list(names) and (len(by_stride) >= 4 or (len(by_stride) > 1 and len(names) != 4)):
+        by_stride = {stride: tap for tap, stride in taps.items()}
+        if not chosen and (len(by_stride) >= 4 or (len(by_stride) > 1 and len(taps) != 4)):
             pyramid = set(STRIDES) <= set(by_stride)
             chosen = [by_stride[stride] for stride in STRIDES] if pyramid else list(by_stride.values())[-4:]
-        return [last_module(self.net, name) for name in chosen]
-
-    def _existing(self, name: str) -> str:
-        """Return a name in ``feature_info``, or, if that is out of date, the same in the encoder or the stages."""
-        number = name.partition('.')[2]
-        candidates = (name, f'encoder.{name}', *([f'stages.{number}', f'blocks.{number}'] if number else []))
-        known = dict(self.net.named_modules())
-        found = [candidate for candidate in candidates if name and candidate in known]
-        if not found:
-            raise AttributeError(name)
-        return found[0]
-
-    def _whole(self, name: str) -> str:
-        """Move a tap that is inside a block to the end of the previous block."""
-        parts = name.split('.')
-        for i in range(1, len(parts)):
-            if isinstance(self.net.get_submodule('.'.join(parts[:i])), (nn.Sequential, nn.ModuleList)):
-                continue
-            container, block = '.'.join(parts[: i - 1]), parts[i - 1]
-            if not block[-1].isdigit():
-                return name
-            siblings = [child for child, _ in self.net.get_submodule(container).named_children()]
-            return '.'.join(filter(None, (container, siblings[max(0, siblings.index(block) - 1)])))
-        if isinstance(self.net.get_submodule(name), nn.MaxPool2d):
-            raise AttributeError(name)  # it ends no stage: the next one starts with it
-        return name
+        return [last_module(self.net, name) for name in chosen or taps]
 
     def _split_longest(self, levels: list[str]) -> list[str]:
-        """Cut the level with the most blocks in two."""
-        blocks = [self._blocks(level, {*levels} - {level}) for level in levels]
-        longest = max(range(len(levels)), key=lambda i: len(blocks[i]))
-        if len(blocks[longest]) < 2:
-            raise ValueError(
-                f'{self.key}: timm {type(self.net).__name__} has {len(levels)} stages, and none of them has blocks '
-                'that could be cut in two'
-            )
-        return [*levels[:longest], blocks[longest][len(blocks[longest]) // 2 - 1], *levels[longest:]]
-
-    def _blocks(self, level: str, others: set[str]) -> list[str]:
-        """Return the blocks in the list that ends with a level, or that the level holds."""
+        """Cut the level with the most blocks in two, if any has blocks."""
         lists = lists_of(self.net)
-        inside = [name for name in lists if name.startswith(f'{level}.')]
-        shallowest = min((name.count('.') for name in inside), default=0)
-        inside = [name for name in inside if name.count('.') == shallowest]
-        around = [name for name in lists if name == level.rpartition('.')[0]]
-        for name in around + sorted(inside, key=lambda name: not name.endswith('blocks')):
-            children = [f'{name}.{child}' for child, _ in lists[name].named_children()]
-            if len(children) > 1 and others.isdisjoint(children):
-                return children
-        return [level]
+
+        def blocks_of(level: str) -> list[str]:
+            names = (f'{level}.blocks', f'{level}.transformer_encoder', level.rpartition('.')[0])
+            blocks = (
+                [f'{name}.{child}' for child, _ in lists[name].named_children()] for name in names if name in lists
+            )
+            return next((found for found in blocks if len(found) > 1 and len({*found} & {*levels}) < 2), [level])
+
+        blocks = [blocks_of(level) for level in levels]
+        longest = max(range(len(levels)), key=lambda i: len(blocks[i]))
+        half = blocks[longest][: len(blocks[longest]) // 2][-1:]
+        return [*levels[:longest], *half, *levels[longest:]]
 
     @cached_property
     def family(self) -> str:
@@ -155,18 +129,6 @@ class TimmView(TracedView):
         if isinstance(size, (tuple, list)) and len(size) == 2:
             return tuple(size)
         return tuple(config['input_size'][-2:]) if config.get('fixed_input_size') else None
-
-    @property
-    def in_channels(self) -> int:
-        return declared_channels(self.net)
-
-    @property
-    def prefix(self) -> int:
-        return getattr(self.net, 'num_prefix_tokens', 0)
-
-    @property
-    def channels_last(self) -> bool:
-        return str(getattr(self.net, 'output_fmt', '')).endswith('NHWC')
 
     def to_map(self, native: Any, stage: int) -> Tensor:
         order = self._order(stage)
@@ -195,11 +157,7 @@ class TimmBackboneView(TimmView):
 
 @register_view('mmpretrain.TimmClassifier')
 class TimmClassifierView(TimmView):
-    """View of a timm network with its own head.
-
-    If it has two heads, for a class and a distillation token, the logits are their mean, as the network gives them in
-    evaluation, and the feature is that of the class token.
-    """
+    """View of a timm network with its own head; of two heads the logits are the mean, and the feature the first's."""
 
     net_name = 'model'
 

@@ -1,9 +1,8 @@
 """Running what comes after a cut through a network's own forward.
 
-How a network goes from one stage to the next is Python that a walk over its modules does not see: reshapes, class
-tokens that join late, rotary embeddings, several heads. So the tail of any network is its own forward, in which the
-modules before the cut are *short-circuited*: they are not computed, but return zeros of the right shape, and the module
-that ends the last stage before the cut returns the feature to start from. The zeros have stride 0 and take no memory.
+The tail of any network is its own forward, in which the modules before the cut are *short-circuited*: they are not
+computed, but return zeros of the right shape, which have stride 0 and take no memory; and the module that ends the last
+stage before the cut returns the feature to start from. So reshapes, late class tokens and the like are the network's.
 
 This is exact if all that the later stages know of the image passes through that one module. Where it does not (NASNet's
 cells read the two cells before), ``StageView.check_tail`` raises when the model is built.
@@ -23,8 +22,7 @@ from torch import Tensor, nn
 
 from ..utils import each_tensor
 
-BATCH = 2
-"""Number of images in a trace."""
+BATCH = 2  # images in a trace
 
 
 @dataclass(eq=False)
@@ -41,12 +39,10 @@ class Call:
 
 
 class Trace:
-    """The calls of a network's modules during one forward pass.
+    """The calls of a network's modules while ``run`` runs it, once, on ``BATCH`` images that differ.
 
-    Args:
-        net (nn.Module): The network.
-        run (callable): Runs it, once, on ``BATCH`` images that differ. This shows what has no batch dimension, and what
-            is the same for every image, such as rotary embeddings: that is always computed, never short-circuited.
+    This shows what has no batch dimension, and what is the same for every image, such as rotary embeddings: that is
+    always computed, never short-circuited.
     """
 
     def __init__(self, net: nn.Module, run: Callable[[], Any]) -> None:
@@ -84,10 +80,7 @@ class Trace:
         return calls[0]
 
     def run_from(self, source: str, native: Any, run: Callable[[int, Tensor], Any]) -> None:
-        """Run the network from the output of a module on.
-
-        ``run`` runs it; called with the batch size, and a tensor of the images' type and device.
-        """
+        """Run the network by ``run(batch, like)`` from a module's output on; ``like`` has the images' type and device."""
         end, like = self.source(source), tensors(native)[0]
         batch = len(like) * BATCH // len(tensors(end.output)[0])
         zeros = partial(fill, batch=batch, like=like, dense=self._dense)

@@ -26,11 +26,8 @@ class TracedView(StageView):
     map is in them (:class:`Layout`).
     """
 
-    prefix = 0
-    """Number of class tokens and their like that the network declares."""
-
-    channels_last = False
-    """Whether maps are in NHWC where the shape allows both."""
+    prefix = 0  # number of class tokens and their like that the network declares
+    channels_last = False  # whether maps are in NHWC where the shape allows both
 
     @cached_property
     def trace(self) -> Trace:

@@ -1,10 +1,8 @@
 """The stage view: any network seen as four stages and a head.
 
-A view owns no parameter and is not a module. It knows where a built network can be cut, and it can run what comes after
-the cut. All other parts of the package ask the view and never the backbone.
-
-Features cross from one network to the other as *maps* ``(B, C, H, W)``. The *native* form is what a network's own
-modules hand to each other: maps, tokens with a class token, tokens with their grid. Views convert.
+It knows where a built network can be cut, and it can run what comes after the cut. Features cross from one network to
+the other as *maps* ``(B, C, H, W)``. The *native* form is what a network's own modules hand to each other: maps, tokens
+with a class token, tokens with their grid. Views convert.
 """
 
 from __future__ import annotations
@@ -27,11 +25,8 @@ if TYPE_CHECKING:
     from .registry import Cut
 
 STAGES = ('stage1', 'stage2', 'stage3', 'stage4')
-READINGS = ('logits', 'feature', *STAGES)
-"""What a loss can take from either network."""
-
-CLASS_TOKENS = ('own', 'mean')
-"""What class tokens of a late part are made of: the network's own, or the mean of the map."""
+READINGS = ('logits', 'feature', *STAGES)  # what a loss can take from either network
+CLASS_TOKENS = ('own', 'mean')  # what class tokens of a late part are made of: the network's own, or the map's mean
 
 
 class TailError(ValueError):
@@ -40,27 +35,28 @@ class TailError(ValueError):
 
 @dataclass(frozen=True)
 class Stage:
-    """One of the four stages, as measured on a real forward pass.
+    """One of the four stages, as measured on a real forward pass."""
 
-    Attributes:
-        source (str): Dotted name, in the model, of the module whose output is the stage's.
-        channels (int): Width of that output.
-        grid (tuple): Its height and width in pixels or patches.
-    """
-
-    source: str
+    source: str  # dotted name, in the model, of the module whose output is the stage's
     channels: int
-    grid: Grid
+    grid: Grid  # height and width of the output, in pixels or patches
+
+
+def logits_of(output: Any) -> Tensor:
+    """Return the logits ``(B, K)`` in what a network returns: a tensor, a tuple, or an output of transformers."""
+    output = getattr(output, 'logits', output)
+    return output[0] if isinstance(output, (tuple, list)) else output
 
 
 class StageView(ABC):
-    """View of a built network. It does not change after construction.
+    """View of a built network. It owns no parameter, is not a module, and does not change after construction.
 
     Logits may be absent: a network without a head has neither ``classifier`` nor ``logits_source`` nor
     ``num_classes`` (all None), and its feature is read at a module's output (``feature_side = 'output'``).
 
     Args:
-        model (nn.Module): The model, as MMPretrain builds it. Never changed.
+        model (nn.Module): A classifier with ``backbone``, ``neck`` and ``head``; one with a ``model`` that gives
+            logits, such as ``TimmClassifier``; or a detector of MMDetection. Never changed.
         input_size (tuple, optional): Height and width of the images. Defaults to what the network declares, else 224.
         key (str): Name of ``model`` in the config, for error messages. Defaults to ``'model'``.
         cut (Cut, optional): Where the network is cut. Defaults to None: a subclass overrides :meth:`cut`.
@@ -69,32 +65,25 @@ class StageView(ABC):
         ValueError: If the network cannot be cut, or images of that size do not fit it.
     """
 
-    net_name = 'backbone'
-    """Dotted name, in the model, of the network that is cut."""
-
-    any_size = False
-    """Whether images have many sizes, as a detector's, and late stages take maps of any."""
-
-    feature_side = 'input'
-    """Whether the feature is the ``'input'`` or the ``'output'`` of ``feature_source``."""
+    net_name = 'backbone'  # dotted name, in the model, of the network that is cut
+    any_size = False  # whether images have many sizes, as a detector's, and late stages take maps of any
+    feature_side = 'input'  # whether the feature is the 'input' or the 'output' of feature_source
+    cut_at_once = True  # whether what cannot be cut is refused when the view is built, or when a stage is asked for
+    logits_of = staticmethod(logits_of)  # the logits in what was read at logits_source
 
     def __init__(
         self, model: nn.Module, input_size: Grid | None = None, key: str = 'model', cut: Cut | None = None
     ) -> None:
         self.model, self.key, self._cut = model, key, cut
-        self.classifier = self.find_classifier()
+        self.in_channels = image_channels(model)
+        self.classifier = self.feature_source = self.find_classifier()  # dotted names; None if the feature is not read
         self.input_size = tuple(input_size or self.declared_size() or DEFAULT_SIZE)
-        self.check_cut()
-
-    # ---- what a subclass may override ------------------------------------------------------------------------------
+        if self.cut_at_once:
+            _ = self.modules
 
     def cut(self) -> Sequence[Sequence[str]]:
         """Return four lists of module names, relative to the network; the output of the last is the stage's."""
         return self._cut.modules(self.net)
-
-    def check_cut(self) -> None:
-        """Raise at once if the network cannot be cut."""
-        _ = self.modules
 
     def declared_size(self) -> Grid | None:
         """Return the image size that the network was built for, or None if it takes any."""
@@ -122,19 +111,16 @@ class StageView(ABC):
 
     @abstractmethod
     def from_map(self, x: Tensor, stage: int, class_token: str = 'own') -> Any:
-        """Convert a map ``(B, C, H, W)`` to the native form of a stage's output.
+        """Convert a map ``(B, C, H, W)`` to the native form of a stage's output, without positional embeddings.
 
-        Class tokens, if any, are made of what ``class_token`` says, one of ``CLASS_TOKENS``. No positional embedding is
-        added again.
+        Class tokens, if any, are made of what ``class_token`` says, one of ``CLASS_TOKENS``.
         """
 
     @abstractmethod
     def run_tail(self, native: Any, start: int = 4) -> None:
-        """Run stages ``start`` to 4, pooling and head. An :class:`Observer` sees feature and logits.
+        """Run stages ``start`` to 4, pooling and head on the native output of the stage before.
 
-        Args:
-            native: Native output of stage ``start - 1``, as observed or as made by :meth:`from_map`.
-            start (int): 2 to 5; with 5 only what follows the stages runs. Defaults to 4.
+        An :class:`Observer` sees feature and logits. ``start`` is 2 to 5; with 5 only what follows the stages runs.
         """
 
     def run(self, images: Tensor) -> Any:
@@ -148,26 +134,10 @@ class StageView(ABC):
         """
         return record.flatten(1)  # of a classifier that is a 1x1 convolution: (B, C, 1, 1)
 
-    def logits_of(self, record: Any) -> Tensor:
-        """Return the logits ``(B, K)`` in what was read at ``logits_source``."""
-        return logits_of(record)
-
-    # ---- what every view offers ------------------------------------------------------------------------------------
-
     @property
     def net(self) -> nn.Module:
         """The network that is cut."""
         return self.model.get_submodule(self.net_name)
-
-    @property
-    def in_channels(self) -> int:
-        """Channels of the images."""
-        return image_channels(self.model)
-
-    @property
-    def feature_source(self) -> str | None:
-        """Dotted name of the module at which the feature is read; None if it cannot be read."""
-        return self.classifier
 
     @property
     def feature_dim(self) -> int:
@@ -187,11 +157,7 @@ class StageView(ABC):
 
     @cached_property
     def logits_source(self) -> str | None:
-        """Dotted name of the module whose output is the logits; None if there are none.
-
-        That is the classifier, or the whole head where it makes something else of the classifier's output: the mean of
-        the scores of a class and a distillation token, or a scaled cosine.
-        """
+        """Dotted name of the module whose output is the logits: the classifier, or a head that changes its output."""
         if self.classifier is None:
             return None
         with outputs_of(self.model, (self.classifier, 'head')) as seen:
@@ -271,6 +237,7 @@ class StageView(ABC):
 
     def tail(self, native: Any, start: int = 4, regions: Tensor | None = None) -> Knowledge:
         """Run the tail once, and return what it knows. For doing so again and again there is :class:`Observer`."""
+        _ = self.stages  # measured now, so that the observer does not see that
         observer = Observer(self)
         try:
             seen, _ = observer(self.run_tail, native, start, regions=regions)
@@ -281,17 +248,11 @@ class StageView(ABC):
     def check_tail(self, start: int = 4, tolerance: float = 1e-3) -> float:
         """Check, on noise and in eval mode, that the tail gives what the whole network gives.
 
-        Args:
-            start (int): First stage of the tail, 2 to 5. Defaults to 4.
-            tolerance (float): Largest error relative to the largest value. Defaults to 1e-3, which allows for the
-                reduced precision of some accelerators.
-
         Returns:
-            float: The larger of the errors of feature and logits.
+            float: The larger of the errors of feature and logits, relative to the largest value.
 
         Raises:
-            TailError: If it is larger than ``tolerance``: stages ``start`` to 4 read more than the output of the stage
-                before, or the view is wrong.
+            TailError: If it is larger than ``tolerance``, which allows for the reduced precision of some accelerators.
         """
         source, observer = self.stages[start - 2].source, Observer(self)
         try:
@@ -310,9 +271,3 @@ class StageView(ABC):
                 f'{error:.2g}), so they read more than that output'
             )
         return error
-
-
-def logits_of(output: Any) -> Tensor:
-    """Return the logits ``(B, K)`` in what a network returns: a tensor, a tuple, or an output of transformers."""
-    output = getattr(output, 'logits', output)
-    return output[0] if isinstance(output, (tuple, list)) else output

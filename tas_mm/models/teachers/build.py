@@ -20,7 +20,7 @@ from mmpretrain.apis.model import ModelHub
 from mmrazor.registry import MODELS as RAZOR_MODELS
 from torch import Tensor, nn
 
-from tas_mm.config import named_model, read_config, without_weights
+from tas_mm.config import named_model, read_config, type_name, without_weights
 from tas_mm.registry import MODELS
 
 from ..stages import logits_of
@@ -233,7 +233,11 @@ def _published_weights(teacher: dict | str) -> str | None:
 def _loads_weights(config: Any) -> bool:
     """Whether a config loads weights by itself: ``pretrained=...`` or an ``init_cfg`` of type ``Pretrained``."""
     if isinstance(config, dict):
-        if config.get('pretrained') or config.get('checkpoint_path') or config.get('type') == 'Pretrained':
+        if (
+            config.get('pretrained')
+            or config.get('checkpoint_path')
+            or type_name(config) in ('Pretrained', 'PretrainedInit')
+        ):
             return True
         return any(_loads_weights(value) for value in config.values())
     return isinstance(config, (list, tuple)) and any(_loads_weights(value) for value in config)

@@ -29,6 +29,8 @@ KNOWN_MEANS = (
     (122.771, 116.746, 104.094),  # CLIP
 )
 """Means in RGB by which the order is told of a student whose preprocessor does not say it."""
+GENERIC_MEANS = (0.0, 127.0, 127.5, 128.0)
+"""Equal means that are not measured and that say nothing of the images."""
 
 
 class Normalization(NamedTuple):
@@ -43,11 +45,6 @@ class Normalization(NamedTuple):
     flip: bool = False
     scale: Tensor | None = None
     shift: Tensor | None = None
-
-    def __call__(self, images: Tensor) -> Tensor:
-        """Return images ``(B, C, H, W)`` as the teacher sees them."""
-        images = images.flip(1) if self.flip else images
-        return images if self.scale is None else images * self.scale + self.shift
 
 
 def normalization_for(student: nn.Module, teacher: BaseModel) -> Normalization:
@@ -110,7 +107,9 @@ def _flips(student: nn.Module, teacher: BaseModel) -> bool:
 
 
 def _order_of(mean: Tensor) -> str | None:
-    """Return the order of channels that a mean is given in, if it is a well-known one."""
+    """Return the order of channels that a mean is given in, if it is a well-known one, or one of gray images."""
+    if len({*mean.tolist()}) == 1 and float(mean[0]) not in GENERIC_MEANS:
+        return 'rgb'  # measured on gray images in three equal channels, which have no order
     for known in KNOWN_MEANS:
         if torch.allclose(mean.cpu().float(), torch.tensor(known), atol=0.1):
             return 'rgb'

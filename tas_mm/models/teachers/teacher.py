@@ -20,7 +20,7 @@ from ..knowledge import Observation
 from ..stages import Observer
 from ..utils import each_tensor, to_float32
 from .cache import TeacherCache
-from .normalization import Normalization, normalization_for
+from .normalization import normalization_for
 from .weights import fingerprint
 
 
@@ -90,7 +90,8 @@ class FrozenTeacher(nn.Module):
 
     def normalized(self, images: Tensor) -> Tensor:
         """Return images as the teacher sees them, from images as the student sees them."""
-        return Normalization(self.flip, self.scale, self.shift)(images)
+        images = images.flip(1) if self.flip else images
+        return images if self.scale is None else images * self.scale + self.shift
 
     def _autocast(self, images: Tensor) -> AbstractContextManager:
         """Cover operations that the narrow type lacks or is too coarse for, as in the assistant."""

@@ -1,5 +1,0 @@
-"""RetinaNet on a ResNet-50 that was trained alone (configs/baselines/alone_r50.py), COCO 1x."""
-
-_base_ = 'retinanet_r50.py'
-
-model = dict(backbone=dict(init_cfg=dict(checkpoint='work_dirs/alone_r50/epoch_100.pth')))

@@ -1,0 +1,25 @@
+"""RetinaNet, small enough for a CPU, on a distilled ResNet-18 a quarter as wide, on photos of tree crowns.
+
+make quickstart-detection trains it from the distilled student and from the student trained alone.
+"""
+
+_base_ = ['mmdet::_base_/models/retinanet_r50_fpn.py', '_base_/tiles.py']
+
+model = dict(
+    backbone=dict(
+        depth=18,
+        stem_channels=16,
+        base_channels=16,
+        frozen_stages=-1,
+        norm_eval=False,
+        init_cfg=dict(checkpoint='work_dirs/crowns_tas/student_epoch_15.pth', prefix='backbone.'),
+    ),
+    neck=dict(in_channels=[16, 32, 64, 128], out_channels=64, num_outs=4),
+    bbox_head=dict(
+        num_classes=1,
+        in_channels=64,
+        feat_channels=64,
+        stacked_convs=2,
+        anchor_generator=dict(strides=[8, 16, 32, 64]),
+    ),
+)

@@ -1,0 +1,1 @@
+"""Suites of runs that compare methods, and comparisons of single training steps."""

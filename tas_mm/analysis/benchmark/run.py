@@ -1,0 +1,103 @@
+"""Training one run of a suite in its folder, and writing its result."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
+from mmengine.runner.utils import set_random_seed
+
+from tas_mm.engine.checkpoints import atomic_write, resume_from_latest
+
+from .fingerprint import fingerprint
+from .memory import PeakMemory
+from .results import METRIC
+
+RESULT = 'result.json'
+"""File of a finished run: its result."""
+
+TRAINED_BY = 'trained_by'
+"""File beside a teacher that a suite has trained: the fingerprint of its config."""
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Keep other processes from training in a folder; the claim ends with the process, however it ends.
+
+    Raises:
+        RuntimeError: If another process trains there.
+    """
+    import fcntl  # here, since the tables are for systems without it too
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / 'claimed').open('w') as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RuntimeError(f'{folder}: another process trains there; wait for it, or choose by --only') from error
+        yield
+
+
+def execute(cfg: Config, folder: Path, result: bool = True) -> None:
+    """Train to the end, from the latest checkpoint in the folder if there is one, and write ``result.json``.
+
+    Args:
+        cfg (Config): Config of the run.
+        folder (Path): Work folder.
+        result (bool): Validate and write the result; False for a teacher. Defaults to True.
+
+    Raises:
+        RuntimeError: If another process trains there.
+    """
+    with claimed(folder):
+        key = fingerprint(cfg)
+        runner = _runner(cfg, folder)
+        peak = _train(runner)
+        if result:
+            atomic_write(json.dumps(_record(runner, peak)).encode(), folder / RESULT)
+        else:
+            atomic_write(key.encode(), folder / TRAINED_BY)
+
+
+def _runner(cfg: Config, folder: Path) -> Runner:
+    cfg.work_dir = str(folder)
+    resume_from_latest(cfg, folder)
+    cfg.experiment_name = folder.name
+    return Runner.from_cfg(cfg)
+
+
+def _train(runner: Runner) -> float:
+    """Train and return the peak memory in MiB."""
+    memory = PeakMemory('cuda' if torch.cuda.is_available() else 'cpu')
+    memory.start()
+    # Teacher and projector have drawn random numbers: the student, which comes first, must begin as it does alone.
+    set_random_seed(runner.cfg.get('randomness', {}).get('seed'))
+    runner.train()
+    return memory.stop()
+
+
+def _record(runner: Runner, peak: float) -> dict[str, Any]:
+    """Validate, and collect what the tables need."""
+    metrics = runner.val_loop.run()  # runner.val() would start the run's hooks again, such as an average of weights
+    times = [np.array(runner.message_hub.get_scalar(f'train/{key}').data[0]) for key in ('time', 'data_time')]
+    trained = sum(p.numel() for p in runner.model.parameters() if p.requires_grad)
+    student = getattr(runner.model, 'architecture', runner.model)
+    on_gpu = torch.cuda.is_available()
+    return dict(
+        metrics={key: round(float(value), 3) for key, value in metrics.items() if key.endswith(METRIC)},
+        seconds_per_step=float(np.median(times[0] - times[1])),
+        peak_mib=round(peak, 1),
+        trained_parameters=trained,
+        added_parameters=trained - sum(p.numel() for p in student.parameters()),
+        steps=runner.max_iters,
+        device=torch.cuda.get_device_name() if on_gpu else f'{platform.machine()} CPU, 1 process',
+        torch=torch.__version__,
+    )

@@ -1,0 +1,84 @@
+"""One training step of a config, ready to be timed, measured and counted."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+
+from tas_mm.config import pipeline_size
+
+from ..counting import counting
+from ..trial import build_model, synthetic_batch
+from .memory import PeakMemory
+
+
+class Step:
+    """Training step of a config on synthetic images: forward, backward, optimizer.
+
+    Args:
+        cfg (Config): Training config.
+        batch_size (int): Images in a step. Defaults to 16.
+        device (str): Defaults to ``'cpu'``.
+        amp (bool): Use automatic mixed precision. Defaults to False.
+        compile (bool): Run both networks of a ``tas_mm.TAS`` through ``torch.compile``; plain MMRazor ignores it.
+            Defaults to False.
+
+    Example:
+        >>> from tas_mm.analysis.benchmark.methods import named_config
+        >>> from tas_mm.analysis.benchmark.step import Step
+        >>> step = Step(named_config('tas_mm::quickstart/tas.py'), batch_size=2)
+        >>> step.seconds() > 0
+        True
+    """
+
+    def __init__(
+        self, cfg: Config, batch_size: int = 16, device: str = 'cpu', amp: bool = False, compile: bool = False
+    ) -> None:
+        if amp:
+            cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        if compile and cfg.model.type != 'SingleTeacherDistill':
+            cfg.model.compile = True
+        self.model = build_model(cfg).to(device)
+        self.model.train()  # MMRazor's returns nothing
+        self.optimizer = build_optim_wrapper(self.model, cfg.optim_wrapper)
+        inputs, samples = synthetic_batch(self.model, batch_size, pipeline_size(cfg))
+        self.data = dict(inputs=inputs, data_samples=samples)
+        self.device = device
+
+    def take(self) -> None:
+        """Take a step."""
+        with self.optimizer.optim_context(self.model):
+            losses = self.model(**self.data, mode='loss')
+        self.optimizer.update_params(self.model.parse_losses(losses)[0])
+
+    def now(self) -> float:
+        """Return the time in seconds, when the device has finished its work."""
+        if self.device.startswith('cuda'):
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
+    def seconds(self) -> float:
+        """Take a step and return its time."""
+        start = self.now()
+        self.take()
+        return self.now() - start
+
+    def memory(self) -> float:
+        """Take a step and return its peak memory beyond the memory in use before, in MiB."""
+        peak = PeakMemory(self.device)
+        peak.start()
+        self.seconds()
+        return peak.stop()
+
+    def multiply_adds(self) -> float:
+        """Take a step and count the multiply-adds of its forward and backward pass."""
+        with counting() as counter:
+            self.take()
+        return counter.get_total_flops() / 2
+
+    def trained(self) -> int:
+        """Return the number of parameters that train."""
+        return sum(p.numel() for p in self.model.parameters() if p.requires_grad)

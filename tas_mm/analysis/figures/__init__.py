@@ -1,0 +1,1 @@
+"""Figures of pairs, runs and suites, drawn without a display."""

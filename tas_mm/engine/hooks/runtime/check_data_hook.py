@@ -1,0 +1,117 @@
+"""Name a bad image, and what is wrong with it, before it reaches a network.
+
+Images are checked in the loading processes, which are the last to know their files. That costs the training process
+nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from mmengine import dist
+from mmengine.dataset import Compose
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from torch import Tensor
+from torch.utils.data import Dataset, IterableDataset
+
+from tas_mm.models.distillers import interface_of
+from tas_mm.models.utils import unwrap
+from tas_mm.registry import HOOKS
+
+from ...loader_checks import check_loader, check_smallest_batch
+
+
+@HOOKS.register_module()
+class CheckDataHook(Hook):
+    """Check the data loaders before training, and every image and label of training and validation.
+
+    Raises:
+        ValueError: From ``before_train``, if a loader gives nothing, a batch of one image to batch norm or a
+            contrastive loss, or batches of different sizes to different processes. From the loaders, for an image that
+            cannot be read, is not finite, has a type or number of channels that the network does not accept, or has a
+            label out of range.
+    """
+
+    priority = 'HIGHEST'  # before any other hook has anything read
+
+    def before_train(self, runner: Runner) -> None:
+        """Check the loaders and wrap their pipelines."""
+        model = unwrap(runner.model)
+        view = interface_of(model).student_view
+        classes = view.num_classes if view else getattr(getattr(model, 'head', None), 'num_classes', None)
+        for key, loop in dict(train_dataloader=runner.train_loop, val_dataloader=runner.val_loop).items():
+            if loop is None or isinstance(loop.dataloader.dataset, IterableDataset):  # which has no length to check
+                continue
+            check_loader(loop.dataloader, key, dist.get_world_size())
+            if key == 'train_dataloader':
+                check_smallest_batch(loop.dataloader, runner.model)
+            for dataset in _datasets(loop.dataloader.dataset):
+                if isinstance(getattr(dataset, 'pipeline', None), Compose):
+                    dataset.pipeline = CheckedPipeline(dataset.pipeline, key, view and view.in_channels, classes)
+
+
+def _datasets(dataset: Dataset) -> Iterator[Dataset]:
+    """Yield the datasets inside of wrappers that repeat or join them."""
+    inner = getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]
+    if inner == [None]:
+        yield dataset
+    else:
+        for each in inner:
+            yield from _datasets(each)
+
+
+class CheckedPipeline(Compose):
+    """Pipeline that names the image it failed for, and checks the images that it makes.
+
+    Args:
+        pipeline (Compose): The pipeline.
+        key (str): Its loader's key in the config.
+        channels (int, optional): Channels of the images that the network accepts. Defaults to None: any number.
+        classes (int, optional): Number of classes. Defaults to None: any label.
+    """
+
+    def __init__(self, pipeline: Compose, key: str, channels: int | None = None, classes: int | None = None) -> None:
+        self.transforms = pipeline.transforms
+        self.key = key
+        self.channels = channels
+        self.classes = classes
+
+    def __call__(self, data: dict) -> dict | None:
+        """Run the transforms on an item of the dataset.
+
+        Raises:
+            ValueError: If they fail, or the image or its label is unusable.
+        """
+        where = f'{self.key}.dataset: image {data.get("img_path") or "number " + str(data.get("sample_idx"))}'
+        try:
+            packed = super().__call__(data)
+        except Exception as error:
+            raise ValueError(
+                f'{where} cannot be read or transformed: {type(error).__name__}: {error}. Repair the file or take it '
+                'out of the dataset, then resume with --resume'
+            ) from error
+        if packed is not None:
+            self._check(packed, where)
+        return packed
+
+    def _check(self, packed: dict, where: str) -> None:
+        image = packed.get('inputs')
+        if isinstance(image, Tensor):
+            if self.channels and image.size(0) != self.channels:
+                raise ValueError(
+                    f'{where} has {image.size(0)} channels, but model.architecture takes {self.channels}: set '
+                    "color_type of LoadImageFromFile, 'color' or 'grayscale'"
+                )
+            if not (image.is_floating_point() or image.dtype == torch.uint8):
+                raise ValueError(
+                    f'{where} has type {image.dtype}. Expected torch.uint8, with 0 to 255, or floating point'
+                )
+            if image.is_floating_point() and not image.isfinite().all():
+                raise ValueError(f'{where} holds values that are not finite (NaN or infinity)')
+        label = getattr(packed.get('data_samples'), 'gt_label', None)
+        if self.classes and label is not None and not ((label >= 0) & (label < self.classes)).all():
+            raise ValueError(
+                f'{where} has label {label.tolist()}, but num_classes={self.classes} allows 0 to {self.classes - 1}'
+            )

@@ -1,0 +1,113 @@
+"""Random numbers that depend on the seed and the place in the run alone, not on what ran before.
+
+Before every training step Python's, numpy's and torch's generators are set from the seed, the process and the number
+of the step (dropout, DropPath, mixup). Before every image they are set from the image's place (augmentation; see
+``tas_mm.engine.seeding``). So there is no state to save or to lose: a resumed run draws what an uninterrupted one
+draws, at any step and in every process.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from mmengine.dataset import InfiniteSampler
+from mmengine.dist import get_dist_info
+from mmengine.hooks import Hook
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset
+
+from tas_mm.registry import HOOKS
+
+from ...seeding import PlacedDataset, PlacedSampler, set_seed
+
+
+@HOOKS.register_module()
+class SeedHook(Hook):
+    """Seed every step and every image by its place, and resume in the middle of an epoch.
+
+    A checkpoint keeps the sampler's seed, which is drawn if the config names none, and the number of steps of the epoch
+    that were done. Iterable data sets do not have places: they are left as they are, and do not resume exactly.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def __init__(self) -> None:
+        self.steps_done = 0
+        self.sampler_seed: int | None = None
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Restore what the checkpoint keeps, if the run is resumed."""
+        if runner._resume:
+            self.steps_done = checkpoint['meta'].get('steps_done', 0)
+            self.sampler_seed = checkpoint['meta'].get('sampler_seed')
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Add steps and seed to the checkpoint."""
+        sampler_seed = getattr(_source(runner.train_dataloader).sampler, 'seed', None)
+        checkpoint['meta'].update(steps_done=self.steps_done, sampler_seed=sampler_seed)
+
+    def before_train(self, runner: Runner) -> None:
+        """Wrap data set and sampler, so that the images know their place."""
+        loop, loader = runner.train_loop, runner.train_dataloader
+        if isinstance(loader.dataset, (IterableDataset, PlacedDataset)):
+            return
+        source = _source(loader)
+        sampler = source.sampler
+        if self.sampler_seed is not None and hasattr(sampler, 'seed'):
+            sampler.seed = self.sampler_seed
+        placed = PlacedSampler(sampler, runner.seed)
+        loader.__dict__['dataset'] = PlacedDataset(loader.dataset)  # torch lets nobody set it, nor its sampler
+        if loader.sampler is sampler:
+            loader.__dict__['sampler'] = placed
+        if source is not loader:
+            source.sampler = placed
+        if isinstance(loop, IterBasedTrainLoop):
+            # Upstream MMEngine has begun to fetch data already.
+            if isinstance(sampler, InfiniteSampler):
+                sampler.indices = sampler._indices_of_rank()
+            loader._iterator = None
+            loop.dataloader_iterator = type(loop.dataloader_iterator)(loader)
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Skip the images that the epoch had seen when the checkpoint was saved.
+
+        Raises:
+            ValueError: If these are not known, since the batch sampler is of a custom kind.
+        """
+        if not isinstance(runner.train_loop, EpochBasedTrainLoop) or not self.steps_done:
+            return
+        loader = runner.train_dataloader
+        sampler = _source(loader).sampler
+        if type(loader.batch_sampler) is not BatchSampler or not isinstance(sampler, PlacedSampler):
+            raise ValueError(
+                f'resume: the checkpoint is from step {self.steps_done} of an epoch, and with '
+                f'train_dataloader.batch_sampler={type(loader.batch_sampler).__name__} it is not known which images '
+                'that epoch has seen. Resume from a checkpoint of the end of an epoch: '
+                'default_hooks.checkpoint.by_epoch=True saves such'
+            )
+        sampler.start_at(self.steps_done * loader.batch_sampler.batch_size)
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        """Seed the step."""
+        set_seed(f'step {runner.seed}/{get_dist_info()[0]}/{runner.iter}')
+        torch.manual_seed(torch.initial_seed())  # of every device
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict | None = None
+    ) -> None:
+        """Count the step."""
+        if isinstance(runner.train_loop, EpochBasedTrainLoop):
+            self.steps_done += 1
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Start the next epoch at its beginning."""
+        self.steps_done = 0
+
+
+def _source(loader: DataLoader) -> DataLoader | BatchSampler:
+    """Return the object that holds the sampler of the images.
+
+    With a batch sampler in the config, ``loader.sampler`` is a ``SequentialSampler`` of torch's that is not used.
+    """
+    return loader.batch_sampler if hasattr(loader.batch_sampler, 'sampler') else loader

@@ -1,0 +1,171 @@
+"""The user's data: what ``--data`` names, as configs of MMPretrain's data sets.
+
+A folder of images (``train/CLASS/x.jpg`` and ``val/CLASS/y.jpg``), a table of paths and labels, or a data set that
+MMPretrain knows by name. All of it is checked here, so that a mistake is found before anything is built.
+"""
+
+from __future__ import annotations
+
+import inspect
+import mimetypes
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmengine.fileio import list_dir_or_file
+from mmengine.registry import DefaultScope
+from mmpretrain.datasets import CustomDataset
+from mmpretrain.registry import DATASETS
+
+from .table import CSV_HELP, table_parts
+
+FOLDER_HELP = 'Expected a folder with train/CLASS/*.jpg and val/CLASS/*.jpg'
+MMPRETRAIN_EXTENSIONS: tuple[str, ...] = inspect.signature(CustomDataset).parameters['extensions'].default
+EXTENSIONS = (*MMPRETRAIN_EXTENSIONS, '.webp', '.tiff', '.jfif', '.jpe')
+"""Extensions of images in a folder: those that MMPretrain finds by itself, and others that OpenCV reads."""
+LOAD = [dict(type='LoadImageFromFile')]
+TO_COLOR = [
+    dict(type='NumpyToPIL'),
+    dict(type='torchvision/Grayscale', num_output_channels=3),
+    dict(type='PILToNumpy'),
+]
+"""Turns gray images of one channel into three equal ones, which the networks take."""
+
+
+@dataclass
+class OwnData:
+    """Data set to distill on.
+
+    Attributes:
+        train (dict): Config of the training part, without a pipeline.
+        val (dict): Config of the validation part, without a pipeline.
+        classes (tuple): Names of the classes, in the order of their numbers.
+        sizes (tuple): Numbers of training and of validation images.
+        load (list): First transforms of each pipeline.
+        to_rgb (bool): Whether the images are loaded as BGR.
+    """
+
+    train: dict
+    val: dict
+    classes: tuple[str, ...]
+    sizes: tuple[int, int]
+    load: list[dict]
+    to_rgb: bool
+
+
+def find_data(data: str, data_root: str | None = None, val_csv: str | None = None, lists: str | Path = '.') -> OwnData:
+    """Find a data set.
+
+    Args:
+        data (str): A folder, a file ``*.csv``, or the name of a data set (``CIFAR100``, ``tas_mm.Digits``).
+        data_root (str, optional): Folder of a table's images or of a named data set's files. Defaults to None: the
+            table's folder. A named data set needs it, unless it does not read files.
+        val_csv (str, optional): A second table, for validation. Defaults to None: the first has a column ``split``.
+        lists (str | Path): Folder for the lists ``train.txt`` and ``val.txt`` of a table's images. Defaults to '.'.
+
+    Raises:
+        ValueError: If there is no such data, or it cannot be learned from. The error names the option.
+    """
+    table = data.endswith('.csv') and not Path(data).is_dir()
+    for option, value, fits in (('--val-csv', val_csv, table), ('--data-root', data_root, not Path(data).is_dir())):
+        if value is not None and not fits:
+            raise ValueError(
+                f'{option} {value} does not apply to --data {data}. --val-csv is for a table, --data-root for a table '
+                'or a data set by name'
+            )
+    if Path(data).is_dir():
+        parts = _folder(Path(data))
+    elif table:
+        parts = table_parts(Path(data), data_root, val_csv, Path(lists))
+    else:
+        parts = _named(data, data_root)
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        train, val = (_built(part, data) for part in parts)
+    first = train.get_data_info(0)
+    if np.ndim(first['gt_label']):
+        raise ValueError(f'--data {data}: an image has several labels. Expected one label each')
+    labels = {int(train.get_data_info(i)['gt_label']) for i in range(len(train))} if train.CLASSES is None else ()
+    classes = tuple(train.CLASSES or map(str, range(max(labels) + 1)))
+    if len(classes) < 2:
+        raise ValueError(f'--data {data}: {len(classes)} class. Expected at least 2')
+    gray = 'img' in first and (first['img'].ndim == 2 or first['img'].shape[-1] == 1)
+    load = LOAD if 'img' not in first else TO_COLOR if gray else []
+    return OwnData(*parts, classes, (len(train), len(val)), load, to_rgb='img' not in first)
+
+
+def _built(config: dict, data: str) -> Any:
+    try:
+        return DATASETS.build(config)
+    except Exception as error:
+        raise ValueError(f'--data {data}: {type(error).__name__}: {error}') from error
+
+
+def _folder(folder: Path) -> tuple[dict, dict]:
+    names = {}
+    for part in ('train', 'val'):
+        if not (folder / part).is_dir():
+            raise ValueError(f'--data {folder}: it does not have a folder {part}/. {FOLDER_HELP}')
+        names[part] = {path.name for path in (folder / part).iterdir() if path.is_dir()}
+    if names['train'] != names['val']:
+        only = {part: sorted(names[part] - names[other])[:3] for part, other in (('train', 'val'), ('val', 'train'))}
+        raise ValueError(
+            f'--data {folder}: train/ and val/ must hold the same classes, but only train/ has {only["train"]} and '
+            f'only val/ has {only["val"]}. {FOLDER_HELP}'
+        )
+    for part, classes in names.items():
+        for name in sorted(classes):
+            _check_class(folder, part, name)
+    return tuple(
+        dict(type='CustomDataset', data_root=str(folder), data_prefix=part, extensions=list(EXTENSIONS))
+        for part in names
+    )
+
+
+def _check_class(folder: Path, part: str, name: str) -> None:
+    """Raise if an image of a class, or every image, would not be found; in val/ a folder may be empty."""
+    files = list(list_dir_or_file(str(folder / part / name), list_dir=False, recursive=True))
+    others = [file for file in files if not file.lower().endswith(EXTENSIONS)]
+    images = [file for file in others if (mimetypes.guess_type(file)[0] or '').startswith('image/')]
+    expected = f'Expected images that end with {", ".join(EXTENSIONS)}'
+    if images:
+        raise ValueError(
+            f'--data {folder}: of {part}/{name} {len(images)} of {len(files)} files, which are images, would be left '
+            f'out, such as {images[0]}. {expected}. Convert the others, or move them away'
+        )
+    if len(others) == len(files) and (others or part == 'train'):
+        raise ValueError(
+            f'--data {folder}: {part}/{name} holds no image{others and f", but files such as {others[0]}" or ""}. '
+            f'{expected}, and in train/ at least one of each class'
+        )
+
+
+def _named(name: str, data_root: str | None) -> tuple[dict, dict]:
+    """Return the configs of a named data set, with the first splits that it has."""
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        if DATASETS.get(name) is None:
+            near = get_close_matches(name, DATASETS.module_dict, n=3, cutoff=0.5)
+            raise ValueError(
+                f'--data {name}: neither a folder, nor a file *.csv, nor a data set that MMPretrain knows. '
+                + (f'Nearest: {", ".join(near)}' if near else f'{FOLDER_HELP}. For a table: {CSV_HELP}')
+            )
+        root = dict(data_root=data_root) if data_root else {}
+        configs = []
+        for splits in (dict(train={}, trainval={}), dict(val=dict(test_mode=True), test=dict(test_mode=True))):
+            errors = []
+            for split, options in splits.items():
+                config = dict(type=name, **root, split=split, **options)
+                try:
+                    DATASETS.build(config)
+                except Exception as error:
+                    errors.append(f'split={split!r} gives {type(error).__name__}: {error}')
+                else:
+                    configs.append(config)
+                    break
+            else:
+                raise ValueError(
+                    f'--data {name} with --data-root {data_root}: {"; ".join(errors)}. Expected a --data-root '
+                    'with the files of that data set'
+                )
+    return tuple(configs)

@@ -1,0 +1,141 @@
+"""Classifiers by name: from ``timm:NAME``, ``mmpretrain:NAME`` or the path of a config to a network that fits the data.
+
+What the libraries themselves are like is in ``tas_mm.models.sources``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from mmengine.model import BaseModel
+
+from tas_mm.config import read_config
+from tas_mm.models.sources import SOURCES, NetworkSource, Published, build_classifier_from, classifier_of, source_of
+from tas_mm.models.stages import StageView, view_of
+
+NAMED = ('timm', 'mmpretrain')
+"""Libraries whose networks have a name of the form ``library:NAME``."""
+IMAGENET = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
+
+
+@dataclass
+class Network:
+    """Classifier built for the data.
+
+    Attributes:
+        name (str): Name, as the user gave it.
+        config (dict): Model config, without weights and without a preprocessor.
+        view (StageView): View of a model with random weights.
+        normalization (dict): Mean and std that its trained weights want, in 0 to 255.
+        published (Published): Its published weights.
+        source (NetworkSource): The library that it comes from.
+    """
+
+    name: str
+    config: dict
+    view: StageView
+    normalization: dict
+    published: Published
+    source: NetworkSource
+
+
+def available(source: str) -> list[str]:
+    """List the names of the classifiers that a library has.
+
+    Args:
+        source (str): ``'timm'`` or ``'mmpretrain'``.
+    """
+    return SOURCES[source].names()
+
+
+def classifier_config(name: str, num_classes: int = 10, **options: Any) -> dict:
+    """Return the config of a classifier without trained weights.
+
+    Args:
+        name (str): ``'timm:resnet18'``, of which ``'timm:resnet18.a1_in1k'`` names certain weights,
+            ``'mmpretrain:deit-tiny_4xb256_in1k'``, or the path of a config. In the config of a distillation the student
+            is meant.
+        num_classes (int): Number of classes. Defaults to 10.
+        **options: More arguments of a timm network, such as ``img_size``.
+
+    Raises:
+        ValueError: If there is no such classifier.
+
+    Example:
+        >>> classifier_config('timm:resnet18', 5)['num_classes']
+        5
+    """
+    library, model = _split(name)
+    if library is not None:
+        if not library.has(model):
+            near = get_close_matches(model, library.names(), n=3, cutoff=0.4)
+            nearest = ', '.join(f'{library.name}:{each}' for each in near) or 'none'
+            raise ValueError(f'{name!r} is not a classifier of {library.name}; nearest: {nearest}')
+        return library.classifier(model, num_classes, **options)
+    if not Path(name).is_file():
+        raise ValueError(f'{name!r} is not a network. Expected timm:NAME, mmpretrain:NAME or the path of a config')
+    return classifier_of(read_config(name), num_classes)
+
+
+def build_classifier(name: str, num_classes: int = 10, **options: Any) -> BaseModel:
+    """Build a classifier by name, with random weights; see :func:`classifier_config`.
+
+    Example:
+        >>> build_classifier('timm:resnet18', 5).model.fc.out_features
+        5
+    """
+    return build_classifier_from(classifier_config(name, num_classes, **options))
+
+
+def find_network(name: str, num_classes: int, size: int | None = None, option: str = '--student') -> Network:
+    """Build a network for a number of classes and images of a size.
+
+    Args:
+        name (str): ``timm:NAME``, ``mmpretrain:NAME`` or the path of a config.
+        num_classes (int): Classes of the data.
+        size (int, optional): Height and width of the images. Defaults to None: what the network declares, else 224.
+        option (str): The option that gave the name, for error messages. Defaults to ``'--student'``.
+
+    Raises:
+        ValueError: If there is no such network, or it cannot take images of that size or be cut.
+    """
+    library, model = _split(name)
+    try:
+        config = classifier_config(name, num_classes)
+        source = library or source_of(config)
+        view = view_of(build_classifier_from(config), size and (size, size), option)
+        if size and (view.declared_size() or (size, size)) != (size, size):
+            source_of(config).resize(config, size)
+            view = view_of(build_classifier_from(config), (size, size), option)
+        view.stages  # noqa: B018  (the cut is measured on first use)
+    except (ValueError, TypeError, AssertionError, RuntimeError, OSError) as error:
+        at = f' with --size {size}' if size else ''
+        raise ValueError(f'{option} {name}{at}: {error}') from error
+    preprocessor = config.pop('data_preprocessor', None) or {}
+    given = {key: list(preprocessor[key]) for key in ('mean', 'std') if preprocessor.get(key) is not None}
+    published = library.published(model, view.model) if library else Published()
+    return Network(name, config, view, published.normalization or given or IMAGENET, published, source)
+
+
+def why_no_weights(network: Network) -> str | None:
+    """Fetch the published weights of a network into its library's cache; if that fails, return why.
+
+    Args:
+        network (Network): The network.
+    """
+    if not network.published.weights:
+        return 'none are published'
+    try:
+        network.source.fetch(network.config, network.published.weights)
+    except Exception as error:
+        return f'{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ""}'
+    return None
+
+
+def _split(name: str) -> tuple[NetworkSource | None, str]:
+    """Split a name into its library and the name there; a path has no library."""
+    library, _, model = name.partition(':')
+    return (SOURCES[library], model) if library in NAMED and model else (None, name)

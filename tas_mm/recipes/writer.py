@@ -1,0 +1,68 @@
+"""Writing a config as Python that people like to read and edit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+LINE = 118
+"""Longest line."""
+
+
+class Name(str):
+    """Name of a variable in a written config."""
+
+    __repr__ = str.__str__
+
+
+def python_source(value: Any, indent: int = 0, used: int = 0) -> str:
+    """Format a value as Python: on one line if it fits, else one item a line.
+
+    Args:
+        value: Nested dicts, lists, tuples and plain values; :class:`Name` for a variable.
+        indent (int): Spaces before each line. Defaults to 0.
+        used (int): Characters before it on the first line. Defaults to 0.
+
+    Example:
+        >>> python_source(dict(type='SGD', model=Name('student')))
+        "dict(type='SGD', model=student)"
+    """
+    inner = ' ' * (indent + 4)
+    if isinstance(value, Mapping) and all(isinstance(key, str) and key.isidentifier() for key in value):
+        items = [(f'{key}=', item) for key, item in value.items()]
+        ends = 'dict(', ')'
+    elif isinstance(value, Mapping):
+        items = [(f'{key!r}: ', item) for key, item in value.items()]
+        ends = '{', '}'
+    elif isinstance(value, (list, tuple)):
+        items = [('', item) for item in value]
+        ends = ('[', ']') if isinstance(value, list) else ('(', ',)' if len(value) == 1 else ')')
+    else:
+        return repr(value)
+    line = ends[0] + ', '.join(key + python_source(item, 0, -(10**9)) for key, item in items) + ends[1]
+    if indent + used + len(line) <= LINE:
+        return line
+    lines = [f'{inner}{key}{python_source(item, indent + 4, len(key))},\n' for key, item in items]
+    return f'{ends[0]}\n{"".join(lines)}{" " * indent}{ends[1][-1]}'
+
+
+def write_config(path: str | Path, parts: Mapping[str, Mapping[str, Any]], title: str) -> Path:
+    """Write a config, part by part, and check that it can be read.
+
+    Args:
+        path (str | Path): The file.
+        parts (mapping): Settings of each part by its comment.
+        title (str): First line of the file.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = f'"""{title}"""\n'
+    for comment, settings in parts.items():
+        text += f'\n# {comment}\n'
+        text += ''.join(f'{key} = {python_source(value, 0, len(key) + 3)}\n' for key, value in settings.items())
+    path.write_text(text)
+    Config.fromfile(path)
+    return path

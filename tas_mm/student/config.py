@@ -1,0 +1,153 @@
+"""The student's config: out of a distillation's, and free of tas_mm and MMRazor."""
+
+from __future__ import annotations
+
+import ast
+import logging
+from collections import ChainMap
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.logging import print_log
+from mmrazor.registry import MODELS as RAZOR_MODELS
+
+from tas_mm.config import named_model, registered_name, type_name, without_weights
+from tas_mm.models.backbones import SwinTransformer
+from tas_mm.registry import DATASETS, MODELS
+
+PACKAGES = dict(tas_mm=ChainMap(MODELS.module_dict, DATASETS.module_dict), mmrazor=RAZOR_MODELS.module_dict)
+"""Packages that a student should not need, and the names that they register."""
+PLAIN = (*PACKAGES, 'mmpretrain', 'mmengine', None)
+"""Scopes that a student does without."""
+
+
+def student_model(config: Config) -> dict:
+    """Return the model config of the student, or of the only network if nothing is distilled, with its preprocessor.
+
+    Args:
+        config (Config): Config of a run.
+    """
+    model = config.model.to_dict()
+    outer = config.get('data_preprocessor')
+    if 'architecture' not in model:
+        if outer:
+            model.setdefault('data_preprocessor', outer.to_dict())
+        return model
+    student, given = model['architecture'], model.get('data_preprocessor')
+    ours = type_name(model) in ('TAS', 'DetectorTAS')
+    outer = given or (outer.to_dict() if outer else None)
+    if 'cfg_path' in student and not ours:  # MMRazor drops the options beside it
+        student = named_model(dict(cfg_path=student['cfg_path']))
+    # MMRazor prefers the algorithm's preprocessor to the student's, TAS the student's.
+    if outer and not (ours and student.get('data_preprocessor')):
+        student = {**student, 'data_preprocessor': outer}
+    student = named_model(student)
+    scope = student.get('_scope_') or model.get('_scope_') or config.get('default_scope')
+    return {**student, '_scope_': scope} if scope else student
+
+
+def student_config(config: Config) -> Config:
+    """Return the config from which plain MMPretrain builds and tests a student.
+
+    Args:
+        config (Config): Config of a distillation, or of a network alone.
+
+    Returns:
+        Config: ``model``, ``data_preprocessor`` and, if the config has them, ``test_*``, in MMPretrain's scope.
+
+    Raises:
+        ValueError: If it does not have a ``model``.
+    """
+    if 'model' not in config:
+        raise ValueError(f'{config.filename or "its config"} has no `model`')
+    scope = config.get('default_scope') or 'mmpretrain'
+    model = _portable(without_weights(student_model(config)), scope)
+    exported = dict(default_scope='mmpretrain' if scope in (*PACKAGES, 'mmengine') else scope)
+    if preprocessor := model.pop('data_preprocessor', None):
+        exported['data_preprocessor'] = preprocessor
+    exported['model'] = model
+    for key in ('test_dataloader', 'test_evaluator', 'test_cfg'):
+        if config.get(key) is not None:
+            exported[key] = _portable(Config({key: config[key]}).to_dict()[key], scope)
+    if exported.get('test_cfg'):
+        exported['test_cfg'].pop('type', None)  # a loop of MMRazor's or ours, which needs a teacher
+    imports = config.get('custom_imports') or dict(imports=[])
+    imported = imports['imports'] if isinstance(imports['imports'], (list, tuple)) else [imports['imports']]
+    if imported := [name for name in imported if name.split('.')[0] not in PACKAGES]:
+        exported['custom_imports'] = dict(imports=imported)
+    return Config(exported)
+
+
+def _portable(node: Any, scope: str | None) -> Any:
+    """Move a part of a config to MMPretrain's scope: names that tas_mm and MMRazor register get their prefix."""
+    if isinstance(node, (list, tuple)):
+        return type(node)(_portable(value, scope) for value in node)
+    if not isinstance(node, Mapping):
+        return node
+    scope = node.get('_scope_', scope)
+    kind = registered_name(node['type']) if 'type' in node else None
+    node = {key: _portable(value, scope) for key, value in node.items() if key != '_scope_' or scope not in PLAIN}
+    if isinstance(kind, str):
+        if kind in PACKAGES.get(scope, ()):
+            kind = f'{scope}.{kind}'
+        elif scope in PLAIN:  # and not, say, MMDetection's, which needs the prefix
+            kind = kind.removeprefix('mmpretrain.')
+        node['type'] = kind
+        if kind == 'tas_mm.SwinTransformer':
+            node = SwinTransformer.plain_config(node)
+    return node
+
+
+def components(config: Any) -> Iterator[str]:
+    """Yield the names that a model config takes from tas_mm or MMRazor, such as ``'tas_mm.ConvStem'``."""
+    if isinstance(config, Mapping):
+        config = config.values()
+    if isinstance(config, str):
+        if config.split('.')[0] in PACKAGES and '.' in config:
+            yield config
+    elif not isinstance(config, (bytes, int, float, type(None))) and hasattr(config, '__iter__'):
+        for value in config:
+            yield from components(value)
+
+
+def warn_of_components(config: Config, file: str) -> None:
+    """Warn of components without which plain MMPretrain cannot build a student.
+
+    Args:
+        config (Config): The student's config.
+        file (str): The student's file.
+    """
+    for name in sorted(set(components(config.model.to_dict()))):
+        print_log(
+            f'{file} needs {name}, which MMPretrain does not have: `import {name.split(".")[0]}` before it is loaded',
+            logger='current',
+            level=logging.WARNING,
+        )
+
+
+def config_from_text(text: str) -> Config:
+    """Read a config that came with a checkpoint. Configs are Python, so it may contain values only, and no code.
+
+    Args:
+        text (str): The config.
+
+    Raises:
+        ValueError: If it contains code.
+    """
+    plain = (ast.Module, ast.Assign, ast.expr_context, ast.Constant, ast.List, ast.Tuple, ast.Dict, ast.Set)
+    plain += (ast.keyword, ast.UnaryOp, ast.USub)
+    try:
+        nodes = list(ast.walk(ast.parse(text)))
+    except SyntaxError as error:
+        raise ValueError(
+            f'its config cannot be read, line {error.lineno}: name that of the run with --config'
+        ) from error
+    for node in nodes:
+        called = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ('dict', 'set')
+        if not (called or isinstance(node, (*plain, ast.Name))):
+            raise ValueError(
+                f'its config holds more than values, in line {getattr(node, "lineno", "?")}: name that of the run '
+                'with --config'
+            )
+    return Config.fromstring(text, '.py')

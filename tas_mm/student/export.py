@@ -1,0 +1,209 @@
+"""A student in other forms: timm's, ONNX, TorchScript, and its backbone for detectors and segmentors.
+
+Each form is compared with the student on noise before a file is written, at another batch size than it was traced with.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import warnings
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.model import BaseModel
+from torch import Tensor
+
+from tas_mm.config import pipeline_size
+from tas_mm.models.sources import TIMM, source_of
+from tas_mm.models.stages import image_channels, view_of
+from tas_mm.models.utils import DEFAULT_SIZE
+
+from .weights import build_student
+
+TOLERANCE = 1e-4
+"""Maximum difference of logits: absolute, or relative to the largest logit if that is larger than 1."""
+
+
+def export(checkpoint: Mapping[str, Any], form: str, input_size: tuple[int, int] | None = None) -> tuple[bytes, float]:
+    """Convert a student to a file of another form.
+
+    Args:
+        checkpoint (mapping): The student; result of :func:`read_student`.
+        form (str): One of ``FORMS``.
+        input_size (tuple, optional): Height and width of its images. Defaults to those of its test pipeline, else to
+            those that its network declares. Without any, graphs raise and other forms are compared at 224x224.
+
+    Returns:
+        tuple: The bytes of the file, and the largest difference of its logits from the student's.
+
+    Raises:
+        ValueError: If the student does not have such a form, the size of its images is unknown, or its logits differ.
+        ImportError: If the packages that the form needs are not installed.
+    """
+    config = Config.fromstring(checkpoint['meta']['cfg'], '.py')
+    if config.default_scope == 'mmdet':
+        raise ValueError(
+            'the student is a detector, without logits to compare: take the file student_*.pth beside the checkpoint, '
+            'which MMDetection loads as it is'
+        )
+    model = build_student(checkpoint)
+    images = _noise(model, input_size or _size_of(model, config, form))
+    with torch.no_grad():
+        wanted = model(images)
+    data, logits = FORMS[form](model, checkpoint, images)
+    difference = float((logits - wanted).abs().max())
+    if not difference <= TOLERANCE * max(1.0, float(wanted.abs().max())):
+        raise ValueError(
+            f'as {form} its logits would differ by up to {difference:.2g}, and {TOLERANCE} is allowed: the student '
+            f'uses an operation that {form} cannot represent'
+        )
+    return data, difference
+
+
+def _size_of(model: BaseModel, config: Config, form: str) -> tuple[int, int]:
+    """Return height and width of a student's images, from its test pipeline or its network."""
+    size = pipeline_size(config, 'test_dataloader') if 'test_dataloader' in config else None
+    size = size or view_of(model).declared_size()
+    if size is None and form in GRAPHS:
+        raise ValueError(
+            'a graph takes images of one size, which neither the test pipeline nor the network names: give it with '
+            '--input-size HEIGHT WIDTH'
+        )
+    return size or DEFAULT_SIZE
+
+
+def _noise(model: BaseModel, input_size: tuple[int, int]) -> Tensor:
+    """Return three normalized images, always the same, ``(3, C, H, W)``."""
+    try:
+        channels = view_of(model, input_size).in_channels
+    except ValueError:  # a network without a stage view may be exported too
+        channels = image_channels(model)
+    return torch.randn(3, channels, *input_size, generator=torch.Generator().manual_seed(0))
+
+
+def _saved(value: Any) -> bytes:
+    file = io.BytesIO()
+    torch.save(value, file)
+    return file.getvalue()
+
+
+def _about(model: BaseModel, checkpoint: Mapping[str, Any]) -> dict[str, str]:
+    """Return the metadata of a graph in JSON: ``classes``, and ``mean`` and ``std`` of the images."""
+    about = dict(classes=checkpoint['meta']['dataset_meta'].get('classes'))
+    if hasattr(model.data_preprocessor, 'mean'):
+        about.update({key: getattr(model.data_preprocessor, key).flatten().tolist() for key in ('mean', 'std')})
+    return {key: json.dumps(value) for key, value in about.items()}
+
+
+# ---- MMPretrain, detectors, segmentors ------------------------------------------------------------------------------
+
+
+def to_mmpretrain(model: BaseModel, checkpoint: Mapping[str, Any], images: Tensor) -> tuple[bytes, Tensor]:
+    """Return the student's file, which ``ExportStudentHook`` writes too."""
+    return _reloaded(dict(checkpoint), checkpoint, images)
+
+
+def to_backbone(model: BaseModel, checkpoint: Mapping[str, Any], images: Tensor) -> tuple[bytes, Tensor]:
+    """Return its backbone: ``init_cfg=dict(type='Pretrained', checkpoint=FILE, prefix='backbone.')``."""
+    state = {key: value for key, value in checkpoint['state_dict'].items() if key.startswith('backbone.')}
+    if not state:
+        raise ValueError(
+            f'a {type(model).__name__} does not have a backbone of its own. For a timm network in a detector, distill '
+            'an ImageClassifier with a TIMMBackbone. Other forms: mmpretrain, timm, onnx, torchscript'
+        )
+    return _reloaded(dict(checkpoint, state_dict=state), checkpoint, images)
+
+
+def _reloaded(value: dict[str, Any], checkpoint: Mapping[str, Any], images: Tensor) -> tuple[bytes, Tensor]:
+    """Return a file, and the logits of a student built from it; what the file lacks is the student's."""
+    data = _saved(value)
+    loaded = torch.load(io.BytesIO(data), weights_only=True)
+    state = {**checkpoint['state_dict'], **loaded['state_dict']}
+    with torch.no_grad():
+        return data, build_student(dict(loaded, state_dict=state))(images)
+
+
+# ---- timm -----------------------------------------------------------------------------------------------------------
+
+
+def to_timm(model: BaseModel, checkpoint: Mapping[str, Any], images: Tensor) -> tuple[bytes, Tensor]:
+    """Return a checkpoint for ``timm.create_model(NAME, num_classes=N, checkpoint_path=FILE)``."""
+    config = Config.fromstring(checkpoint['meta']['cfg'], '.py').model
+    options = TIMM.native_options(config)
+    if options is None:
+        raise ValueError(
+            f"the student is a {config.get('backbone', config).type}, which is not one of timm's (TimmClassifier, or "
+            'TIMMBackbone without features_only). Other forms: mmpretrain, onnx, torchscript, backbone'
+        )
+    from timm import create_model
+
+    net = create_model(**options).eval()
+    state = TIMM.native_weights(config, checkpoint['state_dict'], net)
+    try:
+        net.load_state_dict(state)
+    except RuntimeError as error:
+        raise ValueError(f'timm does not have such a network: {str(error).splitlines()[1].strip()}') from error
+    name = options.pop('model_name')
+    with torch.no_grad():
+        return _saved(dict(arch=name, model_args=options, state_dict=state)), net(images)
+
+
+# ---- graphs ---------------------------------------------------------------------------------------------------------
+
+
+def _any_batch(model: BaseModel, checkpoint: Mapping[str, Any]) -> AbstractContextManager:
+    """Let a trace of the student take any batch size."""
+    config = Config.fromstring(checkpoint['meta']['cfg'], '.py').model
+    return source_of(config).any_batch_size(model)
+
+
+def to_torchscript(model: BaseModel, checkpoint: Mapping[str, Any], images: Tensor) -> tuple[bytes, Tensor]:
+    """Trace a graph from normalized images ``(B, C, H, W)`` to logits, for any B: ``torch.jit.load``."""
+    with _any_batch(model, checkpoint), torch.no_grad(), warnings.catch_warnings():
+        # Whatever becomes a constant here depends on the size of the images, which is fixed.
+        warnings.simplefilter('ignore', torch.jit.TracerWarning)
+        graph = torch.jit.trace(model, images[:2], check_trace=False)
+    file = io.BytesIO()
+    torch.jit.save(graph, file, _extra_files=_about(model, checkpoint))
+    file.seek(0)
+    with torch.no_grad():
+        return file.getvalue(), torch.jit.load(file)(images)
+
+
+def to_onnx(model: BaseModel, checkpoint: Mapping[str, Any], images: Tensor) -> tuple[bytes, Tensor]:
+    """Export an ONNX graph from normalized ``images`` ``(B, C, H, W)`` to ``logits``, and run it by onnxruntime."""
+    try:
+        import onnx
+        import onnxruntime
+        import onnxscript  # noqa: F401  (torch's exporter needs it)
+    except ImportError as error:
+        raise ImportError(f'--to onnx needs {error.name}: pip install onnx onnxruntime onnxscript') from error
+    with _any_batch(model, checkpoint), torch.no_grad():
+        program = torch.onnx.export(
+            model,
+            (images[:2],),
+            dynamo=True,
+            verbose=False,
+            input_names=['images'],
+            output_names=['logits'],
+            dynamic_shapes=({0: torch.export.Dim('batch')},),
+        )
+    graph = program.model_proto
+    onnx.helper.set_model_props(graph, _about(model, checkpoint))
+    data = graph.SerializeToString()
+    session = onnxruntime.InferenceSession(data, providers=['CPUExecutionProvider'])
+    logits = session.run(None, {'images': np.asarray(images)})[0]
+    return data, torch.from_numpy(logits)
+
+
+Form = Callable[[BaseModel, Mapping[str, Any], Tensor], tuple[bytes, Tensor]]
+FORMS: dict[str, Form] = dict(
+    mmpretrain=to_mmpretrain, timm=to_timm, onnx=to_onnx, torchscript=to_torchscript, backbone=to_backbone
+)
+GRAPHS = ('onnx', 'torchscript')
+"""Forms that take images of one size."""

@@ -1,0 +1,72 @@
+"""What every detector that starts from a student must do, whichever folder its config is in."""
+
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope
+
+from tas_mm.config import read_config, without_weights
+from tas_mm.student import student_checkpoint, student_config, student_model
+from tas_mm.student.export import export
+from tests.detection.data import build_detector
+
+
+def check_step(path: Path) -> None:
+    """A detector builds, and a step gives every trained parameter a finite gradient."""
+    from mmdet.testing import demo_mm_inputs
+
+    detector = build_detector(without_weights(read_config(str(path)).model.to_dict())).train()
+    masks = 'mask' in path.stem
+    data = demo_mm_inputs(2, [[3, 96, 128], [3, 128, 96]], num_items=[2, 3], num_classes=2, with_mask=masks)
+    for sample in data['data_samples']:
+        sample.gt_instances.labels.zero_()  # some have one class alone
+    data = detector.data_preprocessor(data, training=True)
+    loss, logs = detector.parse_losses(detector(**data, mode='loss'))
+    loss.backward()
+    assert {'loss_cls', 'loss_bbox'} < logs.keys()
+    assert ('loss_mask' in logs) == masks
+    trained = {name: p for name, p in detector.named_parameters() if p.requires_grad}
+    assert [name for name, p in trained.items() if p.grad is None] == []  # DDP would stop
+    assert all(torch.isfinite(p.grad).all() for p in trained.values())
+
+
+def check_start(path: Path, runs: list[Path]) -> None:
+    """The checkpoint that a detector starts from is what a distillation leaves."""
+    file, run = Path(read_config(str(path)).model.backbone.init_cfg.checkpoint), source_of(path, runs)
+    assert 'architecture' in run.model
+    assert file.name == f'student_epoch_{run.train_cfg.max_epochs}.pth'
+
+
+def check_backbone(path: Path, runs: list[Path], folder: Path) -> None:
+    """MMDetection's networks name weights as MMPretrain's do: all arrive, and the features are the same."""
+    config = read_config(str(path))
+    exported = student_config(source_of(path, runs))
+    student = built_student(exported)
+    checkpoint = student_checkpoint(dict(state_dict=student.state_dict()), exported)
+    data, _ = export(checkpoint, 'backbone', (224, 224))
+    (folder / 'backbone.pth').write_bytes(data)
+    config.model.backbone.init_cfg.checkpoint = str(folder / 'backbone.pth')
+    backbone = build_detector(config.model.backbone.to_dict())
+    backbone.init_weights()
+    loaded = backbone.state_dict()
+    assert all(torch.equal(value, loaded[key]) for key, value in student.backbone.state_dict().items())
+    # At 224 the last map of a Swin is one window, which MMPretrain does not shift, and MMDetection does.
+    images = torch.randn(1, 3, 448, 448)
+    backbone.eval(), student.eval()
+    with torch.no_grad():
+        torch.testing.assert_close(backbone(images)[-1], student.backbone(images)[-1])
+
+
+def source_of(path: Path, runs: list[Path]) -> Config:
+    """The config of the run that makes the checkpoint from which a detector starts."""
+    name = Path(read_config(str(path)).model.backbone.init_cfg.checkpoint).parent.name
+    return Config.fromfile(next(run for run in runs if run.stem == name))
+
+
+def built_student(exported: Config) -> torch.nn.Module:
+    """A student with random weights."""
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        student = MODELS.build(student_model(exported))
+        student.init_weights()
+    return student
