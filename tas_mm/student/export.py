@@ -18,7 +18,7 @@ from mmengine.config import Config
 from mmengine.model import BaseModel
 from torch import Tensor
 
-from tas_mm.config import pipeline_size
+from tas_mm.config import innermost_datasets, pipeline_size, type_name
 from tas_mm.models.sources import TIMM, source_of
 from tas_mm.models.stages import image_channels, view_of
 from tas_mm.models.utils import DEFAULT_SIZE
@@ -92,12 +92,29 @@ def _saved(value: Any) -> bytes:
     return file.getvalue()
 
 
-def _about(model: BaseModel, checkpoint: Mapping[str, Any]) -> dict[str, str]:
-    """Return the metadata of a graph in JSON: ``classes``, and ``mean`` and ``std`` of the images."""
-    about = dict(classes=checkpoint['meta']['dataset_meta'].get('classes'))
+def _about(model: BaseModel, checkpoint: Mapping[str, Any], images: Tensor) -> dict[str, str]:
+    """Return the metadata of a graph in JSON: enough to feed it without this package.
+
+    These are ``classes``; ``mean`` and ``std``, to be applied to pixels in ``range``; the ``order`` of the channels;
+    ``layout`` and ``size`` (height, width) of the images.
+    """
+    about = dict(classes=checkpoint['meta']['dataset_meta'].get('classes'), range=[0, 255], layout='NCHW')
+    about.update(size=list(images.shape[-2:]), order=_order(model, checkpoint, images.size(1)))
     if hasattr(model.data_preprocessor, 'mean'):
         about.update({key: getattr(model.data_preprocessor, key).flatten().tolist() for key in ('mean', 'std')})
     return {key: json.dumps(value) for key, value in about.items()}
+
+
+def _order(model: BaseModel, checkpoint: Mapping[str, Any], channels: int) -> str:
+    """Return the order of the channels that the student takes."""
+    if channels != 3:
+        return 'gray' if channels == 1 else 'as the dataset gives them'
+    if getattr(model.data_preprocessor, 'to_rgb', False):
+        return 'rgb'
+    config = Config.fromstring(checkpoint['meta']['cfg'], '.py')
+    dataset = innermost_datasets(config.test_dataloader.dataset)[0] if 'test_dataloader' in config else {}
+    reads_files = any(type_name(transform) == 'LoadImageFromFile' for transform in dataset.get('pipeline', []))
+    return 'bgr' if reads_files else 'as the dataset gives them'  # CIFAR's arrays, say, are RGB
 
 
 # ---- MMPretrain, detectors, segmentors ------------------------------------------------------------------------------
@@ -169,7 +186,7 @@ def to_torchscript(model: BaseModel, checkpoint: Mapping[str, Any], images: Tens
         warnings.simplefilter('ignore', torch.jit.TracerWarning)
         graph = torch.jit.trace(model, images[:2], check_trace=False)
     file = io.BytesIO()
-    torch.jit.save(graph, file, _extra_files=_about(model, checkpoint))
+    torch.jit.save(graph, file, _extra_files=_about(model, checkpoint, images))
     file.seek(0)
     with torch.no_grad():
         return file.getvalue(), torch.jit.load(file)(images)
@@ -194,7 +211,7 @@ def to_onnx(model: BaseModel, checkpoint: Mapping[str, Any], images: Tensor) -> 
             dynamic_shapes=({0: torch.export.Dim('batch')},),
         )
     graph = program.model_proto
-    onnx.helper.set_model_props(graph, _about(model, checkpoint))
+    onnx.helper.set_model_props(graph, _about(model, checkpoint, images))
     data = graph.SerializeToString()
     session = onnxruntime.InferenceSession(data, providers=['CPUExecutionProvider'])
     logits = session.run(None, {'images': np.asarray(images)})[0]

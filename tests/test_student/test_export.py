@@ -317,6 +317,8 @@ def test_onnxruntime_gives_the_same_logits_for_any_batch(distilled, tmp_path):
     about = session.get_modelmeta().custom_metadata_map
     assert about['classes'] == '["a", "b", "c", "d", "e"]'
     assert about['mean'] == '[1.0, 2.0, 3.0]'
+    assert (about['range'], about['layout'], about['size']) == ('[0, 255]', '"NCHW"', f'[{SIZE}, {SIZE}]')
+    assert about['order'] in ('"rgb"', '"bgr"', '"as the dataset gives them"')
     for batch in (1, 3):
         with torch.no_grad():
             wanted = model(IMAGES[:batch])

@@ -1,10 +1,9 @@
 """Cutting any network into four stages and a head, and running what comes after a cut."""
 
 # ruff: noqa: F401
+from ..observer import Observer
 from . import detectors, huggingface, mmpretrain, timm  # each registers its views or cuts
 from .chain import Chain, ChainView
-from .observer import Observer
-from .probe import image_channels
 from .registry import FAMILIES, Cut, cut_blocks, register_cut, register_view, view_of
 from .traced import TracedView
-from .view import CLASS_TOKENS, READINGS, STAGES, Stage, StageView, TailError, logits_of
+from .view import CLASS_TOKENS, READINGS, STAGES, Stage, StageView, TailError, image_channels, logits_of

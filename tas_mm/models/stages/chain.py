@@ -21,12 +21,12 @@ class Chain:
     """How the modules of a cut run one after another.
 
     Attributes:
-        native (str): Native form: ``'map'``, ``'tokens'`` ``(B, T + H * W, C)`` with T class tokens first, or
+        native: Native form: ``'map'``, ``'tokens'`` ``(B, T + H * W, C)`` with T class tokens first, or
             ``'grid_tokens'``, a tuple that begins with tokens ``(B, H * W, C)`` and their grid ``(H, W)``.
-        finish (callable): ``(net, native, grid) -> output``: what the backbone makes of stage 4's output.
-        class_tokens (callable): Returns the network's class tokens ``(1, 1, C)``.
-        call (callable): ``(module, native) -> native``.
-        modules (list, optional): One module for each stage to call in place of the cut's. Defaults to None.
+        finish: What the backbone makes of stage 4's output.
+        class_tokens: Returns the network's class tokens ``(1, 1, C)``.
+        call: Calls a module on what the one before returned.
+        modules: One module for each stage to call in place of the cut's.
     """
 
     native: str = 'map'
@@ -39,10 +39,7 @@ class Chain:
 class ChainView(StageView):
     """View of a backbone whose cut has a :class:`Chain`, with MMPretrain's neck and head."""
 
-    @property
-    def chain(self) -> Chain:
-        """How the modules run."""
-        return self._cut.chain
+    chain = property(lambda self: self._cut.chain)
 
     def run_backbone(self, native: Any, start: int) -> tuple:
         """Run stages ``start`` to 4 and return what the backbone returns."""

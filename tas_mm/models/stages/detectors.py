@@ -1,8 +1,7 @@
 """View of MMDetection's detectors: the backbone is cut as a classifier's, and features are those of regions.
 
-A classifier has one pooled feature an image. A detector's images show many things, so every region has a feature: the
-output of stage 4, pooled over the region. Regions are the whole images and the boxes in them. There are no logits: a
-detector's head reads a pyramid over all stages of one network, and an assistant has only the last stage of another.
+Regions are the whole images and the boxes in them; a feature is the output of stage 4, pooled over one. There are no
+logits: a detector's head reads a pyramid over all stages of one network, and an assistant has the last of another.
 """
 
 from __future__ import annotations
@@ -19,7 +18,6 @@ from .registry import Cut, names_of, register_view
 from .trace import short_circuit
 
 SIZE = (256, 256)  # where stages are measured: any size that all strides divide
-
 # MMDetection's Swin returns the output of each stage before and after the merging of patches.
 MMDET_SWIN = Cut(MERGED, 'attention', chain=replace(SWIN, call=lambda stage, native: stage(*native[:2])[:2]))
 BACKBONES = {f'{package}.{name}': cut for package in ('mmdet', 'mmpretrain') for name, cut in MAPS.items()}
@@ -61,7 +59,7 @@ class DetectorView(ChainView):
             self.model.neck(self.run_backbone(native, start))
 
     def feature_of(self, record: tuple[Tensor, ...], regions: Tensor | None = None) -> Tensor:
-        """Return the mean of the last map over each region, ``(N, C)``; without regions over each padded image."""
+        """Return the mean over each region ``(image, left, top, right, bottom)``; without regions over each image."""
         if regions is None:
             return record[-1].mean(dim=(2, 3))
         from mmcv.ops import roi_align  # compiled, and absent where nobody detects

@@ -12,11 +12,10 @@ from typing import Any
 from torch import nn
 
 from ..utils import Grid
-from .probe import linear_layers, outputs_of
 from .registry import Cut, cut_blocks, register_view, registered
 from .timm import TimmClassifierView, declared_channels
 from .traced import TracedView, last_module, lists_of
-from .view import StageView, logits_of
+from .view import StageView, linear_layers, logits_of, outputs_of
 
 
 @register_view('mmpretrain.HuggingFaceClassifier')
@@ -36,16 +35,16 @@ class ModuleView(TracedView):
         if self._cut:
             return super().cut()
         levels = [self._last(level) for level in self._levels()]
-        if len(levels) != 4:
-            by_grid = {self.layout(level).grid: level for level in levels}
-            few = len(by_grid) < 4
-            levels = [levels[blocks[-1]] for blocks in cut_blocks(len(levels))] if few else list(by_grid.values())[-4:]
-        return [[level] for level in levels]
+        by_grid = {self.layout(level).grid: level for level in levels} if len(levels) != 4 else {}
+        if len(by_grid) >= 4:
+            levels = list(by_grid.values())[-4:]
+        return [[levels[blocks[-1]]] for blocks in cut_blocks(len(levels))]
 
     def _levels(self) -> list[str]:
         """Return the blocks or stages: those in the outermost list of four or more, or ``layer1`` to ``layer4``."""
-        if all(hasattr(self.net, f'layer{i}') for i in range(1, 5)):
-            return [f'layer{i}' for i in range(1, 5)]
+        layers = ['layer1', 'layer2', 'layer3', 'layer4']
+        if all(hasattr(self.net, layer) for layer in layers):
+            return layers
         lists = {name: module for name, module in lists_of(self.net).items() if len(module) > 3}
         if not lists:
             library = type(self.net).__module__.split('.')[0]
@@ -54,9 +53,7 @@ class ModuleView(TracedView):
                 "cut, so only its logits can be read. Distill with type='tas_mm.PairDistiller' and terms that read "
                 'logits, or register a cut (docs/own_backbone.md)'
             )
-        depth = min(name.count('.') for name in lists)
-        outermost = [name for name in lists if name.count('.') == depth]
-        found = max(outermost, key=lambda name: sum(p.numel() for p in lists[name].parameters()))
+        found = min(lists, key=lambda name: (name.count('.'), -sum(p.numel() for p in lists[name].parameters())))
         return [f'{found}.{name}' for name, _ in lists[found].named_children()]
 
     def _last(self, name: str) -> str:

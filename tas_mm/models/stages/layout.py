@@ -1,8 +1,7 @@
 """Between what the modules of a network hand on and maps ``(B, C, H, W)``, inferred from shapes.
 
-A native feature may be a map in NCHW or NHWC, tokens with or without class tokens in front, or a tuple or list of such
-(dual paths, several resolutions, pixels inside patches). Several become one map: resized to the coarsest grid and
-concatenated along the channels; on the way back they are split and resized again.
+A native feature is a map in NCHW or NHWC, tokens with or without class tokens in front, or several of these (paths,
+resolutions, pixels inside patches). Several become one map, on the coarsest grid, side by side in the channels.
 """
 
 from __future__ import annotations
@@ -49,16 +48,12 @@ class Part(NamedTuple):
         if own is not None:
             return own.expand(len(mean), -1, -1)
         if mean.size(1) != self.channels:
-            raise ValueError(
-                f'a class token is {self.channels} wide, but the map whose mean it would be {mean.size(1)}'
-            )
+            raise ValueError(f'class tokens are {self.channels} wide, the map whose mean they would be {mean.size(1)}')
         return mean.unsqueeze(1).expand(-1, self.prefix, -1)
 
 
 class Layout:
-    """How the output of a stage becomes a map and back.
-
-    ``native`` is the output for ``BATCH`` images of a size; ``prefix`` and ``channels_last`` as in :class:`TracedView`.
+    """How ``native``, the output of a stage for ``BATCH`` images of a size, becomes a map and back.
 
     Raises:
         ValueError: If a tensor is neither a map nor tokens that fill a grid with the proportions of the image.

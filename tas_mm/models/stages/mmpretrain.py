@@ -15,7 +15,7 @@ from ..utils import Grid
 from .chain import Chain
 from .registry import Cut, cut_blocks, register_cut
 
-Stages = list[list[str]]
+Stages = list[str] | list[list[str]]
 
 
 def listed(net: nn.Module, name: str) -> list[str]:
@@ -41,16 +41,8 @@ def at_halvings(net: nn.Module) -> Stages:
     return [names[a:b] for a, b in zip(ends, ends[1:])]
 
 
-def conformer(net: nn.Module) -> Stages:
-    """Cut the third of four groups of blocks in two."""
-    third = net.depths // 3
-    return [[f'conv_trans_{i}'] for i in (third, 2 * third, 2 * third + third // 2, net.fin_stage - 1)]
-
-
 def hivit(net: nn.Module) -> Stages:
     """Cut the main blocks, with attention, in two: three quarters for stage 3."""
-    if net.num_stages != 3:
-        raise ValueError(f'HiViT with depths={net.depths}, but 3 of them are needed')
     first, second, main = net.depths
     merged, end = 2 * (first + second) + 1, 2 * (first + second) + 1 + main
     return [[f'blocks.{i}'] for i in (2 * first, merged, end - max(1, round(main / 4)), end)]
@@ -58,8 +50,8 @@ def hivit(net: nn.Module) -> Stages:
 
 def levit(net: nn.Module) -> Stages:
     """Cut the first of three stages in two, between an MLP and an attention block."""
-    ends = [[f'stages.{i}.{len(stage) - 1}'] for i, stage in enumerate(net.stages)]
-    return [[f'stages.0.{len(net.stages[0]) // 4 * 2 - 1}'], *ends]
+    ends = [f'stages.{i}.{len(stage) - 1}' for i, stage in enumerate(net.stages)]
+    return [f'stages.0.{len(net.stages[0]) // 4 * 2 - 1}', *ends]
 
 
 def mvit(net: nn.Module) -> Stages:
@@ -81,8 +73,8 @@ def reversible(net: nn.Module) -> str:
 
 def xcit(net: nn.Module) -> Stages:
     """Cut equal blocks; the class token and its attention layers come last, so they belong to the fourth stage."""
-    early = [[f'xca_layers.{blocks[-1]}'] for blocks in cut_blocks(len(net.xca_layers))[:3]]
-    return [*early, [f'ca_layers.{len(net.ca_layers) - 1}']]
+    ends = [f'xca_layers.{blocks[-1]}' for blocks in cut_blocks(len(net.xca_layers))]
+    return [*ends[:3], f'ca_layers.{len(net.ca_layers) - 1}']
 
 
 def refuse(net: nn.Module) -> Stages:
@@ -97,10 +89,9 @@ def vig_size(net: nn.Module) -> Grid:
 
 
 def convnext_end(net: nn.Module, native: Tensor, grid: None) -> Tensor:
-    """Norm before or after pooling."""
-    if net.gap_before_final_norm:
-        return net.norm3(native.mean([-2, -1], keepdim=True)).flatten(1)
-    return net.norm3(native)
+    """Norm after pooling, or norm alone."""
+    early = net.gap_before_final_norm
+    return net.norm3(native.mean([-2, -1], keepdim=True)).flatten(1) if early else net.norm3(native)
 
 
 def vit_end(net: nn.Module, native: Tensor, grid: Grid) -> Any:
@@ -108,31 +99,25 @@ def vit_end(net: nn.Module, native: Tensor, grid: Grid) -> Any:
     return net._format_output(net.ln1(native) if net.final_norm else native, grid)
 
 
-REFUSED = dict(
-    LeNet5='has three convolutions only',
-    SparseResNet='is for masked pre-training; load its weights into a ResNet',
-    SparseConvNeXt='is for masked pre-training; load its weights into a ConvNeXt',
-)
+REFUSED = dict(LeNet5='has three convolutions only')
+REFUSED |= {f'Sparse{n}': f'is for masked pre-training; load its weights into a {n}' for n in ('ResNet', 'ConvNeXt')}
 DOWN_FIRST = 'stages.0 | downsample_layers.1 stages.1 | downsample_layers.2 stages.2 | downsample_layers.3 stages.3'
-FOUR, POOLED = '{0}.0 | {0}.1 | {0}.2 | {0}.3', 'network.1 | network.3 | network.5 | network.6'
+FOUR = '{0}.0 | {0}.1 | {0}.2 | {0}.3'
 MERGED = 'stages.0.downsample | stages.1.downsample | stages.2.downsample | stages.3'
 INIT_SIZE = 'patch_embed.init_input_size'
 
 MAPS = dict(
     AlexNet=lambda net: [[f'features.{i}' for i in r] for r in (range(3), range(3, 6), range(6, 10), range(10, 13))],
     ConvMixer='stages.*',
-    CSPNet=last_four,
     DenseNet='stages.0 transitions.0 | stages.1 transitions.1 | stages.2 transitions.2 | stages.3 transitions.3',
-    EfficientNet=at_halvings,
-    EfficientNetV2=at_halvings,
     MobileNetV2='layer1 layer2 | layer3 | layer4 layer5 | layer6 layer7 conv2',
-    MobileNetV3=at_halvings,
-    MobileOne=last_four,
     RepVGG=lambda net: [[stage] for stage in net.stages[:-1]] + [[net.stages[-1], 'ppf']],
     ResNet=lambda net: net.res_layers,
     ShuffleNetV1='conv1 maxpool | layers.0 | layers.1 | layers.2',
     ShuffleNetV2='conv1 maxpool | layers.0 | layers.1 | layers.2 layers.3',
 )
+MAPS |= dict(CSPNet=last_four, MobileOne=last_four)
+MAPS |= dict(EfficientNet=at_halvings, EfficientNetV2=at_halvings, MobileNetV3=at_halvings)
 MAPS = {name: Cut(stages, 'cnn', chain=Chain()) for name, stages in MAPS.items()}
 """Convolutional networks that return the output of their last stage: their chains serve in detectors too."""
 
@@ -151,25 +136,24 @@ TABLE = MAPS | dict(
     ConvNeXt=Cut(DOWN_FIRST, 'cnn', chain=Chain(finish=convnext_end)),
     HorNet=Cut(DOWN_FIRST, lambda net: 'mlp' if net.arch_settings['dw_cfg'][3]['type'] == 'GF' else 'cnn'),
     HRNet=Cut('layer1 | stage2 | stage3 | stage4', 'cnn'),
-    InceptionV3=Cut('maxpool1 | Mixed_5d | Mixed_6e | Mixed_7c', 'cnn', classifier=lambda net: 'fc'),
-    PoolFormer=Cut(POOLED, 'cnn'),
+    InceptionV3=Cut('maxpool1 | Mixed_5d | Mixed_6e | Mixed_7c', 'cnn', classifier='fc'),
     RepLKNet=Cut('transitions.0 | transitions.1 | transitions.2 | stages.3', 'cnn'),
-    RIFormer=Cut(POOLED, 'cnn'),
+    **dict.fromkeys(('PoolFormer', 'RIFormer'), Cut('network.1 | network.3 | network.5 | network.6', 'cnn')),
     VAN=Cut('norm1 | norm2 | norm3 | norm4', 'cnn'),
-    VGG=Cut(lambda net: [f'features.{end - 1}' for _, end in net.range_sub_modules[-4:]], 'cnn', classifier=vgg_classifier),
+    VGG=Cut(
+        lambda net: [f'features.{end - 1}' for _, end in net.range_sub_modules[-4:]], 'cnn', classifier='classifier'
+    ),
     # attention in equal blocks; that of Vision GNN is over the nearest in feature space
-    BEiTViT=Cut('layers.*', 'attention', 'img_size'),
+    **dict.fromkeys(('BEiTViT', 'ViTEVA02', 'ViTSAM'), Cut('layers.*', 'attention', 'img_size')),
     DistilledVisionTransformer=Cut('layers.*', 'attention', 'img_size', chain=DISTILLED_VIT),
     RevVisionTransformer=Cut(reversible, 'attention', 'img_size'),
     T2T_ViT=Cut('encoder.*', 'attention', lambda net: tuple(16 * n for n in net.patch_resolution)),
     TNT=Cut('layers.*', 'attention', 'pixel_embed.img_size'),
     Vig=Cut('blocks.*', 'attention', vig_size),
     VisionTransformer=Cut('layers.*', 'attention', 'img_size', chain=VIT),
-    ViTEVA02=Cut('layers.*', 'attention', 'img_size'),
-    ViTSAM=Cut('layers.*', 'attention', 'img_size'),
     XCiT=Cut(xcit, 'attention'),
     # pyramids and hybrids with attention
-    Conformer=Cut(conformer, 'attention'),
+    Conformer=Cut(lambda net: [f'conv_trans_{int(net.depths // 3 * i)}' for i in (1, 2, 2.5, 3)], 'attention'),
     DaViT=Cut(MERGED, 'attention', INIT_SIZE),
     EdgeNeXt=Cut(DOWN_FIRST, 'attention'),
     EfficientFormer=Cut(FOUR.format('network'), lambda net: 'attention' if net.vit_num else 'cnn'),

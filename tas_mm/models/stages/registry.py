@@ -24,7 +24,7 @@ content (attention over windows, channels or nearest neighbors in feature space 
 
 @dataclass(frozen=True)
 class Cut:
-    """Where a network is cut, and what its modules do not tell.
+    """Where a network is cut.
 
     Attributes:
         stages: Names of modules, dotted and relative to the network: four entries, or one string with the stages parted
@@ -32,14 +32,14 @@ class Cut:
             ``'blocks.*'`` cuts a list of equal blocks. A function of the network may return any of these.
         family: One of ``FAMILIES``, or a function of the network. None: the names of the modules in stage 4 decide.
         size: Image size ``(H, W)`` that the network was built for: the name of its attribute, or a function. None: any.
-        classifier: Returns the name of the classifier, if the network and not the head has it.
+        classifier: Name of the part of the network that has the classifier. None: the head has it.
         chain: How the modules run one after another. None: the forward is replayed.
     """
 
     stages: Any
     family: str | Callable[[nn.Module], str] | None = None
     size: str | Callable[[nn.Module], Grid | None] | None = None
-    classifier: Callable[[nn.Module], str | None] | None = None
+    classifier: str | None = None
     chain: Chain | None = None
 
     def modules(self, net: nn.Module) -> list[list[str]]:
@@ -51,11 +51,13 @@ class Cut:
         stages = stages.split('|') if isinstance(stages, str) else stages
         return [stage.split() if isinstance(stage, str) else list(stage) for stage in stages]
 
-    def read(self, field: str, net: nn.Module) -> Any:
-        """Return a field's value for a network."""
-        value = getattr(self, field)
-        value = attrgetter(value) if field == 'size' and isinstance(value, str) else value
-        return value(net) if callable(value) else value
+    def declared_size(self, net: nn.Module) -> Grid | None:
+        """Return the image size that the network was built for, or None if it takes any."""
+        return attrgetter(self.size)(net) if isinstance(self.size, str) else self.size and self.size(net)
+
+    def declared_family(self, net: nn.Module) -> str | None:
+        """Return the network's family, or None if its modules decide."""
+        return self.family(net) if callable(self.family) else self.family
 
 
 def cut_blocks(depth: int) -> list[range]:
@@ -74,11 +76,7 @@ _KNOWN: dict[str, Cut | ViewFactory] = {}
 def register_cut(name: str, stages: str | Sequence | Callable, family: str | Callable | None, **options: Any) -> None:
     """Register a :class:`Cut` by package and class of a backbone, or of any module that gives logits.
 
-    It holds for classes that derive from it, too.
-
-    Example:
-        >>> from tas_mm.models.stages import register_cut
-        >>> register_cut('my_package.Funnel', ['steps.0', 'steps.1', 'steps.2', 'steps.3'], family='cnn')
+    It holds for classes that derive from it, too: ``register_cut('my_package.Funnel', 'steps.*', family='cnn')``.
     """
     if isinstance(family, str) and family not in FAMILIES:
         raise ValueError(f'register_cut({name!r}): unknown family {family!r}. Expected one of {", ".join(FAMILIES)}')
@@ -105,12 +103,6 @@ def view_of(model: nn.Module, input_size: Grid | None = None, key: str = 'model'
 
     Raises:
         ValueError: If nothing is registered for its backbone, or it cannot be cut.
-
-    Example:
-        >>> from mmpretrain import get_model
-        >>> from tas_mm.models.stages import view_of
-        >>> view_of(get_model('resnet18_8xb16_cifar10'), (32, 32)).stages[2]
-        Stage(source='backbone.layer3', channels=256, grid=(8, 8))
     """
     backbone = getattr(model, 'backbone', model)
     found = registered(model) or registered(backbone)  # of a detector both

@@ -10,14 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from ..utils import Grid
-from .probe import image_channels
 from .registry import cut_blocks, register_view
 from .traced import TracedView, last_module, lists_of
+from .view import image_channels
 
-STRIDES = (4, 8, 16, 32)
-
-SWIN = [*(f'layers.{i}.downsample' for i in (1, 2, 3)), 'layers.3']
-"""The patch merging, first in a level, ends the one before: as in MMPretrain's Swin and in the paper's."""
+# The patch merging, first in a level, ends the one before: as in MMPretrain's Swin and in the paper's.
+SWIN = ['layers.1.downsample', 'layers.2.downsample', 'layers.3.downsample', 'layers.3']
 
 ENDS = {
     'CoaT': lambda net: [f'parallel_blocks.{i}' for i in range(len(net.parallel_blocks or ()))],
@@ -28,7 +26,10 @@ ENDS = {
     'SwinTransformerV2': lambda net: SWIN,
     'Twins': lambda net: [f'blocks.{i}' for i in range(len(net.blocks))],
     'Xception': lambda net: ['block1', 'block2', 'block11', 'act4'],
-    'XceptionAligned': lambda net: [before(info['module']) for info in net.feature_info[1:]],
+    # Taps inside of a block are moved to the end of the previous block.
+    'XceptionAligned': lambda net: [
+        re.sub(r'(\d+)\.s.*', lambda m: str(int(m[1]) - 1), i['module']) for i in net.feature_info[1:]
+    ],
 }
 """Modules that end the levels, for networks whose ``feature_info`` names others, or none where a cut is possible."""
 
@@ -46,12 +47,6 @@ FAMILY = {
 
 CHAINS = ('MlpMixer', 'VisionTransformer')
 """Networks of equal blocks, then ``norm`` and ``forward_head``: the fast path. MlpMixer is the class of ResMLP too."""
-
-
-def before(tap: str) -> str:
-    """Move a tap that is inside a block to the end of the previous block."""
-    blocks, number, *inside = tap.split('.')
-    return f'{blocks}.{int(number) - bool(inside)}'
 
 
 def declared_channels(net: nn.Module) -> int:
@@ -80,8 +75,7 @@ class TimmView(TracedView):
         levels = self._levels()
         if len(levels) == 3:
             levels = self._split_longest(levels)
-        groups = cut_blocks(len(levels)) if len(levels) > 4 else [[i] for i in range(len(levels))]
-        return [[levels[i] for i in group] for group in groups]
+        return [[levels[i] for i in blocks] for blocks in cut_blocks(len(levels))]
 
     def _levels(self) -> list[str]:
         """Return the modules that end the levels: one for each stride of a pyramid, else one for each block."""
@@ -97,8 +91,8 @@ class TimmView(TracedView):
             )
         by_stride = {stride: tap for tap, stride in taps.items()}
         if not chosen and (len(by_stride) >= 4 or (len(by_stride) > 1 and len(taps) != 4)):
-            pyramid = set(STRIDES) <= set(by_stride)
-            chosen = [by_stride[stride] for stride in STRIDES] if pyramid else list(by_stride.values())[-4:]
+            pyramid = {4, 8, 16, 32} <= set(by_stride)
+            chosen = [by_stride[s] for s in (4, 8, 16, 32)] if pyramid else list(by_stride.values())[-4:]
         return [last_module(self.net, name) for name in chosen or taps]
 
     def _split_longest(self, levels: list[str]) -> list[str]:
@@ -107,10 +101,8 @@ class TimmView(TracedView):
 
         def blocks_of(level: str) -> list[str]:
             names = (f'{level}.blocks', f'{level}.transformer_encoder', level.rpartition('.')[0])
-            blocks = (
-                [f'{name}.{child}' for child, _ in lists[name].named_children()] for name in names if name in lists
-            )
-            return next((found for found in blocks if len(found) > 1 and len({*found} & {*levels}) < 2), [level])
+            name = next((name for name in names if name in lists), None)
+            return [f'{name}.{child}' for child, _ in lists[name].named_children()] if name else []
 
         blocks = [blocks_of(level) for level in levels]
         longest = max(range(len(levels)), key=lambda i: len(blocks[i]))
@@ -167,9 +159,8 @@ class TimmClassifierView(TimmView):
         if head is None or isinstance(head, nn.Identity):
             raise ValueError(f'{self.key}: timm {type(self.net).__name__} has no classifier; set num_classes')
         # A classifier with a norm or pooling of its own: the feature is what its linear layer reads.
-        inside = [m for name, m in head.named_modules() if 'dist' not in name]
-        linear = [m for m in inside if isinstance(m, (nn.Linear, nn.Conv2d))] or [head]
-        return next(name for name, module in self.model.named_modules() if module is linear[-1])
+        layers = [m for n, m in head.named_modules() if 'dist' not in n and isinstance(m, (nn.Linear, nn.Conv2d))]
+        return next(name for name, module in self.model.named_modules() if module is (layers or [head])[-1])
 
     @cached_property
     def num_classes(self) -> int:
@@ -183,6 +174,6 @@ class TimmClassifierView(TimmView):
         if type(self.net).__name__ not in CHAINS or getattr(self.net, 'grad_checkpointing', False):
             super().run_tail(native, start)
             return
-        for name in (name for names in self.modules[start - 1 :] for name in names):
+        for name in sum(self.modules[start - 1 :], ()):
             native = self.net.get_submodule(name)(native)
         self.net.forward_head(self.net.norm(native))

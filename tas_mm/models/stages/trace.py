@@ -41,16 +41,16 @@ class Call:
 class Trace:
     """The calls of a network's modules while ``run`` runs it, once, on ``BATCH`` images that differ.
 
-    This shows what has no batch dimension, and what is the same for every image, such as rotary embeddings: that is
-    always computed, never short-circuited.
+    What has no batch dimension, or is the same for all images, such as rotary embeddings, is never short-circuited.
     """
 
     def __init__(self, net: nn.Module, run: Callable[[], Any]) -> None:
         self.net, self.calls, self._dense = net, [], False
         clock, opened = count(), []
+        batched = lambda x: x.dim() > 0 and len(x) > 0 and len(x) % BATCH == 0  # noqa: E731
 
         def begin(name: str, module: nn.Module, args: tuple, kwargs: dict) -> None:
-            sees_image = any(map(_batched, tensors([args, kwargs])))
+            sees_image = any(map(batched, tensors([args, kwargs])))
             call = Call(name, type(module).__name__, opened[-1] if opened else None, sees_image, next(clock))
             self.calls.append(call)
             opened.append(call)
@@ -58,7 +58,7 @@ class Trace:
         def end(module: nn.Module, args: tuple, output: Any) -> None:
             call, found = opened.pop(), tensors(output)
             call.done = next(clock)
-            call.sees_image &= all(map(_batched, found)) and any(not torch.equal(*x.chunk(BATCH)) for x in found)
+            call.sees_image &= all(map(batched, found)) and any(not torch.equal(*x.chunk(BATCH)) for x in found)
             call.output = each_tensor(blank, output) if call.sees_image else None
 
         hooks = []
@@ -72,7 +72,7 @@ class Trace:
                 hook.remove()
 
     def source(self, name: str) -> Call:
-        """Return the one call of a module whose output ends a stage; raises a ValueError if there is not one."""
+        """Return the one call of a module whose output ends a stage. Raises a ValueError if there is not one."""
         calls = [call for call in self.calls if call.name == name]
         if len(calls) != 1 or not calls[0].sees_image:
             kind = type(self.net.get_submodule(name)).__name__
@@ -80,7 +80,7 @@ class Trace:
         return calls[0]
 
     def run_from(self, source: str, native: Any, run: Callable[[int, Tensor], Any]) -> None:
-        """Run the network by ``run(batch, like)`` from a module's output on; ``like`` has the images' type and device."""
+        """Run the network by ``run(batch, like)`` from a module's output on; ``like`` has the type of the images."""
         end, like = self.source(source), tensors(native)[0]
         batch = len(like) * BATCH // len(tensors(end.output)[0])
         zeros = partial(fill, batch=batch, like=like, dense=self._dense)
@@ -111,10 +111,6 @@ def tensors(data: Any) -> list[Tensor]:
     found: list[Tensor] = []
     each_tensor(lambda leaf: found.append(leaf) or leaf, data)
     return found
-
-
-def _batched(x: Tensor) -> bool:
-    return x.dim() > 0 and len(x) > 0 and len(x) % BATCH == 0
 
 
 def blank(x: Tensor) -> Tensor:

@@ -37,7 +37,7 @@ class TracedView(StageView):
     @cached_property
     def family(self) -> str:
         """As the cut says, else by what the blocks of stage 4 do: attention, an MLP over tokens, or neither."""
-        declared = self._cut and self._cut.read('family', self.net)
+        declared = self._cut and self._cut.declared_family(self.net)
         if declared:
             return declared
         begin, end = (self.trace.source(names[-1]) for names in self.modules[2:])
@@ -48,19 +48,15 @@ class TracedView(StageView):
 
     def layout(self, name: str) -> Layout:
         """Return the layout of a module's output."""
-        return Layout(self.trace.source(name).output, self.input_size, self.prefix, self.channels_last)
+        try:
+            return Layout(self.trace.source(name).output, self.input_size, self.prefix, self.channels_last)
+        except ValueError as error:
+            raise ValueError(f'{self.key}: {type(self.net).__name__} cannot be cut after {name}: {error}') from error
 
     @cached_property
     def layouts(self) -> list[Layout]:
         """Layouts of the four stages' outputs."""
-        layouts = []
-        for i, names in enumerate(self.modules, 1):
-            try:
-                layouts.append(self.layout(names[-1]))
-            except ValueError as error:
-                where = f'{type(self.net).__name__} cannot be cut after {names[-1]} (stage {i})'
-                raise ValueError(f'{self.key}: {where}: {error}') from error
-        return layouts
+        return [self.layout(names[-1]) for names in self.modules]
 
     def to_map(self, native: Any, stage: int) -> Tensor:
         return self.layouts[stage - 1].to_map(native)

@@ -8,18 +8,18 @@ with a class token, tokens with their grid. Views convert.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from ..knowledge import Knowledge
-from ..utils import DEFAULT_SIZE, Grid, eval_mode
-from .observer import Observer
-from .probe import image_channels, linear_layers, outputs_of, relative_error
+from ..observer import Observer
+from ..utils import DEFAULT_SIZE, Grid, each_tensor, eval_mode
 
 if TYPE_CHECKING:
     from .registry import Cut
@@ -87,12 +87,13 @@ class StageView(ABC):
 
     def declared_size(self) -> Grid | None:
         """Return the image size that the network was built for, or None if it takes any."""
-        return self._cut and self._cut.read('size', self.net)
+        return self._cut and self._cut.declared_size(self.net)
 
     def find_classifier(self) -> str | None:
         """Return the dotted name of the linear layer whose input is the feature; None if there is no such layer."""
-        inside = self._cut and self._cut.read('classifier', self.net)
-        names = [f'{self.net_name}.{inside}'] if inside else linear_layers(self.model, 'head.')
+        within = self._cut and self._cut.classifier
+        names = within and linear_layers(self.model, f'{self.net_name}.{within}')
+        names = names or linear_layers(self.model, 'head.')
         if not names:
             raise ValueError(
                 f'{self.key}.head: {type(getattr(self.model, "head", None)).__name__} has no linear layer to take the '
@@ -103,7 +104,7 @@ class StageView(ABC):
     @cached_property
     def family(self) -> str:
         """How the stages mix positions: one of ``FAMILIES``."""
-        return self._cut.read('family', self.net)
+        return self._cut.declared_family(self.net)
 
     @abstractmethod
     def to_map(self, native: Any, stage: int) -> Tensor:
@@ -111,27 +112,18 @@ class StageView(ABC):
 
     @abstractmethod
     def from_map(self, x: Tensor, stage: int, class_token: str = 'own') -> Any:
-        """Convert a map ``(B, C, H, W)`` to the native form of a stage's output, without positional embeddings.
-
-        Class tokens, if any, are made of what ``class_token`` says, one of ``CLASS_TOKENS``.
-        """
+        """Convert a map ``(B, C, H, W)`` to a stage's native form, with class tokens by one of ``CLASS_TOKENS``."""
 
     @abstractmethod
     def run_tail(self, native: Any, start: int = 4) -> None:
-        """Run stages ``start`` to 4, pooling and head on the native output of the stage before.
-
-        An :class:`Observer` sees feature and logits. ``start`` is 2 to 5; with 5 only what follows the stages runs.
-        """
+        """Run stages ``start`` (2 to 5) to 4, pooling and head; an :class:`Observer` sees feature and logits."""
 
     def run(self, images: Tensor) -> Any:
         """Run the network's forward pass, without a loss."""
         return self.model(images, mode='tensor')
 
     def feature_of(self, record: Any, regions: Tensor | None = None) -> Tensor:
-        """Return the feature ``(B, C)`` in what was read at ``feature_source``.
-
-        A detector has one for each of the ``regions`` ``(N, 5)``: image, then left, top, right and bottom in pixels.
-        """
+        """Return the feature ``(B, C)`` in what was read at its source; a detector has one for each region."""
         return record.flatten(1)  # of a classifier that is a 1x1 convolution: (B, C, 1, 1)
 
     @property
@@ -153,7 +145,7 @@ class StageView(ABC):
     @cached_property
     def num_classes(self) -> int | None:
         """Number of classes; None if there are no logits."""
-        return None if self.classifier is None else self.model.get_submodule(self.classifier).out_features
+        return self.classifier and self.model.get_submodule(self.classifier).out_features
 
     @cached_property
     def logits_source(self) -> str | None:
@@ -176,13 +168,13 @@ class StageView(ABC):
         """The module names that :meth:`cut` returns, checked."""
         where = f'{self.key}.{self.net_name}'
         try:
-            cut = self.cut()
+            cut = tuple(map(tuple, self.cut()))
         except ValueError as error:
             raise error if str(error).startswith(self.key) else ValueError(f'{where}: {error}') from error
         if len(cut) != 4 or not all(cut):
             found = f'this {type(self.net).__name__} comes out in {sum(map(bool, cut))} stages, but 4 are needed'
             raise ValueError(f'{where}: {found}. Give it more stages or blocks')
-        return tuple(map(tuple, cut))
+        return cut
 
     @cached_property
     def stages(self) -> tuple[Stage, ...]:
@@ -220,11 +212,7 @@ class StageView(ABC):
         return images.to(next(self.model.parameters()))
 
     def look(self, batch: int = 1, noise: bool = False) -> None:
-        """Run the network on blank or noisy images, in eval mode, for hooks to see; nothing is updated.
-
-        Raises:
-            ValueError: If images of ``input_size`` do not fit the network.
-        """
+        """Run the network on blank or noisy images, in eval mode, for hooks to see; nothing is updated."""
         try:
             with eval_mode(self.model):
                 self.run(self.images(batch, noise))
@@ -246,10 +234,7 @@ class StageView(ABC):
         return Knowledge(seen.feature, seen.logits)
 
     def check_tail(self, start: int = 4, tolerance: float = 1e-3) -> float:
-        """Check, on noise and in eval mode, that the tail gives what the whole network gives.
-
-        Returns:
-            float: The larger of the errors of feature and logits, relative to the largest value.
+        """Return the error of the tail against the whole network, on noise, relative to the largest value.
 
         Raises:
             TailError: If it is larger than ``tolerance``, which allows for the reduced precision of some accelerators.
@@ -263,7 +248,7 @@ class StageView(ABC):
         finally:
             observer.remove()
         pairs = ((tail.feature, whole.feature), (tail.logits, whole.logits))
-        error = max(relative_error(ours, theirs) for ours, theirs in pairs if theirs is not None)
+        error = max(float((a - b).abs().max() / b.abs().max().clamp_min(1e-12)) for a, b in pairs if b is not None)
         if not error <= tolerance:
             raise TailError(
                 f'{self.key}: {type(self.net).__name__} cannot be a late part from stage {start} on: run from the '
@@ -271,3 +256,30 @@ class StageView(ABC):
                 f'{error:.2g}), so they read more than that output'
             )
         return error
+
+
+def image_channels(model: nn.Module) -> int:
+    """Return the channels of the images that a network takes: those of its first convolution; 3 if it has none."""
+    return next((m.in_channels for m in model.modules() if isinstance(m, nn.Conv2d)), 3)
+
+
+def linear_layers(model: nn.Module, within: str = '') -> list[str]:
+    """Return the dotted names of a model's linear layers, without those of distillation tokens."""
+    named = ((name, m) for name, m in model.named_modules() if name.startswith(within))
+    return [name for name, m in named if isinstance(m, nn.Linear) and 'dist' not in name]
+
+
+@contextmanager
+def outputs_of(model: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Keep copies of the last outputs of some modules, by name; copies, since later modules may write into them."""
+    seen: dict[str, Any] = {}
+
+    def keep(name: str, module: nn.Module, inputs: tuple, output: Any) -> None:
+        seen[name] = each_tensor(Tensor.clone, output)
+
+    hooks = [model.get_submodule(name).register_forward_hook(partial(keep, name)) for name in names]
+    try:
+        yield seen
+    finally:
+        for hook in hooks:
+            hook.remove()

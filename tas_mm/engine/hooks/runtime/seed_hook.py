@@ -35,17 +35,20 @@ class SeedHook(Hook):
     def __init__(self) -> None:
         self.steps_done = 0
         self.sampler_seed: int | None = None
+        self.circumstances: dict[str, int] = {}
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Restore what the checkpoint keeps, if the run is resumed."""
         if runner._resume:
             self.steps_done = checkpoint['meta'].get('steps_done', 0)
             self.sampler_seed = checkpoint['meta'].get('sampler_seed')
+            self.circumstances = checkpoint['meta'].get('circumstances', {})
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Add steps and seed to the checkpoint."""
         sampler_seed = getattr(_source(runner.train_dataloader).sampler, 'seed', None)
-        checkpoint['meta'].update(steps_done=self.steps_done, sampler_seed=sampler_seed)
+        circumstances = _circumstances(runner.train_dataloader)
+        checkpoint['meta'].update(steps_done=self.steps_done, sampler_seed=sampler_seed, circumstances=circumstances)
 
     def before_train(self, runner: Runner) -> None:
         """Wrap data set and sampler, so that the images know their place."""
@@ -73,7 +76,8 @@ class SeedHook(Hook):
         """Skip the images that the epoch had seen when the checkpoint was saved.
 
         Raises:
-            ValueError: If these are not known, since the batch sampler is of a custom kind.
+            ValueError: If these are not known, since the batch sampler is of a custom kind, or the run that saved the
+                checkpoint had another batch size, number of processes or of images.
         """
         if not isinstance(runner.train_loop, EpochBasedTrainLoop) or not self.steps_done:
             return
@@ -86,6 +90,14 @@ class SeedHook(Hook):
                 'that epoch has seen. Resume from a checkpoint of the end of an epoch: '
                 'default_hooks.checkpoint.by_epoch=True saves such'
             )
+        for name, now in _circumstances(loader).items():
+            before = self.circumstances.get(name, now)
+            if before != now:
+                raise ValueError(
+                    f'resume: the checkpoint is from step {self.steps_done} of an epoch with {name}={before}, and '
+                    f'this run has {now}, so some images would be seen twice and others never. Resume with {before}, '
+                    'or from a checkpoint of the end of an epoch'
+                )
         sampler.start_at(self.steps_done * loader.batch_sampler.batch_size)
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
@@ -103,6 +115,15 @@ class SeedHook(Hook):
     def after_train_epoch(self, runner: Runner) -> None:
         """Start the next epoch at its beginning."""
         self.steps_done = 0
+
+
+def _circumstances(loader: DataLoader) -> dict[str, int]:
+    """Return what decides which images the steps of an epoch see, under the names that an error calls them by."""
+    found = {'train_dataloader.batch_size': getattr(loader.batch_sampler, 'batch_size', None)}
+    found['number of processes'] = get_dist_info()[1]
+    if not isinstance(loader.dataset, IterableDataset):
+        found['number of images'] = len(loader.dataset)
+    return found
 
 
 def _source(loader: DataLoader) -> DataLoader | BatchSampler:

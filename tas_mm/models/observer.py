@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from ..knowledge import Observation
+from .knowledge import Observation
 
 if TYPE_CHECKING:
-    from .view import StageView
+    from .stages import StageView
 
 KNOWLEDGE = ('feature', 'logits')
 
