@@ -58,8 +58,12 @@ def safe_loading() -> Iterator[None]:
     MMEngine is as it was. Setting ``TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1`` in the environment overrides the policy.
 
     Example:
+        >>> import tempfile, torch
+        >>> file = tempfile.mkdtemp() + '/weights.pth'
+        >>> torch.save(dict(weight=torch.zeros(2)), file)
         >>> with safe_loading():
-        ...     runner.train()  # doctest: +SKIP
+        ...     print(CheckpointLoader.load_checkpoint(file, map_location='cpu', logger='silent'))
+        {'weight': tensor([0., 0.])}
     """
     load = CheckpointLoader.load_checkpoint.__func__
     if hasattr(load, 'restricted'):  # inside another one

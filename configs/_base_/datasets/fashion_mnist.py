@@ -28,9 +28,7 @@ train_dataloader = dict(
 val_dataloader = dict(
     batch_size=250,
     num_workers=0,
-    dataset=dict(
-        type='tas_mm.LabeledSubset', dataset=dict(source, split='train', pipeline=test_pipeline), start=55000
-    ),
+    dataset=dict(type='tas_mm.LabeledSubset', dataset=dict(source, split='train', pipeline=test_pipeline), start=55000),
     sampler=dict(type='DefaultSampler', shuffle=False),
 )
 # Without test_mode MMPretrain's FashionMNIST gives the training images, whatever the split.

@@ -47,6 +47,17 @@ class InfoNCELoss(nn.Module):
         detach_target (bool): Whether ``feat_T`` gets no gradient. If False, the gradient comes from this process's loss
             only. Defaults to True.
         reduction (str): ``'mean'`` over the batch, or ``'none'`` for one value per image. Defaults to ``'mean'``.
+
+    Raises:
+        ValueError: If the temperature is below ``1 / max_scale``, only one of the two widths is given, or
+            ``reduction`` is unknown.
+
+    Example:
+        >>> import torch
+        >>> from tas_mm.models import InfoNCELoss
+        >>> loss = InfoNCELoss(learner_dim=8, target_dim=16)
+        >>> loss(torch.randn(4, 8), torch.randn(4, 16)).shape
+        torch.Size([])
     """
 
     def __init__(
