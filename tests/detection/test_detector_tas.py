@@ -11,7 +11,6 @@ import torch
 from mmengine.config import Config
 
 from tas_mm.config import read_config, without_weights
-from tas_mm.models.algorithms.detector_tas import regions_of
 from tas_mm.models.stages import view_of
 from tests.detection.data import build_detector, coco
 from tests.plain import run_without_tas_mm
@@ -63,7 +62,7 @@ def batch(algorithm) -> dict:
 
 
 def test_a_step_trains_all_but_the_teacher(algorithm):
-    before = {name: value.clone() for name, value in algorithm.teacher.state_dict().items()}
+    before = {name: value.clone() for name, value in algorithm.teacher.network.state_dict().items()}
     loss, logs = algorithm.parse_losses(algorithm(**batch(algorithm), mode='loss'))
     assert {'student.loss_cls', 'student.loss_bbox', 'student.loss_rpn_cls', 'student.loss_rpn_bbox'} < logs.keys()
     assert {key for key in logs if key.startswith('distill.')} == {f'distill.loss_{p}_nce' for p in ('ts', 'ta', 'as')}
@@ -71,8 +70,8 @@ def test_a_step_trains_all_but_the_teacher(algorithm):
     torch.optim.SGD(algorithm.parameters(), lr=0.01).step()
     trained = {name: p for name, p in algorithm.named_parameters() if p.requires_grad}
     assert [name for name, p in trained.items() if p.grad is None] == []  # DDP would stop
-    assert not any(module.training for module in algorithm.teacher.modules())
-    assert all(torch.equal(value, before[name]) for name, value in algorithm.teacher.state_dict().items())
+    assert not any(module.training for module in algorithm.teacher.network.modules())
+    assert all(torch.equal(value, before[name]) for name, value in algorithm.teacher.network.state_dict().items())
     assert {name.split('.')[0] for name in algorithm.state_dict()} == {'architecture', 'distiller'}
 
 
@@ -82,7 +81,7 @@ def test_the_assistants_loss_reaches_the_student_through_the_teachers_last_stage
     backbone = algorithm.student.backbone
     assert backbone.layer3[0].downsample[0].weight.grad.abs().sum() > 0  # fresh blocks add nothing to it yet
     assert backbone.layer4[0].downsample[0].weight.grad is None
-    assert all(p.grad is None for p in algorithm.teacher.parameters())
+    assert all(p.grad is None for p in algorithm.teacher.network.parameters())
 
 
 def test_the_assistant_is_made_of_the_networks_own_modules(algorithm):
@@ -91,7 +90,7 @@ def test_the_assistant_is_made_of_the_networks_own_modules(algorithm):
     data = batch(algorithm)
     assistant = algorithm.distiller.assistant
     assert (assistant.early_role, type(assistant.projector).__name__) == ('student', 'L2GProjector')
-    net, late = algorithm.student.backbone, algorithm.teacher.backbone
+    net, late = algorithm.student.backbone, algorithm.teacher.network.backbone
     with torch.no_grad():
         maps = net(data['inputs'])
         projected = assistant.projector(maps[2])
@@ -103,14 +102,16 @@ def test_the_assistant_is_made_of_the_networks_own_modules(algorithm):
 
 def test_a_region_is_the_mean_of_its_cells(algorithm):
     data = batch(algorithm)
-    regions = regions_of(**data)
+    regions = algorithm._regions(**data)
     assert regions[:, 0].tolist() == [0, 0, 0, 1, 1, 1, 1]
     assert regions[0].tolist() == [0, 0, 0, 160, 96]
     assert regions[3].tolist() == [1, 0, 0, 96, 130]  # without the padding
     view = algorithm.distiller.student_view
     x = torch.randn(2, 3, 4, 5)
-    view.regions = torch.tensor([[0, 0, 0, 160, 128], [1, 32, 64, 96, 128]], dtype=torch.float)
-    torch.testing.assert_close(view.pool(x), torch.stack([x[0].mean((1, 2)), x[1, :, 2:4, 1:3].mean((1, 2))]))
+    regions = torch.tensor([[0, 0, 0, 160, 128], [1, 32, 64, 96, 128]], dtype=torch.float)
+    wanted = torch.stack([x[0].mean((1, 2)), x[1, :, 2:4, 1:3].mean((1, 2))])
+    torch.testing.assert_close(view.feature_of((x,), regions), wanted)
+    torch.testing.assert_close(view.feature_of((x,)), x.mean((2, 3)))
 
 
 def test_losses_between_stages_take_images_of_any_size(model):
@@ -141,11 +142,11 @@ def test_other_backbones_are_late_parts_too(model, backbone):
     [
         (
             dict(distiller=dict(type='tas_mm.TASDistiller')),
-            'model.architecture: a part of a detector has no logits to distil; set model.distiller.logit_loss=None',
+            'model.architecture: FasterRCNN has no logits to distill. Set model.distiller.logit_loss=None',
         ),
         (dict(teacher_cache='cache'), 'model.teacher_cache keeps features of images, not of regions'),
         (dict(teacher=['a', 'b']), 'model.teacher is a list, but valid for DetectorTAS is one teacher'),
-        (dict(architecture='ResNeXt'), 'no stage view for mmdet.HourglassNet in a detector; valid are'),
+        (dict(architecture='ResNeXt'), 'no stage view for mmdet.HourglassNet in a detector. Expected ResNet'),
     ],
 )
 def test_what_does_not_fit_is_refused_with_its_key(model, changed, error):

@@ -125,7 +125,7 @@ def accumulated(steps: int, **distiller: Any) -> dict:
 def updated(model: TAS, optimizer: dict) -> dict:
     """With a sharded teacher: losses of two steps, the weights, and how much of the teacher this process holds."""
     if dist.is_distributed():
-        shard(model.teacher)
+        shard(model.teacher.network)
     ddp = wrapped(model)
     optimizer = build_optim_wrapper(ddp, dict(optimizer=optimizer))
     images, labels = batch()
@@ -134,7 +134,7 @@ def updated(model: TAS, optimizer: dict) -> dict:
         losses = ddp(share(images), share(labels), mode='loss')
         optimizer.update_params(model.parse_losses(losses)[0])
         found.update({f'{name} {i}': mean(value) for name, value in losses.items()})
-    held = sum(getattr(p, '_local_tensor', p).numel() for p in model.teacher.parameters())
+    held = sum(getattr(p, '_local_tensor', p).numel() for p in model.teacher.network.parameters())
     return dict(found, held=torch.tensor(held), **{name: p.detach() for name, p in model.named_parameters()})
 
 
@@ -142,7 +142,7 @@ def in_ddp() -> dict:
     """How many tensors of the teacher DDP knows, and how many it knows in all."""
     model = algorithm('attention from cnn')
     ddp = wrapped(model)
-    teacher = {x.data_ptr() for x in (*model.teacher.parameters(), *model.teacher.buffers())}
+    teacher = {x.data_ptr() for x in (*model.teacher.network.parameters(), *model.teacher.network.buffers())}
     if not dist.is_distributed():
         return dict(teacher=torch.tensor(0), parameters=torch.tensor(sum(p.requires_grad for p in model.parameters())))
     reduced, broadcast = ddp._module_parameters, [*ddp.parameters(), *ddp.modules_buffers[0], *ddp.buffers()]
