@@ -141,7 +141,7 @@ TABLE = MAPS | dict(
     **dict.fromkeys(('PoolFormer', 'RIFormer'), Cut('network.1 | network.3 | network.5 | network.6', 'cnn')),
     VAN=Cut('norm1 | norm2 | norm3 | norm4', 'cnn'),
     VGG=Cut(
-        lambda net: [f'features.{end - 1}' for _, end in net.range_sub_modules[-4:]], 'cnn', classifier='classifier'
+        lambda n: [f'features.{a} features.{b - 1}' for a, b in n.range_sub_modules[-4:]], 'cnn', None, 'classifier'
     ),
     # attention in equal blocks; that of Vision GNN is over the nearest in feature space
     **dict.fromkeys(('BEiTViT', 'ViTEVA02', 'ViTSAM'), Cut('layers.*', 'attention', 'img_size')),
@@ -162,7 +162,7 @@ TABLE = MAPS | dict(
     MixMIMTransformer=Cut(FOUR.format('layers'), 'attention', lambda net: tuple(4 * n for n in net.patch_resolution)),
     MobileViT=Cut('layers.1 | layers.2 | layers.3 | layers.4 conv_1x1_exp', 'attention'),
     MViT=Cut(mvit, 'attention', INIT_SIZE),
-    PCPVT=Cut(lambda net: [f'norm_after_stage{i}' for i in range(net.num_stage)], 'attention'),
+    PCPVT=Cut(lambda net: [f'stages.{i} norm_after_stage{i}' for i in range(net.num_stage)], 'attention'),
     PyramidVig=Cut(FOUR.format('stages'), 'attention', vig_size),
     SwinTransformer=Cut(MERGED, 'attention', INIT_SIZE, chain=SWIN),
     SwinTransformerV2=Cut(FOUR.format('stages'), 'attention', INIT_SIZE),
