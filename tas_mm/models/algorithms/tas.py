@@ -69,8 +69,8 @@ class TAS(SingleTeacherDistill):
         >>> model = TAS(architecture=student, teacher=teacher)
         >>> samples = [DataSample().set_gt_label(label) for label in (1, 2)]
         >>> losses = model.loss(torch.randn(2, 3, 224, 224), samples)
-        >>> sorted(losses)[:3]
-        ['distill.loss_as_kd', 'distill.loss_as_nce', 'distill.loss_ta_kd']
+        >>> len(losses)  # the student's own, and two on each of the three paths
+        7
     """
 
     gives_logits = True
