@@ -152,6 +152,8 @@ def test_classifier_of_vgg_in_its_backbone():
     torch.testing.assert_close(seen.logits, output, rtol=0, atol=0)
     with torch.no_grad():
         torch.testing.assert_close(view.tail(seen.stages[3]).logits, output, **EXACT)
+        elsewhere = seen.map(3).to(memory_format=torch.channels_last)  # as a projector may give it
+        torch.testing.assert_close(view.tail(view.from_map(elsewhere, 3)).logits, output, **EXACT)
 
 
 def test_distilled_deit_gives_the_mean_of_its_heads_and_the_class_token():
