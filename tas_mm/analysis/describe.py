@@ -23,13 +23,17 @@ def describe(algorithm: TAS) -> dict[str, tuple[tuple[str, ...], Rows]]:
         title = f'{role}: {type(view.net).__name__} ({view.family}), images of {_grid(view.input_size)}'
         tables[title] = (('stage', 'ends with', 'channels', 'grid'), cut_rows(view))
     tables['assistant'] = (('of', 'modules'), assistant_rows(algorithm))
+    if interface.left_out:
+        tables['left out'] = (('loss', 'because'), list(interface.left_out.items()))
     tables['costs'] = (HEADER, cost_rows(algorithm))
     return tables
 
 
 def cut_rows(view: StageView) -> Rows:
-    """List source, channels and grid of the four stages, and the classifier."""
+    """List source, channels and grid of the four stages, and the classifier, or the feature of a headless network."""
     rows = [(str(i), s.source, str(s.channels), _grid(s.grid)) for i, s in enumerate(view.stages, 1)]
+    if view.headless:
+        return [*rows, ('feature', view.pooling.description, str(view.feature_dim), '-')]
     classes = '-' if view.num_classes is None else f'{view.num_classes} classes'
     return [*rows, ('head', view.classifier or 'none', str(view.feature_dim), classes)]
 

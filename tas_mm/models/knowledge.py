@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from .stages import StageView
 
 
+UNLABELED = -1
+"""Label of an image without label, beside others that have one."""
+
+
 class Knowledge(NamedTuple):
     """Knowledge of one network: ``K = {f, p}`` (TAS, arXiv 2410.12342).
 
@@ -60,12 +64,18 @@ def labels_of(data_samples: list[BaseDataElement] | None) -> Tensor | None:
     """Collect a batch's labels ``(B, )``, as MMPretrain's heads do; of mixed images the label with the larger share.
 
     Returns:
-        Tensor | None: Class indices, or None if the samples carry no labels.
+        Tensor | None: Class indices, ``UNLABELED`` for an image without label; None if no image has one.
     """
-    if not data_samples:
+    labels = [_label(sample) for sample in data_samples or []]
+    known = next((label for label in labels if label is not None), None)
+    if known is None:
         return None
-    if 'gt_score' in data_samples[0]:
-        return torch.stack([sample.gt_score for sample in data_samples]).argmax(dim=1)
-    if 'gt_label' in data_samples[0]:
-        return torch.cat([sample.gt_label for sample in data_samples])
-    return None
+    unlabeled = torch.full_like(known, UNLABELED)
+    return torch.cat([unlabeled if label is None else label for label in labels])
+
+
+def _label(sample: BaseDataElement) -> Tensor | None:
+    """Return the label ``(1, )`` of a sample."""
+    if 'gt_score' in sample:
+        return sample.gt_score.argmax(dim=0, keepdim=True)
+    return sample.gt_label if 'gt_label' in sample else None

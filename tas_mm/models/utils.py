@@ -17,6 +17,9 @@ Grid = tuple[int, int]
 DEFAULT_SIZE = (224, 224)
 """Height and width of the images of a network that declares none."""
 
+PROBE = 2
+"""Images in a pass that shows how a network works: they differ, so what is the same for both is not of the image."""
+
 REDUCTIONS = ('mean', 'none')
 """What a loss that has a value per image may return: their mean, or the values."""
 
@@ -39,6 +42,13 @@ def to_float32(x: Tensor) -> Tensor:
 def each_tensor(function: Any, data: Any) -> Any:
     """Apply a function to every tensor in nested tuples, lists and dicts."""
     return apply_to(data, lambda leaf: isinstance(leaf, Tensor), function)
+
+
+def tensors(data: Any) -> list[Tensor]:
+    """Return the tensors in nested tuples, lists and dicts, in order."""
+    found: list[Tensor] = []
+    each_tensor(lambda leaf: found.append(leaf) or leaf, data)
+    return found
 
 
 @contextmanager

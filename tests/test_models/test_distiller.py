@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from mmpretrain.structures import DataSample
 
 from tas_mm.models import view_of
+from tas_mm.models.knowledge import labels_of
 from tests import networks
 from tests.networks import SIZE
 
@@ -283,8 +285,8 @@ def test_the_assistant_is_made_of_both_networks_own_modules(build_tas, batch):
             r"model.distiller.connectors.assistant.type='HybridAsistant' is not registered",
         ),
         (dict(loss_forward_mappings=[1]), r'model.distiller.loss_forward_mappings=\[1\]. Expected a dict'),
-        (dict(input_size=4), r'images of 4x4 do not fit SwinTransformer'),
-        (dict(input_size='64'), r"model.distiller.input_size='64', but it is a number of pixels"),
+        (dict(teacher_size=4), r'images of 4x4 do not fit SwinTransformer'),
+        (dict(input_size='64'), r"model.distiller.input_size='64'. Expected a number of pixels"),
         (dict(paths=dict(TS='1')), r"model.distiller.paths.TS='1', but a weight is a number"),
         (dict(logit_loss=dict(type='OFALos')), r"logit_loss.type='OFALos' is not registered; nearest: tas_mm.OFALoss"),
         (dict(logit_loss=dict(gamma=0.5)), r'model.distiller.distill_losses.loss_ts_kd: .*gamma=0.5'),
@@ -369,6 +371,11 @@ def test_mixed_labels_reach_every_loss_as_it_wants_them(build_tas, batch, loss):
     data = algorithm.data_preprocessor(dict(inputs=batch[0], data_samples=batch[1]), True)
     assert 'gt_score' in data['data_samples'][0]
     assert all(torch.isfinite(value) for value in algorithm(**data, mode='loss').values())
+
+
+def test_of_mixed_labels_the_larger_part_counts():
+    shares = ([0.2, 0.0, 0.8], [0.7, 0.3, 0.0])
+    assert labels_of([DataSample().set_gt_score(torch.tensor(share)) for share in shares]).tolist() == [2, 0]
 
 
 def test_gray_student_and_color_teacher_are_refused(build_tas):

@@ -216,7 +216,9 @@ def gradients_of(algorithm, batch, path):
     losses = algorithm(*batch, mode='loss')
     sum(value for name, value in losses.items() if f'loss_{path}_' in name).backward()
     assert all(p.grad is None for p in algorithm.teacher.network.parameters())
-    return {name for name, p in algorithm.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
+    gradients = {name: p.grad for name, p in algorithm.named_parameters() if p.grad is not None}
+    assert all(gradient.isfinite().all() for gradient in gradients.values())
+    return {name for name, gradient in gradients.items() if gradient.any()}
 
 
 def test_teacher_to_assistant_alone_reaches_projector_and_early_stages_only(build_tas, batch):
@@ -236,14 +238,18 @@ def test_with_the_teacher_early_teacher_to_assistant_trains_projector_and_the_st
     assert not any(name.startswith('architecture.backbone.layers.4') for name in trained)
 
 
-@pytest.mark.parametrize('loss', ['tas_mm.OFALoss', 'DKDLoss'])
-def test_assistant_to_student_reaches_nothing_of_the_assistant(build_tas, batch, loss):
-    """Whether or not the loss detaches its target by itself: MMRazor's DKDLoss does not."""
+@pytest.mark.parametrize('explicit', [False, True], ids=['short', "MMRazor's form"])
+@pytest.mark.parametrize('loss', ['tas_mm.OFALoss', 'DKDLoss', 'L2Loss'])
+def test_assistant_to_student_reaches_nothing_of_the_assistant(build_tas, batch, loss, explicit):
+    """Whether or not the loss detaches its target by itself: MMRazor's DKDLoss and L2Loss do not."""
     algorithm = pair(build_tas, logit_loss=dict(type=loss))
+    if explicit:
+        algorithm = pair(build_tas, **algorithm.distiller.razor_config())
     trained = gradients_of(algorithm, batch, 'as')
     assert not any('projector' in name for name in trained)
     # All that trains is the student, by its own logits, and the loss's own parameters.
     assert all(name.startswith(('architecture.', 'distiller.distill_losses.loss_as_')) for name in trained)
+    assert 'architecture.head.fc.weight' in trained
 
 
 def test_without_detaching_assistant_to_student_reaches_the_projector(build_tas, batch):
@@ -267,6 +273,19 @@ def test_each_network_sees_the_image_normalized_its_way(build_tas):
     algorithm(**algorithm.data_preprocessor(data, True), mode='loss')
     torch.testing.assert_close(seen['student'], torch.full((2, 3, SIZE, SIZE), 0.4))
     torch.testing.assert_close(seen['teacher'], torch.full((2, 3, SIZE, SIZE), 2.0))
+
+
+@pytest.mark.parametrize('roles', [['teacher'], ['teacher', 'assistant']])
+@pytest.mark.parametrize('name', ['swin to resnet', 'resnet to vit'])
+def test_the_teacher_is_validated_on_images_normalized_its_way(build_tas, name, roles):
+    student, teacher = (dict(network()) for network in PAIRS[name])
+    student['data_preprocessor'] = dict(mean=[100.0] * 3, std=[50.0] * 3)
+    teacher['data_preprocessor'] = dict(mean=[60.0] * 3, std=[30.0] * 3)
+    algorithm = build_tas(student, teacher).eval()
+    raw = dict(inputs=torch.randint(0, 256, (2, 3, SIZE, SIZE)), data_samples=samples([0, 1]))
+    predicted = algorithm.predict_roles(**algorithm.data_preprocessor(raw), roles=['student', *roles])['teacher']
+    wanted = algorithm.teacher.network((raw['inputs'] - 60.0) / 30.0, mode='tensor').softmax(1)
+    torch.testing.assert_close(torch.stack([sample.pred_score for sample in predicted]), wanted, rtol=1e-4, atol=1e-6)
 
 
 def test_images_stay_untouched_where_both_normalise_alike(build):
@@ -660,13 +679,13 @@ def test_wrong_class_count(build_tas):
         build_tas(networks.resnet(), teacher)
 
 
-def test_networks_for_different_image_sizes(build_tas):
+def test_teacher_sees_the_size_that_it_was_built_for(build_tas, batch):
     teacher = networks.swin()
     teacher['backbone']['img_size'] = 224
-    with pytest.raises(
-        ValueError, match=r'model.architecture.backbone: \(64, 64\), model.teacher.backbone: \(224, 224\)'
-    ):
-        build_tas(networks.vit(), teacher)
+    algorithm = build_tas(networks.vit(), teacher)
+    assert algorithm.distiller.student_view.input_size == (64, 64)
+    assert algorithm.teacher.size == (224, 224)
+    assert len(algorithm(*batch, mode='loss')) == 7
 
 
 def test_batch_of_another_size_than_built_for(build_tas):

@@ -111,7 +111,9 @@ def build_distiller(
             raise ValueError(
                 f'model.distiller is a list of {len(each)}, but model.teacher has {count}: give one for each'
             )
-        distiller = dict(type='tas_mm.DistillerGroup', distillers=each, weights=teacher.weights)
+        distiller = dict(
+            type='tas_mm.DistillerGroup', distillers=each, weights=teacher.weights, by_image=teacher.by_image
+        )
     elif isinstance(distiller, Several):
         raise ValueError('model.distiller is a list, but model.teacher is one teacher; give a list of them')
     with DefaultScope.overwrite_default_scope('mmrazor'):

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+from contextlib import nullcontext
 from copy import deepcopy
+from functools import partial
 from typing import Any
 
 import torch
+from mmengine.dist import is_distributed
+from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from mmengine.structures import BaseDataElement
 from mmrazor.models.algorithms import SingleTeacherDistill
@@ -17,14 +22,17 @@ from torch import Tensor, nn
 from tas_mm.registry import MODELS, refuse_unknown
 
 from ..distillers import interface_of
-from ..knowledge import labels_of
+from ..knowledge import Observation, labels_of
 from ..stages import view_of
 from ..teachers import TeacherOptions, build_frozen, settle
+from ..utils import tensors
 from .build import RazorOptions, build_distiller, build_student, chosen, model_scope, switch_off_inplace
+from .labels import labeled_alone
+from .student_parts import StudentParts
 
 
 @MODELS.register_module()
-class TAS(SingleTeacherDistill):
+class TAS(StudentParts, SingleTeacherDistill):
     """Distill a frozen teacher into a student.
 
     Args:
@@ -47,8 +55,9 @@ class TAS(SingleTeacherDistill):
               None, which warns unless the teacher's config loads weights by itself.
             - teacher_dtype (str, optional): ``'bfloat16'`` keeps the teacher's weights in that type, which takes half
               of the memory, and computes its passes under autocast to it. Defaults to None.
-            - teacher_weights (list, optional): Factor on the losses of each of several teachers. Defaults to None: one
-              over their number.
+            - teacher_weights (list | str, optional): Factor on the losses of each of several teachers; or
+              ``'by_image'``, which keeps for each image the teacher with the largest loss, and each other with
+              probability 0.5. Defaults to None: one over their number.
             - teacher_cache (str | dict, optional): Folder that keeps the teacher's feature and logits for the images
               of the run. Another run with the same images (seed, data and pipeline) reads them without running the
               teacher. Or ``dict(path=..., topk=...)``, see :class:`TeacherCache`. Defaults to None.
@@ -129,12 +138,36 @@ class TAS(SingleTeacherDistill):
         regions = self._regions(inputs, data_samples)
         distiller = interface_of(self)
         teacher = self.teacher.observe(inputs, distiller.teacher_observer, regions=regions)
-        student, losses = distiller.student_observer(
-            self.architecture, inputs, data_samples, mode='loss', regions=regions
-        )
-        distilled = distiller(student, teacher, labels_of(data_samples))
-        own = losses if self.calculate_student_loss else {}
+        labels = labels_of(data_samples)
+        student, own = self._run_student(inputs, data_samples, labels, regions)
+        distilled = distiller(student, teacher, labels)
         return add_prefix(own, 'student') | add_prefix(distilled, 'distill')
+
+    @property
+    def _learns_labels(self) -> bool:
+        """Whether the student's own loss runs: it is asked for, and there is a head for it."""
+        view = interface_of(self).student_view
+        has_head = view is None or not view.headless or view.feature_kind is not None
+        return self.calculate_student_loss and has_head
+
+    def _run_student(
+        self,
+        inputs: Tensor,
+        data_samples: list[BaseDataElement] | None,
+        labels: Tensor | None,
+        regions: Tensor | None,
+    ) -> tuple[Observation, LossResults]:
+        """Run the student; its own loss sees the labeled images alone, and does not run without them."""
+        observe = partial(interface_of(self).student_observer, self.architecture, inputs, regions=regions)
+        if not self._learns_labels or (labels is None and self.gives_logits):
+            seen, output = observe(mode='tensor')
+            # Under DDP every parameter needs a gradient, be it 0.
+            return seen, dict(loss_unlabeled=0.0 * sum(map(torch.sum, tensors(output)))) if is_distributed() else {}
+        with labeled_alone(self.architecture, data_samples) if self.gives_logits else nullcontext(data_samples) as own:
+            seen, losses = observe(data_samples=own, mode='loss')
+        if own is not data_samples:  # the head's accuracy would count the others too
+            losses = {name: value for name, value in losses.items() if 'loss' in name}
+        return seen, losses
 
     def _loss_alone(self, inputs: Tensor, data_samples: list[BaseDataElement] | None) -> LossResults:
         """Compute the student's own losses, and a loss of 0 for parameters without a gradient, which would stop DDP."""
@@ -156,6 +189,13 @@ class TAS(SingleTeacherDistill):
         self._batch_checked = True
         if view is None:
             return
+        if self._learns_labels and labels_of(data_samples) is None:
+            print_log(
+                "train_dataloader: the images have no labels, so the student's own loss does not run, and nothing but "
+                'the teacher trains it. Set model.calculate_student_loss=False if that is intended',
+                logger='current',
+                level=logging.WARNING,
+            )
         size = tuple(inputs.shape[-2:])
         if size != tuple(view.input_size):
             raise ValueError(
@@ -171,6 +211,20 @@ class TAS(SingleTeacherDistill):
             )
 
     # ---- validation ------------------------------------------------------------------------------------------------
+
+    @property
+    def predicting_roles(self) -> tuple[str, ...]:
+        """Which of student, teacher and assistant have logits, which can be validated."""
+        if not self.gives_logits:
+            return ()
+        distiller = interface_of(self)
+        student, teachers, assistant = distiller.student_view, distiller.teacher_views, distiller.assistant
+        found = dict(
+            student=student is None or not student.headless,
+            teacher=any(view is None or not view.headless for view in teachers),
+            assistant=assistant is not None and not assistant.late.headless,
+        )
+        return tuple(role for role, predicts in found.items() if predicts)
 
     @torch.no_grad()
     def predict_roles(
@@ -192,9 +246,8 @@ class TAS(SingleTeacherDistill):
             logits['teacher'] = teacher.logits
         elif 'teacher' in roles:
             logits['teacher'] = self.teacher.logits(inputs)
-        student, predicted = distiller.student_observer(
-            self.architecture, inputs, deepcopy(data_samples), mode='predict'
-        )
+        given = dict(data_samples=deepcopy(data_samples), mode='predict') if 'student' in roles else dict(mode='tensor')
+        student, predicted = distiller.student_observer(self.architecture, inputs, **given)
         if 'assistant' in roles:
             logits['assistant'] = distiller.run_assistant(student, teacher).logits
         return {role: predicted if role == 'student' else scored(data_samples, logits[role]) for role in roles}

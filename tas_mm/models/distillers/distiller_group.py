@@ -1,4 +1,7 @@
-"""Several teachers: a distiller, and with it an assistant, for each; their losses weighted and summed."""
+"""Several teachers: a distiller, and with it an assistant, for each; their losses weighted and summed.
+
+Source of the weights by image: UNIC, arXiv 2408.05088 (teacher dropping).
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+import torch
 from mmengine.model import BaseModel, ModuleList
 from mmrazor.models.distillers.base_distiller import BaseDistiller
 from mmrazor.registry import MODELS as RAZOR_MODELS
@@ -14,7 +18,8 @@ from torch import Tensor, nn
 from tas_mm.registry import MODELS
 
 from ..knowledge import Observation
-from ..stages import Observer
+from ..stages import Observer, StageView
+from ..utils import REDUCTIONS
 from .interface import Distiller
 
 
@@ -50,12 +55,24 @@ class DistillerGroup(Distiller, BaseDistiller):
     Args:
         distillers (sequence): Configs of :class:`PairDistiller` or :class:`TASDistiller`, one for each teacher.
         weights (sequence): Factor on the losses of each.
+        by_image (bool): Whether teachers are dropped by image: of each image the teacher with the largest loss is kept,
+            and each other with probability 0.5; the weights of those that are kept then sum to the weights' sum. It
+            needs losses with ``reduction='none'``. Defaults to False.
+
+    Raises:
+        ValueError: With ``by_image``, if a loss has no value per image.
     """
 
-    def __init__(self, distillers: Sequence[dict], weights: Sequence[float]) -> None:
+    def __init__(self, distillers: Sequence[dict], weights: Sequence[float], by_image: bool = False) -> None:
         super().__init__()
         self.distillers = ModuleList(RAZOR_MODELS.build(dict(cfg)) for cfg in distillers)
         self.weights = list(weights)
+        self.by_image = by_image
+
+    @property
+    def teacher_views(self) -> tuple[StageView | None, ...]:
+        """Views of all teachers."""
+        return tuple(distiller.teacher_view for distiller in self.distillers)
 
     @property
     def uses_recorders(self) -> bool:
@@ -87,6 +104,8 @@ class DistillerGroup(Distiller, BaseDistiller):
                 f'model.teacher: the pairs are built for images of {sorted(sizes)}; set model.distiller.input_size '
                 'to what the train pipeline gives'
             )
+        if self.by_image:
+            self._keep_values_per_image()
         self.student_view = self.distillers[0].student_view
         self.student_observer = GroupObserver([distiller.student_observer for distiller in self.distillers])
         self.teacher_observer = tuple(distiller.teacher_observer for distiller in self.distillers)
@@ -95,11 +114,31 @@ class DistillerGroup(Distiller, BaseDistiller):
         self, student: Sequence[Observation], teacher: Sequence[Observation], labels: Tensor | None
     ) -> dict[str, Tensor]:
         """Compute the losses of every distiller, weighted; one observation for each, see :class:`Distiller`."""
+        each = [distiller(*seen, labels) for distiller, *seen in zip(self.distillers, student, teacher)]
+        weights = self._weights_by_image(each) if self.by_image else self.weights
         losses = {}
-        for i, (distiller, weight, *seen) in enumerate(zip(self.distillers, self.weights, student, teacher)):
-            for name, loss in distiller(*seen, labels).items():
-                losses[f'teacher{i}.{name}'] = weight * loss
+        for i, (own, weight) in enumerate(zip(each, weights)):
+            for name, loss in own.items():
+                losses[f'teacher{i}.{name}'] = (weight * loss).mean() if self.by_image else weight * loss
         return losses
+
+    def _weights_by_image(self, each: Sequence[dict[str, Tensor]]) -> Tensor:
+        """Return the weight of every teacher for every image, ``(teachers, B)``."""
+        totals = torch.stack([sum(losses.values()).detach() for losses in each])  # teachers x B
+        kept = torch.rand_like(totals) < 0.5
+        kept.scatter_(0, totals.argmax(dim=0, keepdim=True), True)
+        weights = kept * totals.new_tensor(self.weights)[:, None]
+        return sum(self.weights) * weights / weights.sum(dim=0).clamp_min(1e-12)
+
+    def _keep_values_per_image(self) -> None:
+        for i, distiller in enumerate(self.distillers):
+            for name, loss in distiller.distill_losses.items():
+                if getattr(loss, 'reduction', None) not in REDUCTIONS:
+                    raise ValueError(
+                        f'model.teacher_weights: {name} of teacher {i} is a {type(loss).__name__}, which has no value '
+                        "per image (reduction='none'). Use other losses, or numbers as weights"
+                    )
+                loss.reduction = 'none'
 
     def compute_distill_losses(self) -> dict[str, Tensor]:
         """Do not use: MMRazor's way without arguments; :meth:`forward` takes the observations."""

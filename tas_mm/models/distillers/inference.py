@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from inspect import signature
 from typing import Any
 
+import torch
 from mmengine.registry import DefaultScope
 from mmpretrain.models.heads import MultiLabelClsHead
 from mmrazor.registry import MODELS as RAZOR_MODELS
@@ -66,7 +68,7 @@ def infer_arguments(views: tuple[StageView, StageView], student: str, teacher: s
         out_channels=out_channels,
         in_grid=tuple(in_grid) or None,
         out_grid=tuple(out_grid) or None,
-        num_classes=views[0].num_classes,
+        num_classes=views[0].num_classes or views[1].num_classes,
         feature_dims=tuple(view.feature_dim for view in views),
         family=views[0].family,
         stage=1 + STAGES.index(student) if student in STAGES else None,
@@ -84,43 +86,70 @@ def detaches_target(loss: nn.Module) -> bool | None:
     return getattr(loss, 'detach_target', getattr(loss, 'teacher_detach', None))
 
 
+def precision_of(loss: nn.Module, device: str) -> AbstractContextManager:
+    """Return the context for a loss: float32, unless it says that its own networks keep the autocast around it."""
+    keeps = getattr(loss, 'keeps_autocast', False)
+    return nullcontext() if keeps else torch.autocast(device, enabled=False)
+
+
 def checked_term(name: str, term: Any) -> dict[str, Any]:
-    """Return a term with what it reads of either side, and its connector or None.
+    """Return a term with the readings of either side, each a tuple, and its connector or None.
+
+    What the config does not say is the loss's own choice, else the logits.
 
     Raises:
         ValueError: If the term is not a loss config, or reads something that networks do not have.
     """
     key = f'model.distiller.terms.{name}'
     cfg = dict(term) if isinstance(term, Mapping) else {}
-    connector, reads = cfg.get('connector'), cfg.get('reads', 'logits')
+    connector, reads = cfg.get('connector'), dict(student='logits', teacher='logits')
     if 'type' not in cfg:
         raise ValueError(f'{key}={term!r}, but it must be the config of a loss, with its type')
     if connector is not None and 'type' not in connector:
         raise ValueError(f'{key}.connector={connector!r}, but it must be the config of a connector, with its type')
-    reads = dict(student='logits', teacher='logits') | (
-        dict(reads) if isinstance(reads, Mapping) else dict(student=reads, teacher=reads)
-    )
-    if len(reads) > 2 or not set(reads.values()) <= set(READINGS):
+    for given in (getattr(class_of(cfg, key), 'reads', {}), cfg.get('reads', {})):
+        reads |= dict(given) if isinstance(given, Mapping) else dict(student=given, teacher=given)
+    reads = {side: tuple(names) if isinstance(names, (list, tuple)) else (names,) for side, names in reads.items()}
+    if len(reads) > 2 or not all(names and set(names) <= set(READINGS) for names in reads.values()):
         raise ValueError(
             f'{key}.reads={cfg["reads"]!r}, but valid are {", ".join(READINGS)}, or dict(student=..., teacher=...) of '
-            'these'
+            'these, or of several of them for a loss that compares several'
         )
+    if connector is not None and len(reads['student']) > 1:
+        raise ValueError(f'{key}.connector takes one reading of the student, not {", ".join(reads["student"])}')
     return dict(cfg, reads=reads, connector=connector)
 
 
-def check_pair(student: StageView, teacher: StageView) -> None:
-    """Check that two networks see the same images and tell the same classes apart.
+def compares_classes(reads: Mapping[str, tuple[str, ...]], connector: Mapping | None) -> bool:
+    """Tell whether a term compares the teacher's logits with the student's, or with those of an exit."""
+    if 'logits' not in reads['teacher']:
+        return False
+    exits = connector is not None and 'num_classes' in signature(class_of(connector, 'connector')).parameters
+    return exits or 'logits' in reads['student']
+
+
+def check_classes(student: StageView, teacher: StageView) -> None:
+    """Check that two networks whose logits a loss compares tell the same classes apart.
 
     Raises:
-        ValueError: If class counts or channels differ, or a head scores every class by itself.
+        ValueError: If their numbers of classes differ.
     """
     counts = student.num_classes, teacher.num_classes
     if None not in counts and counts[0] != counts[1]:
         raise ValueError(
             f'model.teacher has num_classes={teacher.num_classes} and model.architecture '
-            f'num_classes={student.num_classes}; they must agree. Fine-tune the teacher on the data set of the '
-            'student first, or set head.num_classes'
+            f'num_classes={student.num_classes}, and a loss compares their logits. Set '
+            "model.distiller.teacher_classes to the teacher's index of each class of the student, fine-tune the "
+            'teacher on the data set of the student, or distill features alone (model.distiller.logit_loss=None)'
         )
+
+
+def check_pair(student: StageView, teacher: StageView) -> None:
+    """Check that two networks see the same images.
+
+    Raises:
+        ValueError: If channels differ, or a head scores every class by itself.
+    """
     for view in (student, teacher):
         head = getattr(view.model, 'head', None)
         if isinstance(head, MultiLabelClsHead):

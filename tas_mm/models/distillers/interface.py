@@ -27,6 +27,7 @@ class Distiller:
         teacher_observer (Observer | tuple): Watches the teacher's pass; of several teachers, one for each.
         student_reads (set): What the losses read of the student: ``'feature'``, ``'logits'``, ``'stage1'``, ...
         teacher_reads (set): What the losses read of the teacher.
+        left_out (dict): Losses that the pair cannot have, and why.
         uses_recorders (bool): Whether the config has MMRazor recorders, which in-place modules would disturb.
     """
 
@@ -38,7 +39,13 @@ class Distiller:
     teacher_observer: Observer | tuple[Observer, ...]
     student_reads: frozenset[str] = frozenset()
     teacher_reads: frozenset[str] = frozenset()
+    left_out: dict[str, str] = {}
     uses_recorders = False
+
+    @property
+    def teacher_views(self) -> tuple[StageView | None, ...]:
+        """Views of all teachers."""
+        return (self.teacher_view,)
 
     def forward(self, student: Observation, teacher: Observation, labels: Tensor | None) -> dict[str, Tensor]:
         """Compare what student and teacher know of a batch.

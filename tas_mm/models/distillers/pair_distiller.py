@@ -7,7 +7,7 @@ networks are there, the distiller *binds*: it takes a stage view of each and inf
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 
 import torch
@@ -19,8 +19,19 @@ from torch import Tensor, nn
 from tas_mm.registry import MODELS
 
 from ..knowledge import Knowledge, Observation
-from ..stages import STAGES, Observer, StageView, view_of
-from .inference import check_pair, checked_term, class_of, detaches_target, fill_in, infer_arguments, wants_labels
+from ..stages import STAGES, Observer, StageView
+from .inference import (
+    check_classes,
+    check_pair,
+    checked_term,
+    class_of,
+    compares_classes,
+    detaches_target,
+    fill_in,
+    infer_arguments,
+    precision_of,
+    wants_labels,
+)
 from .interface import Distiller
 from .razor_form import (
     FIELDS,
@@ -31,6 +42,7 @@ from .razor_form import (
     record_of,
     recorders_of,
 )
+from .sides import Sides
 
 Configs = dict[str, dict]
 ROLES = ('student', 'teacher')
@@ -42,14 +54,17 @@ class PairDistiller(Distiller, ConfigurableDistiller):
 
     A term is the config of a loss, MMRazor's (``KLDivergence``, ``DISTLoss``, ...) or tas_mm's, with two more options:
 
-    - ``reads``: ``'logits'`` (the default), ``'feature'`` or ``'stage1'`` to ``'stage4'``; or different ones, as
-      ``dict(student='stage1', teacher='logits')``. Logits are ``(B, num_classes)``, the feature is that after pooling,
-      ``(B, C)``, and a stage is a map ``(B, C, H, W)`` whatever the network.
+    - ``reads``: ``'logits'`` (the default of most losses), ``'feature'`` or ``'stage1'`` to ``'stage4'``; or different
+      ones, as ``dict(student='stage1', teacher='logits')``. Logits are ``(B, num_classes)``, the feature is that after
+      pooling, ``(B, C)``, and a stage is a map ``(B, C, H, W)`` whatever the network. A loss that compares more takes
+      several: ``dict(student=('stage3', 'stage4'), teacher='stage4')``. What a loss reads by default is its class
+      attribute ``reads``.
     - ``connector``: config of a connector that the student's side goes through first, such as a projector.
 
     The loss ``loss_<name>`` gets the student's side as its first argument, the teacher's as its second, and the labels
-    if it has an argument ``gt_labels``. An argument of a loss or a connector that the config does not give is inferred
-    by its name:
+    if it has an argument ``gt_labels``. It runs in float32, unless its class attribute ``keeps_autocast`` is True. An
+    argument of a loss or a connector that the config does not give is inferred by its name (from the last of several
+    readings):
 
     - ``learner_dim``, ``target_dim``: widths of the student's side (after a connector, which is assumed to give the
       teacher's width) and of the teacher's;
@@ -64,8 +79,7 @@ class PairDistiller(Distiller, ConfigurableDistiller):
 
     Args:
         terms (dict, optional): Terms by name; None in place of one drops it. Defaults to None.
-        input_size (tuple | int, optional): Height and width of the training images. Defaults to what the networks
-            declare, else 224.
+        input_size, teacher_size, student_feature, teacher_feature, teacher_classes: See :class:`Sides`.
         student_recorders, teacher_recorders, connectors, distill_losses, loss_forward_mappings (dict, optional): In
             MMRazor's format; each takes the place of what would have been inferred. Mappings may name the readings and
             ``gt_labels`` without a recorder. A stage is read as a map, unless the mapping takes a part of it with
@@ -94,6 +108,10 @@ class PairDistiller(Distiller, ConfigurableDistiller):
         self,
         terms: Mapping[str, dict | None] | None = None,
         input_size: tuple[int, int] | int | None = None,
+        teacher_size: tuple[int, int] | int | None = None,
+        student_feature: str | None = None,
+        teacher_feature: str | None = None,
+        teacher_classes: Sequence[int] | str | None = None,
         student_recorders: dict | None = None,
         teacher_recorders: dict | None = None,
         connectors: dict | None = None,
@@ -104,10 +122,7 @@ class PairDistiller(Distiller, ConfigurableDistiller):
     ) -> None:
         super().__init__(distill_deliveries=distill_deliveries, init_cfg=init_cfg)
         self.terms = {name: checked_term(name, term) for name, term in (terms or {}).items() if term is not None}
-        size = (input_size, input_size) if isinstance(input_size, int) else input_size
-        if size is not None and (len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size)):
-            raise ValueError(f'model.distiller.input_size={input_size!r}, but it is a number of pixels, or two')
-        self.input_size = size
+        self.sides = Sides(input_size, teacher_size, student_feature, teacher_feature, teacher_classes)
         fields = student_recorders, teacher_recorders, connectors, distill_losses, loss_forward_mappings
         for name, value in zip(FIELDS, fields):
             if value is not None and not isinstance(value, Mapping):
@@ -123,21 +138,28 @@ class PairDistiller(Distiller, ConfigurableDistiller):
             return self.razor_form.losses(student, teacher, labels)
         losses = {}
         for name, term in self.terms.items():
-            learner, target = read(student, term['reads']['student']), read(teacher, term['reads']['teacher'])
+            learners = [read(student, reading) for reading in term['reads']['student']]
+            targets = [read(teacher, reading) for reading in term['reads']['teacher']]
             if term['connector'] is not None:
-                learner = self.connectors[f'{name}_student'](learner)
-            losses[f'loss_{name}'] = self.compare(f'loss_{name}', learner, target, labels)
+                learners = [self.connectors[f'{name}_student'](*learners)]
+            losses[f'loss_{name}'] = self.compare_all(f'loss_{name}', learners, targets, labels)
         return losses
 
     def compare(self, name: str, learner: Tensor, target: Tensor, labels: Tensor | None) -> Tensor:
         """Compute one loss, in float32 under any autocast; only a loss that says so lets its target learn."""
+        return self.compare_all(name, [learner], [target], labels)
+
+    def compare_all(
+        self, name: str, learners: Sequence[Tensor], targets: Sequence[Tensor], labels: Tensor | None
+    ) -> Tensor:
+        """Compute one loss between several readings of either side; see :meth:`compare`."""
         loss = self.distill_losses[name]
         if self._detaches[name]:
-            target = target.detach()
+            targets = [target.detach() for target in targets]
         arguments = dict(gt_labels=labels) if self._wants_labels[name] else {}
-        exact = torch.promote_types(learner.dtype, torch.float32)  # float64 stays
-        with torch.autocast(learner.device.type, enabled=False):
-            return loss(learner.to(exact), target.to(exact), **arguments)
+        exact = torch.promote_types(learners[0].dtype, torch.float32)  # float64 stays
+        with precision_of(loss, learners[0].device.type):
+            return loss(*(x.to(exact) for x in (*learners, *targets)), **arguments)
 
     def run_assistant(self, student: Observation, teacher: Observation) -> Knowledge | None:
         """Return the assistant's knowledge of a batch; None without an assistant."""
@@ -157,13 +179,11 @@ class PairDistiller(Distiller, ConfigurableDistiller):
 
     def prepare_from_student(self, model: BaseModel) -> None:
         """Take a view of the student: the first half of MMRazor's preparation."""
-        self.student_view = view_of(model, self.input_size, 'model.architecture')
+        self.student_view = self.sides.view_student(model, self.sides.input_size)
 
     def prepare_from_teacher(self, model: nn.Module) -> None:
         """Take a view of the teacher, and bind: the second half of MMRazor's preparation."""
-        self.teacher_view = view_of(model, self.input_size, 'model.teacher')
-        if self.input_size is None:
-            self._agree_on_size()
+        self.student_view, self.teacher_view = self.sides.agree(self.student_view, self.sides.view_teacher(model))
         self.bind()
 
     def bind(self) -> None:
@@ -184,23 +204,6 @@ class PairDistiller(Distiller, ConfigurableDistiller):
         self._wants_labels = {name: wants_labels(loss) for name, loss in self.distill_losses.items()}
         self._detaches = {name: detaches_target(loss) is None for name, loss in self.distill_losses.items()}
         self._watch()
-
-    def _agree_on_size(self) -> None:
-        """Take new views at the size that either network declares.
-
-        Raises:
-            ValueError: If they declare different sizes.
-        """
-        declared = {view.key: tuple(view.declared_size()) for view in self.views if view.declared_size()}
-        if len(set(declared.values())) > 1:
-            raise ValueError(
-                'teacher and student are built for different image sizes ('
-                + ', '.join(f'{key}.backbone: {size}' for key, size in declared.items())
-                + '): give both the same img_size, or say which size the train pipeline gives with '
-                'model.distiller.input_size=(height, width)'
-            )
-        size = next(iter(declared.values()), None)
-        self.student_view, self.teacher_view = (view_of(view.model, size, view.key) for view in self.views)
 
     @property
     def views(self) -> tuple[StageView, StageView]:
@@ -287,15 +290,19 @@ class PairDistiller(Distiller, ConfigurableDistiller):
             key, cfg = f'model.distiller.terms.{name}', dict(term)
             reads, connector = cfg.pop('reads'), cfg.pop('connector')
             cls = class_of(cfg, key)
-            inferred = infer_arguments(self.views, **reads)
-            sides = zip(ROLES, self.views)
-            learner, target = (record_of(reads[side], view, side == 'student') for side, view in sides)
+            if compares_classes(reads, connector):
+                check_classes(*self.views)
+            inferred = infer_arguments(self.views, **{side: readings[-1] for side, readings in reads.items()})
+            learners, targets = (
+                [record_of(reading, view, side == 'student') for reading in reads[side]]
+                for side, view in zip(ROLES, self.views)
+            )
             if connector is not None:
                 connectors[f'{name}_student'] = fill_in(connector, inferred, f'{key}.connector')
-                learner['connector'] = f'{name}_student'
+                learners[0]['connector'] = f'{name}_student'
                 inferred['learner_dim'] = inferred['target_dim']
             losses[f'loss_{name}'] = fill_in(cfg, inferred, key)
-            mappings[f'loss_{name}'] = map_arguments(cls, learner, target)
+            mappings[f'loss_{name}'] = map_arguments(cls, *learners, *targets)
         return connectors, losses, mappings
 
     def _build_each(self, field: str, build: Callable[[dict], nn.ModuleDict]) -> dict[str, nn.Module]:

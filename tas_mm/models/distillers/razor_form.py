@@ -12,7 +12,6 @@ from difflib import get_close_matches
 from inspect import signature
 from typing import Any
 
-import torch
 from mmengine.registry import DefaultScope
 from mmrazor.models.task_modules import DistillDeliveryManager, RecorderManager
 from torch import Tensor, nn
@@ -21,7 +20,7 @@ from ..assistant import HybridAssistant
 from ..knowledge import Observation
 from ..stages import READINGS, STAGES, Observer, StageView
 from ..utils import each_tensor, to_float32
-from .inference import detaches_target, wants_labels
+from .inference import detaches_target, precision_of, wants_labels
 
 LABELS = 'gt_labels'
 FIELDS = ('student_recorders', 'teacher_recorders', 'connectors', 'distill_losses', 'loss_forward_mappings')
@@ -51,10 +50,21 @@ def record_of(reading: str, view: StageView, from_student: bool) -> dict[str, An
     return dict(record, data_idx=0) if reading == 'feature' and view.feature_side == 'input' else record
 
 
-def map_arguments(loss: type[nn.Module], learner: Record, target: Record) -> dict[str, Record]:
-    """Map a loss's first two arguments to learner and target, and ``gt_labels`` to the labels."""
-    names = [name for name in signature(loss.forward).parameters if name != 'self']
-    mapping = {names[0]: learner, names[1]: target}
+def map_arguments(loss: type[nn.Module], *records: Record) -> dict[str, Record]:
+    """Map a loss's first arguments to the records of learner and target, and ``gt_labels`` to the labels.
+
+    Raises:
+        ValueError: If the loss takes fewer or more.
+    """
+    arguments = {name: arg for name, arg in signature(loss.forward).parameters.items() if name not in ('self', LABELS)}
+    positional = [arg for arg in arguments.values() if arg.kind is arg.POSITIONAL_OR_KEYWORD]
+    needed = [arg for arg in positional if arg.default is arg.empty]
+    if not len(needed) <= len(records) <= len(positional):
+        raise ValueError(
+            f'{loss.__name__} compares {", ".join(arg.name for arg in needed)}, but reads gives it '
+            f'{len(records)}: {", ".join(record["recorder"] for record in records)}'
+        )
+    mapping = dict(zip(arguments, records))
     return dict(mapping, gt_labels=dict(recorder=LABELS, from_student=True)) if wants_labels(loss) else mapping
 
 
@@ -155,7 +165,7 @@ class RazorForm:
                 if i and self.reads_assistant(record) and detaches_target(loss) is None:
                     value = each_tensor(Tensor.detach, value)
                 arguments[argument] = each_tensor(to_float32, value)
-            with torch.autocast(_device_of(student, teacher), enabled=False):
+            with precision_of(loss, _device_of(student, teacher)):
                 losses[name] = loss(**arguments)
         return losses
 

@@ -15,7 +15,7 @@ from tas_mm.registry import MODELS, refuse_unknown
 
 from ..assistant import HybridAssistant, early_role
 from ..knowledge import Knowledge, Observation
-from .inference import class_of, detaches_target, fill_in
+from .inference import check_classes, class_of, detaches_target, fill_in
 from .pair_distiller import Configs, PairDistiller
 from .razor_form import map_arguments, record_of
 
@@ -44,9 +44,9 @@ class TASDistiller(PairDistiller):
             (assistant to student); 0 switches one off, one not named counts 1. Defaults to None.
         feature_loss (dict | None): Loss between pooled features on every path; None for none. Its ``forward`` takes
             learner and target first. Without ``type`` it is ``InfoNCELoss``. Defaults to an empty dict.
-        logit_loss (dict | None): Loss between logits on every path; None for none. Its ``forward`` takes learner and
-            target first, and ``gt_labels`` if it wants the labels. MMRazor's (``KLDivergence``, ``DISTLoss``, ...) fit.
-            Without ``type`` it is ``OFALoss``. Defaults to an empty dict.
+        logit_loss (dict | None): Loss between logits on every path whose two sides have logits; None for none. Its
+            ``forward`` takes learner and target first, and ``gt_labels`` if it wants the labels. MMRazor's
+            (``KLDivergence``, ``DISTLoss``, ...) fit. Without ``type`` it is ``OFALoss``. Defaults to an empty dict.
         assistant (dict, optional): Options of ``HybridAssistant``. Defaults to None.
         **kwargs: Those of ``PairDistiller``; ``terms`` add losses from teacher to student to those of the paths.
 
@@ -86,6 +86,8 @@ class TASDistiller(PairDistiller):
         self.assistant_name: str | None = None
         self.paths = {name: (paths or {}).get(name, 1.0) for name in PATHS}
         self.feature_loss = None if feature_loss is None else {'type': 'tas_mm.InfoNCELoss', **feature_loss}
+        self.asks_for_logits = bool(logit_loss)
+        self.left_out: dict[str, str] = {}  # losses that this pair cannot have, and why
         self.logit_loss = None if logit_loss is None else {'type': 'tas_mm.OFALoss', **logit_loss}
         # An assistant given in MMRazor's form overrides the options.
         given = self.user_config.get('connectors', {})
@@ -105,7 +107,7 @@ class TASDistiller(PairDistiller):
             nce, kd = f'loss_{path.lower()}_nce', f'loss_{path.lower()}_kd'
             if self.feature_loss is not None:
                 losses[nce] = self.compare(nce, learner.feature, target.feature, labels)
-            if self.logit_loss is not None:
+            if kd in self.distill_losses and not (labels is None and self.head_needs_labels):
                 losses[kd] = self.compare(kd, learner.logits, target.logits, labels)
         return losses | super().forward(student, teacher, labels) if self.terms else losses
 
@@ -133,6 +135,11 @@ class TASDistiller(PairDistiller):
         if self.assistant is not None and not self._assistant_learns():
             # No path trains it (the paper's ablation C): parameters without a gradient would stop DDP.
             self.assistant.requires_grad_(False)
+
+    @property
+    def head_needs_labels(self) -> bool:
+        """Whether only labels can teach the student's head: the teacher has none, and the assistant's is the same."""
+        return self.teacher_view.headless and not self.student_view.headless
 
     @property
     def assistant(self) -> HybridAssistant | None:
@@ -163,15 +170,24 @@ class TASDistiller(PairDistiller):
         early = assistant.early_role or early_role(*self.views)
         late = next(view for role, view in views.items() if role != early)
         record = dict(recorder=f'stage{assistant.early_stages}', from_student=early == 'student', connector=ASSISTANT)
-        losses, mappings = {}, {}
+        losses, mappings, self.left_out = {}, {}, {}
         for path, roles in PATHS.items():
+            networks = [views.get(role, late) for role in roles]
             for kind, cfg, reading in (('nce', self.feature_loss, 'feature'), ('kd', self.logit_loss, 'logits')):
                 if cfg is None or not self.paths[path]:
                     continue
                 name, key = f'loss_{path.lower()}_{kind}', f'model.distiller.{reading}_loss'.replace('logits', 'logit')
+                headless = [role for role, view in zip(roles, networks) if view.headless]
+                if kind == 'kd' and headless:
+                    self.left_out[name] = (
+                        f'the {" and the ".join(headless)} {"have" if headless[1:] else "has"} no logits'
+                    )
+                    continue
+                if kind == 'kd' and {*networks} == {*self.views}:
+                    check_classes(*self.views)
                 cls = class_of(cfg, key)
                 cfg = dict(cfg, loss_weight=cfg.get('loss_weight', 1.0) * self.paths[path])
-                widths = [views.get(role, late).shape(reading)[0] for role in roles]
+                widths = [view.shape(reading)[0] for view in networks]
                 losses[name] = fill_in(cfg, dict(zip(('learner_dim', 'target_dim'), widths)), key)
                 index = dict(connector_idx=Knowledge._fields.index(reading))
                 sides = (
@@ -179,6 +195,12 @@ class TASDistiller(PairDistiller):
                     for role in roles
                 )
                 mappings[name] = map_arguments(cls, *sides)
+        if self.asks_for_logits and self.left_out and not any(name.endswith('_kd') for name in losses):
+            raise ValueError(
+                'model.distiller.logit_loss: '
+                + '; '.join(f'{name} is not possible, since {why}' for name, why in self.left_out.items())
+                + '. Leave logit_loss out, or set it to None'
+            )
         connectors, more_losses, more_mappings = super()._infer()
         for name in losses.keys() & more_losses.keys():
             raise ValueError(

@@ -71,9 +71,9 @@ class OFALoss(nn.Module):
         Args:
             preds_S (Tensor): Logits of the learner, ``(B, C)``.
             preds_T (Tensor): Logits of the target, ``(B, C)``.
-            gt_labels (Tensor, optional): Class indices ``(B, )``, or rows of class scores ``(B, C)`` as mixup makes
-                them, of which the largest counts. Defaults to None, for images without labels, which needs ``gamma=1``:
-                then the labels cancel out.
+            gt_labels (Tensor, optional): Class indices ``(B, )``, -1 for an image without label, whose target is not
+                enhanced; or rows of class scores ``(B, C)`` as mixup makes them, of which the largest counts. Defaults
+                to None, for images without labels, which needs ``gamma=1``: then the labels cancel out.
 
         Returns:
             Tensor: A scalar, at least 0; with ``reduction='none'``, ``(B, )``.
@@ -98,7 +98,8 @@ class OFALoss(nn.Module):
             p_T = F.softmax(preds_T.to(exact) / self.tau, dim=1)  # BxC
             target = p_T
             if gt_labels is not None:
-                y = F.one_hot(gt_labels, p_T.size(1)).to(p_T)  # BxC
-                target = (p_T + y).pow(self.gamma) - y
+                labeled = gt_labels >= 0  # B
+                y = F.one_hot(gt_labels.clamp_min(0), p_T.size(1)).to(p_T)  # BxC
+                target = torch.where(labeled[:, None], (p_T + y).pow(self.gamma) - y, p_T)
             loss = -(target * log_p_S).sum(dim=1)  # B
         return self.loss_weight * (loss.mean() if self.reduction == 'mean' else loss)

@@ -51,7 +51,12 @@ class ChainView(StageView):
 
     def run_tail(self, native: Any, start: int = 4) -> None:
         outputs = self.run_backbone(native, start)
-        self.model.head(outputs if self.model.neck is None else self.model.neck(outputs))
+        if self.headless and self.feature_source == self.net_name:
+            self.show(outputs, native)
+            return
+        outputs = outputs if self.model.neck is None else self.model.neck(outputs)
+        if not self.headless:
+            self.model.head(outputs)
 
     def to_map(self, native: Any, stage: int) -> Tensor:
         grid = self.grid_of(native)

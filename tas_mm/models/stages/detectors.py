@@ -29,7 +29,8 @@ class DetectorView(ChainView):
     """View of a detector with one of ``BACKBONES``. Images may be of any size."""
 
     any_size = True
-    num_classes = logits_source = None
+    num_classes = logits_source = classifier = None
+    headless, feature_source = False, 'neck'  # the neck takes the maps of all stages
 
     def __init__(self, model: nn.Module, input_size: Grid | None = None, key: str = 'model') -> None:
         names = names_of(model.backbone)
@@ -42,10 +43,6 @@ class DetectorView(ChainView):
         if not getattr(model, 'with_neck', False):
             raise ValueError(f'{key}: this {type(model).__name__} has no neck, at which its features are read')
         super().__init__(model, input_size or SIZE, key, cut)
-        self.feature_source = 'neck'  # takes the maps of all stages
-
-    def find_classifier(self) -> None:
-        return None
 
     @property
     def feature_dim(self) -> int:

@@ -9,20 +9,26 @@ import re
 from functools import cached_property
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
-from ..utils import Grid
+from ..pooling import Pooling, has_random_pooler
+from ..utils import PROBE, Grid
+from .heads import linear_layers, logits_of
 from .registry import Cut, cut_blocks, register_view, registered
 from .timm import TimmClassifierView, declared_channels
 from .traced import TracedView, last_module, lists_of
-from .view import StageView, linear_layers, logits_of, outputs_of
+from .view import StageView, outputs_of
+
+HEAD = re.compile(r'(^|[._])(classifier|cls|fc|head|heads|logits?|output)([._\d]|$)')
+"""Names of layers that give logits, though they are convolutions."""
 
 
+@register_view('tas_mm.HuggingFaceBackbone')
 @register_view('mmpretrain.HuggingFaceClassifier')
 class ModuleView(TracedView):
     """View of a network with its own head, cut when a stage is asked for: logits can be read of any network."""
 
-    net_name = logits_source = 'model'
+    net_name = 'model'
     cut_at_once = False
 
     def __init__(self, *args: Any) -> None:
@@ -45,7 +51,8 @@ class ModuleView(TracedView):
         layers = ['layer1', 'layer2', 'layer3', 'layer4']
         if all(hasattr(self.net, layer) for layer in layers):
             return layers
-        lists = {name: module for name, module in lists_of(self.net).items() if len(module) > 3}
+        lists = lists_of(self.net)
+        lists = {name: m for name, m in lists.items() if len(m) > 3 and not re.search(HEAD, name)}
         if not lists:
             library = type(self.net).__module__.split('.')[0]
             raise ValueError(
@@ -76,10 +83,53 @@ class ModuleView(TracedView):
         return next(reversed(linear_layers(self.model)), None)
 
     @cached_property
-    def num_classes(self) -> int:
+    def headless(self) -> bool:
+        """Whether the network gives features: it has no ``logits``, and its last layer is not one that gives them.
+
+        Such a layer is linear and sees vectors, or is part of a head or classifier by its name.
+        """
+        if self.feature_kind:
+            return True
+        output, last, shape = self._last_layer()
+        if hasattr(output, 'logits'):
+            return False
+        vector = logits_of(output)
+        if not isinstance(vector, Tensor) or vector.dim() != 2 or last is None:
+            return True
+        named = re.search(HEAD, last) is not None
+        linear = isinstance(self.model.get_submodule(last), nn.Linear) and len(shape) == 2
+        return not (shape[1] == vector.size(1) and (named or linear))
+
+    def _last_layer(self) -> tuple[Any, str | None, tuple[int, ...]]:
+        """Return the network's output, and the name and output shape of the last linear or convolution that ran."""
+        seen: list[tuple[str, tuple[int, ...]]] = []
+        layers = [(n, m) for n, m in self.model.named_modules() if isinstance(m, (nn.Linear, nn.Conv2d))]
+        hooks = [
+            m.register_forward_hook(lambda _, inputs, output, name=n: seen.append((name, tuple(output.shape))))
+            for n, m in layers
+        ]
+        try:
+            with outputs_of(self.model, [self.net_name]) as outputs:
+                self.look(PROBE)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return outputs[self.net_name], *(seen[-1] if seen else (None, ()))
+
+    def find_output(self) -> str:
+        return self.net_name
+
+    def pooling_of(self, output: Any) -> Pooling:
+        random = has_random_pooler(self.net)
+        return Pooling(output, self.feature_kind, self.input_size, self.prefix, random_pooler=random)
+
+    def count_classes(self) -> int:
         with outputs_of(self.model, [self.net_name]) as seen:
             self.look()
         return logits_of(seen[self.net_name]).size(1)
+
+    def find_logits(self) -> str:
+        return self.net_name
 
     def token_parameters(self) -> list[tuple[str, nn.Parameter]]:
         return [(name.rpartition('.')[2], token) for name, token in super().token_parameters()]

@@ -98,12 +98,32 @@ def registered(network: nn.Module) -> Cut | ViewFactory | None:
     return next((_KNOWN[name] for name in names_of(network) if name in _KNOWN), None)
 
 
-def view_of(model: nn.Module, input_size: Grid | None = None, key: str = 'model') -> StageView:
+def view_of(
+    model: nn.Module,
+    input_size: Grid | None = None,
+    key: str = 'model',
+    feature: str | None = None,
+    classes: Sequence[int] | None = None,
+) -> StageView:
     """Build the stage view of a classifier of MMPretrain or a detector of MMDetection; see :class:`StageView`.
+
+    Args:
+        model (nn.Module): The network.
+        input_size (tuple, optional): Height and width of its images. Defaults to None: as it declares.
+        key (str): Its name in errors. Defaults to ``'model'``.
+        feature (str, optional): One of ``FEATURES``: takes the network as headless. Defaults to None.
+        classes (sequence, optional): Indices of its classes that the logits are reduced to. Defaults to None: all.
 
     Raises:
         ValueError: If nothing is registered for its backbone, or it cannot be cut.
     """
+    view = _build_view(model, input_size, key)
+    view.feature_kind = feature
+    view.classes = None if classes is None else list(classes)
+    return view
+
+
+def _build_view(model: nn.Module, input_size: Grid | None, key: str) -> StageView:
     backbone = getattr(model, 'backbone', model)
     found = registered(model) or registered(backbone)  # of a detector both
     if isinstance(found, Cut):

@@ -153,21 +153,28 @@ class TimmClassifierView(TimmView):
 
     net_name = 'model'
 
-    def find_classifier(self) -> str:
+    def find_classifier(self) -> str | None:
         found = self.net.get_classifier() if hasattr(self.net, 'get_classifier') else None
         head = found[0] if isinstance(found, (tuple, list, nn.ModuleList)) else found
         if head is None or isinstance(head, nn.Identity):
-            raise ValueError(f'{self.key}: timm {type(self.net).__name__} has no classifier; set num_classes')
+            return None
         # A classifier with a norm or pooling of its own: the feature is what its linear layer reads.
         layers = [m for n, m in head.named_modules() if 'dist' not in n and isinstance(m, (nn.Linear, nn.Conv2d))]
         return next(name for name, module in self.model.named_modules() if module is (layers or [head])[-1])
 
-    @cached_property
-    def num_classes(self) -> int:
+    def find_output(self) -> str:
+        """Return the norm before the pooling if tokens or a map are asked for, else the network."""
+        pooled = self.feature_kind in (None, 'output') or getattr(self.net, 'norm', None) is None
+        return self.net_name if pooled else f'{self.net_name}.norm'
+
+    def feature_of(self, record: Any, regions: Tensor | None = None) -> Tensor:
+        feature, norm = super().feature_of(record, regions), getattr(self.net, 'fc_norm', None)
+        return norm(feature) if norm is not None and self.feature_source.endswith('.norm') else feature
+
+    def count_classes(self) -> int:
         return self.net.num_classes
 
-    @cached_property
-    def logits_source(self) -> str:
+    def find_logits(self) -> str:
         return self.classifier if type(self.net).__name__ in CHAINS else self.net_name
 
     def run_tail(self, native: Any, start: int = 4) -> None:
@@ -176,4 +183,6 @@ class TimmClassifierView(TimmView):
             return
         for name in sum(self.modules[start - 1 :], ()):
             native = self.net.get_submodule(name)(native)
-        self.net.forward_head(self.net.norm(native))
+        output = self.net.forward_head(self.net.norm(native))
+        if self.headless:
+            self.show(output, native)

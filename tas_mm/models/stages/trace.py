@@ -20,9 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..utils import each_tensor
-
-BATCH = 2  # images in a trace
+from ..utils import PROBE, each_tensor, tensors
 
 
 @dataclass(eq=False)
@@ -39,7 +37,7 @@ class Call:
 
 
 class Trace:
-    """The calls of a network's modules while ``run`` runs it, once, on ``BATCH`` images that differ.
+    """The calls of a network's modules while ``run`` runs it, once, on ``PROBE`` images that differ.
 
     What has no batch dimension, or is the same for all images, such as rotary embeddings, is never short-circuited.
     """
@@ -47,7 +45,7 @@ class Trace:
     def __init__(self, net: nn.Module, run: Callable[[], Any]) -> None:
         self.net, self.calls, self._dense = net, [], False
         clock, opened = count(), []
-        batched = lambda x: x.dim() > 0 and len(x) > 0 and len(x) % BATCH == 0  # noqa: E731
+        batched = lambda x: x.dim() > 0 and len(x) > 0 and len(x) % PROBE == 0  # noqa: E731
 
         def begin(name: str, module: nn.Module, args: tuple, kwargs: dict) -> None:
             sees_image = any(map(batched, tensors([args, kwargs])))
@@ -58,7 +56,7 @@ class Trace:
         def end(module: nn.Module, args: tuple, output: Any) -> None:
             call, found = opened.pop(), tensors(output)
             call.done = next(clock)
-            call.sees_image &= all(map(batched, found)) and any(not torch.equal(*x.chunk(BATCH)) for x in found)
+            call.sees_image &= all(map(batched, found)) and any(not torch.equal(*x.chunk(PROBE)) for x in found)
             call.output = each_tensor(blank, output) if call.sees_image else None
 
         hooks = []
@@ -82,7 +80,7 @@ class Trace:
     def run_from(self, source: str, native: Any, run: Callable[[int, Tensor], Any]) -> None:
         """Run the network by ``run(batch, like)`` from a module's output on; ``like`` has the type of the images."""
         end, like = self.source(source), tensors(native)[0]
-        batch = len(like) * BATCH // len(tensors(end.output)[0])
+        batch = len(like) * PROBE // len(tensors(end.output)[0])
         zeros = partial(fill, batch=batch, like=like, dense=self._dense)
         outputs = {self.net.get_submodule(source): [lambda: native]}
         for call in self._outermost_before(end):
@@ -106,22 +104,15 @@ class Trace:
         return [call for call in outermost if call.sees_image and call.done < end.done]
 
 
-def tensors(data: Any) -> list[Tensor]:
-    """Return the tensors in nested tuples, lists and dicts, in order."""
-    found: list[Tensor] = []
-    each_tensor(lambda leaf: found.append(leaf) or leaf, data)
-    return found
-
-
 def blank(x: Tensor) -> Tensor:
     """Return zeros of a tensor's shape and type, all of them one element in memory; indices that are alike are kept."""
-    keep = not x.is_floating_point() and torch.equal(*x.chunk(BATCH))
+    keep = not x.is_floating_point() and torch.equal(*x.chunk(PROBE))
     return x.clone() if keep else x.new_zeros(()).expand(x.shape)
 
 
 def fill(blank: Tensor, batch: int, like: Tensor, dense: bool) -> Tensor:
     """Return a blank tensor for another batch, on the device and in the type of ``like``."""
-    first = blank[: len(blank) // BATCH]
+    first = blank[: len(blank) // PROBE]
     if any(blank.stride()):  # kept
         return first.to(like.device).repeat(batch, *(1 for _ in first.shape[1:]))
     zero = like.new_zeros((), dtype=like.dtype if blank.is_floating_point() else blank.dtype)

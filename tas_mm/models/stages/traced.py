@@ -8,8 +8,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from .layout import Layout, own_tokens
-from .trace import BATCH, Trace
+from ..layout import Layout, own_tokens
+from ..utils import PROBE
+from .trace import Trace
 from .view import StageView
 
 ATTENTION = re.compile('attention|attn|mhsa|mhca|shsa|shma|xca|mla$|msa$', re.IGNORECASE)
@@ -26,13 +27,10 @@ class TracedView(StageView):
     map is in them (:class:`Layout`).
     """
 
-    prefix = 0  # number of class tokens and their like that the network declares
-    channels_last = False  # whether maps are in NHWC where the shape allows both
-
     @cached_property
     def trace(self) -> Trace:
         """The calls of the network's modules in one pass."""
-        return Trace(self.net, lambda: self.look(BATCH, noise=True))
+        return Trace(self.net, lambda: self.look(PROBE, noise=True))
 
     @cached_property
     def family(self) -> str:

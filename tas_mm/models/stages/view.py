@@ -19,7 +19,10 @@ from torch import Tensor, nn
 
 from ..knowledge import Knowledge
 from ..observer import Observer
-from ..utils import DEFAULT_SIZE, Grid, each_tensor, eval_mode
+from ..pooling import FEATURES, Pooling
+from ..utils import DEFAULT_SIZE, PROBE, Grid, each_tensor, eval_mode
+from .heads import check_predictions, is_self_supervised, linear_layers, logits_of, sum_of_branches
+from .trace import short_circuit
 
 if TYPE_CHECKING:
     from .registry import Cut
@@ -42,17 +45,11 @@ class Stage:
     grid: Grid  # height and width of the output, in pixels or patches
 
 
-def logits_of(output: Any) -> Tensor:
-    """Return the logits ``(B, K)`` in what a network returns: a tensor, a tuple, or an output of transformers."""
-    output = getattr(output, 'logits', output)
-    return output[0] if isinstance(output, (tuple, list)) else output
-
-
 class StageView(ABC):
-    """View of a built network. It owns no parameter, is not a module, and does not change after construction.
+    """View of a built network. It owns no parameter, is not a module, and does not change once it is built.
 
-    Logits may be absent: a network without a head has neither ``classifier`` nor ``logits_source`` nor
-    ``num_classes`` (all None), and its feature is read at a module's output (``feature_side = 'output'``).
+    A network without a head is *headless*: ``classifier``, ``logits_source`` and ``num_classes`` are None, and the
+    feature is read in what the network gives (``feature_side`` is ``'output'``), see :class:`Pooling`.
 
     Args:
         model (nn.Module): A classifier with ``backbone``, ``neck`` and ``head``; one with a ``model`` that gives
@@ -67,16 +64,17 @@ class StageView(ABC):
 
     net_name = 'backbone'  # dotted name, in the model, of the network that is cut
     any_size = False  # whether images have many sizes, as a detector's, and late stages take maps of any
-    feature_side = 'input'  # whether the feature is the 'input' or the 'output' of feature_source
     cut_at_once = True  # whether what cannot be cut is refused when the view is built, or when a stage is asked for
-    logits_of = staticmethod(logits_of)  # the logits in what was read at logits_source
+    prefix = 0  # number of class tokens and their like that the network declares
+    channels_last = False  # whether maps are in NHWC where the shape allows both
+    feature_kind: str | None = None  # one of FEATURES: the network is taken as headless, and this is its feature
+    classes: list[int] | None = None  # of a teacher of other classes, the index of each of the student's
 
     def __init__(
         self, model: nn.Module, input_size: Grid | None = None, key: str = 'model', cut: Cut | None = None
     ) -> None:
         self.model, self.key, self._cut = model, key, cut
         self.in_channels = image_channels(model)
-        self.classifier = self.feature_source = self.find_classifier()  # dotted names; None if the feature is not read
         self.input_size = tuple(input_size or self.declared_size() or DEFAULT_SIZE)
         if self.cut_at_once:
             _ = self.modules
@@ -91,13 +89,15 @@ class StageView(ABC):
 
     def find_classifier(self) -> str | None:
         """Return the dotted name of the linear layer whose input is the feature; None if there is no such layer."""
+        if getattr(self.model, 'head', None) is None or is_self_supervised(self.model):
+            return None
         within = self._cut and self._cut.classifier
         names = within and linear_layers(self.model, f'{self.net_name}.{within}')
         names = names or linear_layers(self.model, 'head.')
         if not names:
             raise ValueError(
                 f'{self.key}.head: {type(getattr(self.model, "head", None)).__name__} has no linear layer to take the '
-                'logits from. Use a LinearClsHead or a VisionTransformerClsHead'
+                'logits from. Use a LinearClsHead or a VisionTransformerClsHead, or none, with head=None'
             )
         return names[-1]
 
@@ -118,22 +118,107 @@ class StageView(ABC):
     def run_tail(self, native: Any, start: int = 4) -> None:
         """Run stages ``start`` (2 to 5) to 4, pooling and head; an :class:`Observer` sees feature and logits."""
 
+    def show(self, output: Any, native: Any) -> None:
+        """Show an output of the whole network to the hooks that wait for it."""
+        with short_circuit({self.net: [lambda: output]}):
+            self.net(native)
+
     def run(self, images: Tensor) -> Any:
         """Run the network's forward pass, without a loss."""
         return self.model(images, mode='tensor')
 
     def feature_of(self, record: Any, regions: Tensor | None = None) -> Tensor:
         """Return the feature ``(B, C)`` in what was read at its source; a detector has one for each region."""
+        if self.headless:
+            return self.pooling(record)
         return record.flatten(1)  # of a classifier that is a 1x1 convolution: (B, C, 1, 1)
+
+    def logits_of(self, record: Any) -> Tensor:
+        """Return the logits ``(B, num_classes)`` in what was read at their source, in the order of ``classes``."""
+        logits = logits_of(sum_of_branches(record) if self.logits_source == 'head' else record)
+        return logits if self.classes is None else logits[:, self.classes]
+
+    def find_logits(self) -> str:
+        """Return the dotted name of the module whose output is the logits, from which the network predicts.
+
+        Raises:
+            ValueError: If there is no such module.
+        """
+        given: list[Any] = []
+        hook = self.model.head.register_forward_pre_hook(lambda head, inputs: given.append(inputs[0]))
+        try:
+            with outputs_of(self.model, (self.classifier, 'head')) as seen:
+                self.look(PROBE, noise=True)
+        finally:
+            hook.remove()
+        if self.classifier not in seen:
+            raise ValueError(
+                f'{self.key}.head: {type(self.model.head).__name__} never calls {self.classifier}, whose input would '
+                'be the feature. Let it call the layer in place of reading its weights'
+            )
+        if not given:
+            return self.classifier
+        logits, whole = seen[self.classifier].flatten(1), sum_of_branches(seen['head'])
+        check_predictions(self.model.head, given[0], whole, f'{self.key}.head')
+        # A head that starts as zeros cannot be compared.
+        return self.classifier if torch.equal(logits, whole) and logits.any() else 'head'
+
+    def count_classes(self) -> int | None:
+        """Return the number of classes that the network itself tells apart; None if that is not known."""
+        return self.classifier and self.model.get_submodule(self.classifier).out_features
+
+    def find_output(self) -> str:
+        """Return the dotted name of the module whose output a headless network gives."""
+        return 'backbone' if getattr(self.model, 'neck', None) is None or is_self_supervised(self.model) else 'neck'
+
+    @cached_property
+    def classifier(self) -> str | None:
+        """Dotted name of the layer that gives the logits; None if there is none, or it is not known."""
+        return None if self.feature_kind else self.find_classifier()
+
+    @cached_property
+    def headless(self) -> bool:
+        """Whether the network has no head, or is taken so: it gives a feature, and no logits."""
+        return self.classifier is None
+
+    @cached_property
+    def feature_source(self) -> str | None:
+        """Dotted name of the module whose input is the feature, or, if headless, whose output it is found in."""
+        return self.find_output() if self.headless else self.classifier
+
+    @property
+    def feature_side(self) -> str:
+        """Whether the feature is in the ``'input'`` or the ``'output'`` of its source."""
+        return 'output' if self.headless else 'input'
+
+    @cached_property
+    def pooling(self) -> Pooling:
+        """From what the headless network gives to its feature."""
+        with outputs_of(self.model, [self.feature_source]) as seen:
+            self.look(PROBE, noise=True)
+        try:
+            return self.pooling_of(seen[self.feature_source])
+        except (KeyError, ValueError) as error:
+            raise ValueError(
+                f'{self.key}: no feature can be read of {type(self.net).__name__}: {error}. Set '
+                f'model.distiller.{self.key.rpartition(".")[2].replace("architecture", "student")}_feature to another '
+                f'of {", ".join(FEATURES)}'
+            ) from error
+
+    def pooling_of(self, output: Any) -> Pooling:
+        """Return how the feature comes from an output."""
+        return Pooling(output, self.feature_kind, self.input_size, self.prefix, self.channels_last)
 
     @property
     def net(self) -> nn.Module:
         """The network that is cut."""
         return self.model.get_submodule(self.net_name)
 
-    @property
+    @cached_property
     def feature_dim(self) -> int:
         """Width of the feature."""
+        if self.headless:
+            return self.pooling.width
         if self.classifier is None:
             raise ValueError(
                 f'{self.key}: {type(self.net).__name__} has no linear layer whose input would be the feature, so only '
@@ -145,23 +230,14 @@ class StageView(ABC):
     @cached_property
     def num_classes(self) -> int | None:
         """Number of classes; None if there are no logits."""
-        return self.classifier and self.model.get_submodule(self.classifier).out_features
+        if self.headless:
+            return None
+        return self.count_classes() if self.classes is None else len(self.classes)
 
     @cached_property
     def logits_source(self) -> str | None:
         """Dotted name of the module whose output is the logits: the classifier, or a head that changes its output."""
-        if self.classifier is None:
-            return None
-        with outputs_of(self.model, (self.classifier, 'head')) as seen:
-            self.look(2, noise=True)
-        if self.classifier not in seen:
-            raise ValueError(
-                f'{self.key}.head: {type(self.model.head).__name__} never calls {self.classifier}, whose input would '
-                'be the feature. Let it call the layer in place of reading its weights'
-            )
-        whole = seen.get('head')  # of several branches a tuple, of which the classifier gives one
-        more = isinstance(whole, Tensor) and not torch.equal(seen[self.classifier].flatten(1), whole)
-        return 'head' if more else self.classifier
+        return None if self.headless else self.find_logits()
 
     @cached_property
     def modules(self) -> tuple[tuple[str, ...], ...]:
@@ -220,7 +296,11 @@ class StageView(ABC):
             raise ValueError(
                 f'{self.key}: images of {self.input_size[0]}x{self.input_size[1]} do not fit '
                 f'{type(self.net).__name__} ({type(error).__name__}: {error}). Set '
-                'model.distiller.input_size=(height, width) to the size that the train pipeline gives'
+                + (
+                    'model.distiller.teacher_size=(height, width) to the size that it was built for'
+                    if self.key == 'model.teacher'
+                    else 'model.distiller.input_size=(height, width) to the size that the train pipeline gives'
+                )
             ) from error
 
     def tail(self, native: Any, start: int = 4, regions: Tensor | None = None) -> Knowledge:
@@ -261,12 +341,6 @@ class StageView(ABC):
 def image_channels(model: nn.Module) -> int:
     """Return the channels of the images that a network takes: those of its first convolution; 3 if it has none."""
     return next((m.in_channels for m in model.modules() if isinstance(m, nn.Conv2d)), 3)
-
-
-def linear_layers(model: nn.Module, within: str = '') -> list[str]:
-    """Return the dotted names of a model's linear layers, without those of distillation tokens."""
-    named = ((name, m) for name, m in model.named_modules() if name.startswith(within))
-    return [name for name, m in named if isinstance(m, nn.Linear) and 'dist' not in name]
 
 
 @contextmanager

@@ -1,14 +1,16 @@
 """The teacher's home: where it is built, frozen, normalized, cached, fingerprinted and kept out of sight."""
 
-from .build import ModuleTeacher, TeacherOptions, build_frozen, build_teacher, settle, teacher_config
+from .build import ModuleTeacher, TeacherOptions, build_frozen, build_teacher, published_weights, settle, teacher_config
 from .cache import TeacherCache
 from .ensemble import TeacherEnsemble
+from .huggingface import HuggingFaceBackbone
 from .normalization import normalization_for
 from .teacher import FrozenTeacher
 from .weights import fingerprint, load_weights
 
 __all__ = [
     'FrozenTeacher',
+    'HuggingFaceBackbone',
     'ModuleTeacher',
     'TeacherCache',
     'TeacherEnsemble',
@@ -18,6 +20,7 @@ __all__ = [
     'fingerprint',
     'load_weights',
     'normalization_for',
+    'published_weights',
     'settle',
     'teacher_config',
 ]

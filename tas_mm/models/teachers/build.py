@@ -17,6 +17,8 @@ from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from mmpretrain import list_models
 from mmpretrain.apis.model import ModelHub
+from mmpretrain.models import ImageClassifier
+from mmpretrain.models.backbones.base_backbone import BaseBackbone
 from mmrazor.registry import MODELS as RAZOR_MODELS
 from torch import Tensor, nn
 
@@ -26,6 +28,7 @@ from tas_mm.registry import MODELS
 from ..stages import logits_of
 from .cache import open_cache
 from .ensemble import TeacherEnsemble
+from .huggingface import HuggingFaceBackbone
 from .teacher import FrozenTeacher
 from .weights import load_weights, random_parameters
 
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
     from ..distillers import Distiller
 
 Several = (list, tuple)
+BY_IMAGE = 'by_image'
+"""Value of ``teacher_weights`` that drops teachers by image."""
 DTYPES = (None, 'bfloat16')
 
 
@@ -42,7 +47,7 @@ class TeacherOptions:
 
     teacher_ckpt: str | Sequence[str | None] | None = None
     teacher_dtype: str | None = None
-    teacher_weights: Sequence[float] | None = None
+    teacher_weights: Sequence[float] | str | None = None
     teacher_cache: str | dict | None = None
     allow_teacher_change: bool = False
 
@@ -54,7 +59,10 @@ class TeacherOptions:
 
 
 def settle(teacher: FrozenTeacher | TeacherEnsemble, options: TeacherOptions, distiller: Distiller) -> None:
-    """Set what has to wait until the distiller has measured the networks: the type of the weights, and the cache."""
+    """Set what waits until the distiller has measured the networks: size, classes, type of the weights, and cache."""
+    if distiller.student_view is not None:
+        for each, view in zip(teacher.each, distiller.teacher_views):
+            each.see_as(view, distiller.student_view.input_size)
     if options.teacher_dtype is not None:
         teacher.keep_in(getattr(torch, options.teacher_dtype))
     if options.teacher_cache is not None:
@@ -85,7 +93,7 @@ def build_frozen(
         return FrozenTeacher(build_teacher(teacher, checkpoint), student_preprocessor)
     count = len(teacher)
     checkpoints = [None] * count if checkpoint is None else checkpoint
-    weights = [1 / count] * count if weights is None else weights
+    by_image, weights = weights == BY_IMAGE, [1 / count] * count if weights in (None, BY_IMAGE) else weights
     for key, value in (('teacher_ckpt', checkpoints), ('teacher_weights', weights)):
         if not isinstance(value, Several) or len(value) != count:
             raise ValueError(f'model.{key}={value!r}, but model.teacher has {count}: valid is a list of {count}')
@@ -97,16 +105,17 @@ def build_frozen(
             built.append(build_teacher(*pair))
         except (TypeError, ValueError, FileNotFoundError) as error:
             raise type(error)(f'{error} (number {i} of model.teacher)') from error
-    return TeacherEnsemble([FrozenTeacher(network, student_preprocessor) for network in built], weights)
+    return TeacherEnsemble([FrozenTeacher(network, student_preprocessor) for network in built], weights, by_image)
 
 
 @MODELS.register_module()
 class ModuleTeacher(BaseModel):
-    """Any ``nn.Module`` that gives logits, as a teacher.
+    """Any ``nn.Module`` that gives logits or features, as a teacher.
 
     Args:
         model (dict | nn.Module): The module, or its config, of a class in MMEngine's registry ``MODELS``. It takes
-            images ``(B, C, H, W)`` and gives logits ``(B, num_classes)``, alone, as ``.logits`` or first in a tuple.
+            images ``(B, C, H, W)`` and gives logits ``(B, num_classes)``, alone, as ``.logits`` or first in a tuple;
+            or, without a head, a vector ``(B, C)``, a map ``(B, C, H, W)`` or tokens ``(B, N, C)``.
         data_preprocessor (dict, optional): Its ``mean`` and ``std`` say how it wants images normalized. Defaults to
             None: as the student does.
     """
@@ -119,7 +128,7 @@ class ModuleTeacher(BaseModel):
         self._is_init = True  # by its own constructor
 
     def forward(self, inputs: Tensor, data_samples: list | None = None, mode: str = 'tensor') -> Tensor:
-        """Its logits ``(B, num_classes)``, whatever the mode: a teacher is asked for nothing else."""
+        """Return the logits ``(B, num_classes)``, or what the module gives, whatever the mode."""
         return logits_of(self.model(inputs))
 
 
@@ -148,14 +157,14 @@ def build_teacher(teacher: dict | str | nn.Module, checkpoint: str | None = None
             "teacher's weights"
         )
     if isinstance(teacher, nn.Module):
-        network = teacher if isinstance(teacher, BaseModel) else ModuleTeacher(teacher)
+        network = _as_model(teacher)
         if checkpoint:
             _load(network, checkpoint)
         return network
     config = teacher_config(teacher)
-    checkpoint = checkpoint or _published_weights(teacher)
+    checkpoint = checkpoint or published_weights(teacher)
     if checkpoint:  # which takes the place of other weights: those need not be fetched
-        network = _built({key: value for key, value in config.items() if key != 'pretrained'}, initialize=False)
+        network = _built(without_weights(named_model(config)), initialize=False)
         _load(network, checkpoint)
         return network
     network = _built(config)
@@ -175,16 +184,22 @@ def build_teacher(teacher: dict | str | nn.Module, checkpoint: str | None = None
 
 def _built(config: dict, initialize: bool = True) -> BaseModel:
     """Build a teacher from its config, with the weights that it loads by itself."""
-    network = RAZOR_MODELS.build(named_model(config))
-    if not isinstance(network, BaseModel):
-        return ModuleTeacher(network)
+    network = _as_model(RAZOR_MODELS.build(named_model(config)))
     if initialize and not getattr(network, '_is_init', False):
         network.init_weights()
     return network
 
 
+def _as_model(network: nn.Module) -> BaseModel:
+    """Return a network as a model that takes images: a backbone of MMPretrain's gets a classifier without a head."""
+    if isinstance(network, BaseModel):
+        return network
+    return ImageClassifier(backbone=network) if isinstance(network, BaseBackbone) else ModuleTeacher(network)
+
+
 def _load(network: BaseModel, checkpoint: str) -> None:
-    load_weights(network.model if isinstance(network, ModuleTeacher) else network, checkpoint)
+    inner = isinstance(network, (ModuleTeacher, HuggingFaceBackbone))
+    load_weights(network.model if inner else network, checkpoint)
 
 
 def _warn(message: str) -> None:
@@ -225,8 +240,8 @@ def _nearest(name: str) -> str:
     return ', '.join(get_close_matches(name, list_models(), n=3)) or 'none'
 
 
-def _published_weights(teacher: dict | str) -> str | None:
-    """Where the weights lie of a model that is named in MMPretrain's index."""
+def published_weights(teacher: dict | str) -> str | None:
+    """Return where the weights of a teacher are if it is named in MMPretrain's index; None for others."""
     return ModelHub.get(teacher).weights if _is_name(teacher) else None
 
 

@@ -59,7 +59,7 @@ class TeacherCache:
         path (str): Folder; made if it is not there.
         teacher (dict): What must be the same for the cache to fit: fingerprint of the weights, normalization, type.
         feature_dim (int): Width of the feature.
-        num_classes (int): Number of logits.
+        num_classes (int): Number of logits; 0 of a headless teacher.
         topk (int, optional): How many of the largest logits to keep; the others share what is left of the probability.
             Defaults to None: all, which is exact but for the rounding.
 
@@ -69,8 +69,8 @@ class TeacherCache:
 
     def __init__(self, path: str, teacher: dict, feature_dim: int, num_classes: int, topk: int | None = None) -> None:
         self.num_classes = num_classes
-        self.topk = topk or num_classes
-        if not 1 <= self.topk <= num_classes:
+        self.topk = (topk or num_classes) if num_classes else 0
+        if num_classes and not 1 <= self.topk <= num_classes:
             raise ValueError(f'model.teacher_cache.topk={topk!r}, but valid are 1 to {num_classes}')
         self.dtype = np.dtype(
             [
@@ -147,13 +147,15 @@ class TeacherCache:
         self.hits += 1
         records = np.stack([self._data[file][row] for file, row in self._rows[at]])
         feature, kept, rest = (torch.from_numpy(records[n].astype(np.float32)) for n in ('feature', 'logits', 'rest'))
+        if not self.num_classes:
+            return dict(feature=feature.to(images.device), logits=None)
         logits = rest[:, None].repeat(1, self.num_classes)
         logits.scatter_(1, torch.from_numpy(records['classes'].astype(np.int64)), kept)
         return dict(feature=feature.to(images.device), logits=logits.to(images.device))
 
-    def keep(self, images: Tensor, feature: Tensor, logits: Tensor) -> None:
+    def keep(self, images: Tensor, feature: Tensor, logits: Tensor | None) -> None:
         """Keep what the teacher says of images."""
-        logits = logits.float()
+        logits = feature.new_empty(len(images), 0) if logits is None else logits.float()
         kept, classes = logits.topk(self.topk, dim=1)
         whole = logits.logsumexp(dim=1)
         left = (1 - (kept - whole[:, None]).exp().sum(dim=1)).clamp_min(1e-7) / max(1, self.num_classes - self.topk)
@@ -190,4 +192,4 @@ def open_cache(cfg: dict | str, teacher: FrozenTeacher, distiller: Distiller) ->
         )
     distiller.teacher_observer.keep_feature()  # for the next run, whose losses may want it
     description = teacher.description()
-    return TeacherCache(teacher=description, feature_dim=view.feature_dim, num_classes=view.num_classes, **cfg)
+    return TeacherCache(teacher=description, feature_dim=view.feature_dim, num_classes=view.num_classes or 0, **cfg)

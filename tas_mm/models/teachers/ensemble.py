@@ -17,16 +17,23 @@ class TeacherEnsemble(nn.Module):
     """Teachers that run one after the other on the same images.
 
     Args:
-        teachers (sequence): Frozen teachers of the same number of classes.
+        teachers (sequence): Frozen teachers.
         weights (sequence): Weight of each, at least 0.
+        by_image (bool): Whether the distiller drops teachers by image. Defaults to False.
     """
 
     cache = None
 
-    def __init__(self, teachers: Sequence[FrozenTeacher], weights: Sequence[float]) -> None:
+    def __init__(self, teachers: Sequence[FrozenTeacher], weights: Sequence[float], by_image: bool = False) -> None:
         super().__init__()
         self.teachers = nn.ModuleList(teachers)
         self.weights = list(weights)
+        self.by_image = by_image
+
+    @property
+    def each(self) -> tuple[FrozenTeacher, ...]:
+        """All teachers."""
+        return tuple(self.teachers)
 
     @property
     def networks(self) -> tuple[nn.Module, ...]:
@@ -40,10 +47,15 @@ class TeacherEnsemble(nn.Module):
         return tuple(teacher.observe(images, each, regions) for teacher, each in zip(self.teachers, observer))
 
     def logits(self, images: Tensor) -> Tensor:
-        """Return logits ``(B, num_classes)`` whose softmax is the weighted mean of the teachers' probabilities."""
+        """Return logits ``(B, num_classes)`` whose softmax is the weighted mean of the probabilities.
+
+        Teachers without a head do not count.
+        """
+        with_head = [(teacher, weight) for teacher, weight in zip(self.teachers, self.weights) if not teacher.headless]
         mean = 0.0
-        for teacher, weight in zip(self.teachers, self.weights):
-            mean = mean + weight / sum(self.weights) * teacher.logits(images).float().softmax(dim=1)
+        for teacher, weight in with_head:
+            share = weight / sum(weight for _, weight in with_head)
+            mean = mean + share * teacher.logits(images).float().softmax(dim=1)
         return torch.log(mean.clamp_min(1e-12))
 
     def keep_in(self, dtype: torch.dtype) -> None:

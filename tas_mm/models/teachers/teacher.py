@@ -7,6 +7,7 @@ DropPath on), runs without a graph and without computing a loss, and sees the im
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -14,11 +15,12 @@ from functools import partial
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..knowledge import Observation
-from ..stages import Observer
-from ..utils import each_tensor, to_float32
+from ..stages import Observer, StageView
+from ..utils import Grid, each_tensor, to_float32
 from .cache import TeacherCache
 from .normalization import normalization_for
 from .weights import fingerprint
@@ -38,8 +40,25 @@ class FrozenTeacher(nn.Module):
         self.flip, scale, shift = normalization_for(student_preprocessor, network)
         self.register_buffer('scale', scale, persistent=False)
         self.register_buffer('shift', shift, persistent=False)
+        self.view: StageView | None = None
+        self.size: Grid | None = None
+        self.classes: list[int] | None = None
+        self.headless = False
         self.dtype: torch.dtype | None = None
         self.cache: TeacherCache | None = None
+
+    def see_as(self, view: StageView | None, images: Grid) -> None:
+        """Take the size of the images and the classes from the distiller's view of the network.
+
+        Args:
+            view (StageView | None): The view; None for a distiller of MMRazor's.
+            images (tuple): Height and width of the student's images.
+        """
+        self.view = view
+        if view is not None:
+            self.size = None if view.any_size or tuple(view.input_size) == tuple(images) else view.input_size
+            self.classes = view.classes
+            self.headless = view.headless
 
     def keep_in(self, dtype: torch.dtype) -> None:
         """Keep the weights in a narrow type, which takes less memory, and run under autocast to it from now on."""
@@ -57,6 +76,11 @@ class FrozenTeacher(nn.Module):
     def networks(self) -> tuple[nn.Module, ...]:
         """The networks of all teachers: of one teacher, its own."""
         return self._hidden
+
+    @property
+    def each(self) -> tuple[FrozenTeacher, ...]:
+        """All teachers: this one alone."""
+        return (self,)
 
     # ---- a step ----------------------------------------------------------------------------------------------------
 
@@ -86,11 +110,14 @@ class FrozenTeacher(nn.Module):
         """Return the logits ``(B, num_classes)`` for images as the student sees them."""
         with self._autocast(images):
             logits = self.network(self.normalized(images), mode='tensor')
+        logits = logits if self.view is None else self.view.logits_of(logits)
         return logits if self.dtype is None else to_float32(logits)
 
     def normalized(self, images: Tensor) -> Tensor:
-        """Return images as the teacher sees them, from images as the student sees them."""
+        """Return images as the teacher sees them, in size and colors, from images as the student sees them."""
         images = images.flip(1) if self.flip else images
+        if self.size is not None and images.shape[-2:] != self.size:
+            images = F.interpolate(images, self.size, mode='bicubic', antialias=True, align_corners=False)
         return images if self.scale is None else images * self.scale + self.shift
 
     def _autocast(self, images: Tensor) -> AbstractContextManager:
@@ -104,10 +131,13 @@ class FrozenTeacher(nn.Module):
         return fingerprint(self.network)
 
     def description(self) -> dict[str, Any]:
-        """Return what a cache must have in common with this teacher: weights, normalization, type."""
+        """Return what a cache must have in common with this teacher: weights, normalization, type, size, classes."""
         normalization = [self.flip, *(t.flatten().tolist() for t in (self.scale, self.shift) if t is not None)]
+        classes = '' if self.classes is None else hashlib.blake2b(str(self.classes).encode(), digest_size=8).hexdigest()
         dtype = None if self.dtype is None else str(self.dtype).removeprefix('torch.')
-        return dict(teacher=self.fingerprint(), normalization=normalization, dtype=dtype)
+        own = dict(teacher=self.fingerprint(), normalization=normalization, dtype=dtype)
+        more = dict(size=list(self.size) if self.size else None, class_map=classes)
+        return own | {key: value for key, value in more.items() if value}
 
     # ---- out of sight, but never left behind -----------------------------------------------------------------------
 

@@ -64,7 +64,8 @@ class CheckTeacherHook(Hook):
         loop = runner.val_loop
         if not self.num_images or runner.iter or loop is None or not isinstance(algorithm, TAS):
             return
-        if not algorithm.gives_logits:  # a detector
+        # Without logits, as of a detector or a headless teacher, or without metrics there is nothing to compare.
+        if 'teacher' not in algorithm.predicting_roles or not loop.evaluator.metrics:
             return
         size = len(loop.dataloader.dataset)
         images = min(size, self.num_images)

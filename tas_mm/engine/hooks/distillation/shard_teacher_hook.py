@@ -17,8 +17,8 @@ from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 
 from tas_mm.models.stages import StageView, view_of
-from tas_mm.models.stages.trace import BATCH, Call, Trace
-from tas_mm.models.utils import teacher_autocast, unwrap
+from tas_mm.models.stages.trace import Call, Trace
+from tas_mm.models.utils import PROBE, teacher_autocast, unwrap
 from tas_mm.registry import HOOKS
 
 CONTAINERS = (nn.ModuleList, nn.Sequential)
@@ -41,7 +41,7 @@ def _blocks(view: StageView) -> list[nn.Module]:
     """Find the outermost modules in lists and sequences of which no part runs outside of the module's forward."""
     autocast, _ = teacher_autocast(view.net, torch.zeros(0, device=next(view.net.parameters()).device))
     with autocast:
-        calls = Trace(view.net, lambda: view.look(BATCH)).calls
+        calls = Trace(view.net, lambda: view.look(PROBE)).calls
 
     def runs_as_one(name: str) -> bool:
         inside = [call for call in calls if call.name.startswith(f'{name}.')]

@@ -15,8 +15,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-from ..utils import Grid, each_tensor
-from .trace import BATCH, tensors
+from .utils import PROBE, Grid, each_tensor, tensors
 
 Tokens = Callable[[int, int], Tensor | None]  # (count, channels) to class tokens (1, count, channels), if there are any
 
@@ -53,7 +52,7 @@ class Part(NamedTuple):
 
 
 class Layout:
-    """How ``native``, the output of a stage for ``BATCH`` images of a size, becomes a map and back.
+    """How ``native``, the output of a stage for ``PROBE`` images of a size, becomes a map and back.
 
     Raises:
         ValueError: If a tensor is neither a map nor tokens that fill a grid with the proportions of the image.
@@ -61,7 +60,7 @@ class Layout:
 
     def __init__(self, native: Any, image: Grid, prefix: int = 0, channels_last: bool = False) -> None:
         self.native, self.image = native, image
-        self.parts = [self._part(len(x) // BATCH, tuple(x.shape[1:]), prefix, channels_last) for x in tensors(native)]
+        self.parts = [self._part(len(x) // PROBE, tuple(x.shape[1:]), prefix, channels_last) for x in tensors(native)]
         self.mapped = [part for part in self.parts if part.grid]
         if not self.mapped:
             raise ValueError('its output has no grid')

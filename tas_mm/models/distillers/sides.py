@@ -1,0 +1,162 @@
+"""The two networks of a pair as a distiller sees them: at which size, with which feature, and which classes."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmengine.logging import print_log
+from torch import nn
+
+from ..pooling import FEATURES
+from ..stages import StageView, view_of
+from ..utils import Grid
+
+KEY = 'model.distiller'
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Options of a distiller about its two networks.
+
+    Attributes:
+        input_size (tuple | int, optional): Height and width of the training images. Defaults to what the networks
+            declare, else 224.
+        teacher_size (tuple | int, optional): Height and width to which the images are resized for the teacher.
+            Defaults to ``input_size`` if the teacher takes it, else to what the teacher was built for.
+        student_feature (str, optional): Feature of a network without a head: ``'output'``, what the network gives
+            (pooled, if it is a map or tokens); ``'class_token'``; or ``'mean'`` over all positions. A network with a
+            head is then taken without it. Defaults to None: the head's input, or, without a head, ``'output'``.
+        teacher_feature (str, optional): Likewise the teacher's. Defaults to None.
+        teacher_classes (sequence | str, optional): For each class of the student, the index of that class in a teacher
+            that was trained on others; or a file of such indices (JSON, or a line for each). Defaults to None: the
+            same classes in the same order.
+
+    Raises:
+        ValueError: If an option has an invalid value.
+    """
+
+    input_size: Grid | int | None = None
+    teacher_size: Grid | int | None = None
+    student_feature: str | None = None
+    teacher_feature: str | None = None
+    teacher_classes: Sequence[int] | str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ('input_size', 'teacher_size'):
+            object.__setattr__(self, name, _size(getattr(self, name), f'{KEY}.{name}'))
+        for name in ('student_feature', 'teacher_feature'):
+            if getattr(self, name) not in (None, *FEATURES):
+                raise ValueError(
+                    f'{KEY}.{name}={getattr(self, name)!r}. Expected one of {", ".join(map(repr, FEATURES))}'
+                )
+        if self.teacher_classes is not None:
+            object.__setattr__(self, 'teacher_classes', read_classes(self.teacher_classes))
+
+    def view_student(self, model: nn.Module, size: Grid | None) -> StageView:
+        """Take a view of the student at a size."""
+        return view_of(model, size, 'model.architecture', self.student_feature)
+
+    def view_teacher(self, model: nn.Module) -> StageView:
+        """Take a view of the teacher at the size that it sees.
+
+        Raises:
+            ValueError: If it does not have all of ``teacher_classes``.
+        """
+        size = self.teacher_size or self._size_it_takes(model)
+        view = view_of(model, size, 'model.teacher', self.teacher_feature)
+        if self.teacher_classes is None:
+            return view
+        if view.headless:
+            raise ValueError(f'{KEY}.teacher_classes: the teacher has no head, so it has no classes. Leave it out')
+        count = view.count_classes()
+        wrong = [(i, index) for i, index in enumerate(self.teacher_classes) if index >= count]
+        if wrong:
+            raise ValueError(
+                f"{KEY}.teacher_classes: class {wrong[0][0]} of the student is the teacher's {wrong[0][1]}, but "
+                f'model.teacher has {count} classes. Expected 0 to {count - 1}'
+            )
+        return view_of(model, size, 'model.teacher', None, self.teacher_classes)
+
+    def _size_it_takes(self, model: nn.Module) -> Grid | None:
+        """Return ``input_size``, or what the teacher was built for if it does not take that."""
+        if self.input_size is None:
+            return None
+        view = view_of(model, self.input_size, 'model.teacher')
+        declared = view.declared_size()
+        if declared and tuple(declared) != self.input_size:
+            try:
+                view.look()
+            except ValueError:
+                return tuple(declared)
+        return self.input_size
+
+    def agree(self, student: StageView, teacher: StageView) -> tuple[StageView, StageView]:
+        """Take new views at the sizes that the networks declare, where the config does not give one."""
+        if self.input_size is None:
+            images = student.declared_size() or (None if self.teacher_size else teacher.declared_size())
+            student = self.view_student(student.model, images)
+            if self.teacher_size is None and teacher.declared_size() is None:
+                teacher = view_of(teacher.model, images, teacher.key, self.teacher_feature, self.teacher_classes)
+        images, size = student.input_size, teacher.input_size
+        if tuple(images) != tuple(size) and not teacher.any_size:
+            print_log(
+                f'model.teacher sees images of {size[0]}x{size[1]}, resized from {images[0]}x{images[1]}',
+                logger='current',
+                level=logging.INFO,
+            )
+        return student, teacher
+
+
+def _size(value: Any, key: str) -> Grid | None:
+    size = (value, value) if isinstance(value, int) else value
+    if size is None:
+        return None
+    if len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size):
+        raise ValueError(f'{key}={value!r}. Expected a number of pixels, or two')
+    return tuple(size)
+
+
+def read_classes(classes: Sequence[int] | str) -> list[int]:
+    """Read a map of classes: for each class of the student its index in the teacher.
+
+    Args:
+        classes (sequence | str): The indices, or a file of them: JSON, or text with one a line.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If an entry is missing, not an index, or there twice.
+    """
+    key = f'{KEY}.teacher_classes'
+    if isinstance(classes, (str, Path)):
+        key, path = f'{key}={str(classes)!r}', Path(classes)
+        if not path.is_file():
+            raise FileNotFoundError(
+                f'{key} does not exist (looked from {Path.cwd()}). Expected a list, or a file of it'
+            )
+        text = path.read_text()
+        classes = json.loads(text) if text.lstrip().startswith('[') else [_index(line) for line in text.splitlines()]
+    classes = list(classes)
+    for i, index in enumerate(classes):
+        if isinstance(index, bool) or not isinstance(index, int) or index < 0:
+            raise ValueError(
+                f"{key}: class {i} of the student has {index!r}. Expected the index of the teacher's class, which "
+                'every class of the student needs'
+            )
+    first: dict[int, int] = {}
+    for i, index in enumerate(classes):
+        if first.setdefault(index, i) != i:
+            raise ValueError(
+                f"{key}: the teacher's class {index} stands for the student's {first[index]} and {i}. Expected a "
+                'different one for each'
+            )
+    return classes
+
+
+def _index(line: str) -> int | str:
+    """Return the number in a line, or the line for an error to show."""
+    return int(line) if line.strip().isdigit() else line
