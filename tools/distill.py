@@ -1,9 +1,16 @@
-"""Distill on your own data, without writing a config.
+"""Distill on your own data, with or without labels, without writing a config.
 
     python tools/distill.py --teacher timm:swin_tiny_patch4_window7_224 --student timm:resnet18 --data photos
     python tools/distill.py --teacher mmpretrain:swin-tiny_16xb64_in1k --student timm:resnet18 --data photos.csv
     python tools/distill.py --teacher timm:vit_small_patch16_224 --student timm:resnet18 --data CIFAR100 \
         --data-root data/cifar100 --teacher-ckpt vit_s_cifar100.pth
+
+    python tools/distill.py --teacher timm:vit_small_patch14_dinov2.lvd142m --student timm:resnet18 --data photos \
+        --probe labeled_photos --finetune labeled_photos
+
+The last one has images without labels, in any nesting: teacher and student have no head, and the student learns the
+teacher's features. --probe measures them on a few labeled images, and --finetune trains the result on labeled images,
+beside the same student from scratch.
 
 With --baseline the student is also trained alone, by the same recipe, which shows what the teacher adds.
 
@@ -24,7 +31,6 @@ import gc
 import os
 import runpy
 import sys
-from itertools import zip_longest
 from pathlib import Path
 
 # Else importing MMEngine starts CUDA, and it is too late to choose a device.
@@ -38,30 +44,34 @@ from mmengine.registry import DATASETS, DefaultScope
 
 import tas_mm  # noqa: F401  (adapts the stack and registers the components)
 from tas_mm.analysis.describe import describe
-from tas_mm.analysis.figures.canvas import publish
-from tas_mm.analysis.figures.curves import curves_figure
-from tas_mm.analysis.logs import METRIC, read_run
+from tas_mm.analysis.logs import METRIC
+from tas_mm.analysis.reports import report_accuracy, report_features
 from tas_mm.analysis.tables import table
 from tas_mm.analysis.trial import build_model, synthetic_batch, train_step
 from tas_mm.config import pipeline_size, read_config
 from tas_mm.engine.launch import at_least
 from tas_mm.models import TAS
-from tas_mm.recipes.data import find_data
-from tas_mm.recipes.parts import alone_parts, distill_parts, teacher_parts
+from tas_mm.recipes.data import OwnData, find_data, find_images, has_classes
+from tas_mm.recipes.parts import alone_parts, distill_parts, fine_tuning_parts, teacher_parts, unlabeled_parts
 from tas_mm.recipes.recipe import Recipe
 from tas_mm.recipes.sources import Network, find_network, why_no_weights
 from tas_mm.recipes.weights import head_fits
-from tas_mm.recipes.writer import write_config
+from tas_mm.recipes.writer import write_same_config as write
 
-DATA_HELP = """a folder with train/CLASS/*.jpg and val/CLASS/*.jpg; a table *.csv with the header path,label,split (or
-path,label and --val-csv); or the name of a data set of MMPretrain, such as CIFAR100, with --data-root"""
+DATA_HELP = """a folder with train/CLASS/*.jpg and val/CLASS/*.jpg; a folder of images without labels, in any nesting; a
+table *.csv with the header path,label,split (or path,label and --val-csv); or the name of a data set of MMPretrain,
+such as CIFAR100, with --data-root"""
+LABELED_HELP = 'a folder with train/CLASS/*.jpg and val/CLASS/*.jpg, or a table *.csv'
+
+LARGEST = 224
+"""Height and width of the images without labels, at most, unless --size says another one."""
 
 print = functools.partial(print, flush=True)  # between the logs of training
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    network = 'timm:NAME, mmpretrain:NAME, or the path of a config'
+    network = 'timm:NAME, mmpretrain:NAME, hf:NAME, or the path of a config'
     parser.add_argument('--teacher', required=True, help=network)
     parser.add_argument('--student', required=True, help=f'{network}; starts with random weights')
     parser.add_argument('--data', required=True, help=DATA_HELP)
@@ -86,6 +96,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='epochs to fit the teacher to the classes (default: 10 for its head, or, if it starts with random '
         'weights, as many as --epochs; 0 for none where it has a head that fits)',
     )
+    parser.add_argument(
+        '--probe', help=f'images without labels: measure k-NN and a linear probe on labeled ones, {LABELED_HELP}'
+    )
+    parser.add_argument(
+        '--finetune', help=f'images without labels: then train the student on labeled ones, {LABELED_HELP}'
+    )
+    parser.add_argument('--finetune-epochs', type=at_least(1), default=30, help='of the fine-tuning (default: 30)')
     parser.add_argument(
         '--baseline', action='store_true', help='also train the student alone, by the same recipe, and compare'
     )
@@ -114,6 +131,15 @@ def choose_device(device: str | None) -> str:
 def loudly(text: str) -> None:
     """Print what nobody should overlook."""
     print('\n'.join(('', '!' * 110, *(f'!! {line}' for line in text.splitlines()), '!' * 110, '')))
+
+
+def random_features(why: str) -> str:
+    return (
+        f'THE TEACHER HAS RANDOM WEIGHTS: {why}.\n'
+        'Its features say little about your images, and without labels nothing can train it. This run tries the data\n'
+        'and the settings. For a real teacher name a file of weights with --teacher-ckpt, or run this with a network\n'
+        'connection.'
+    )
 
 
 def random_teacher(why: str) -> str:
@@ -157,31 +183,12 @@ def check(config: Path) -> None:
     MMLogger.get_current_instance().setLevel('ERROR')  # no warnings about weights, which do not matter here
     model = build_model(cfg)
     if isinstance(model, TAS):
-        for title, (header, rows) in describe(model).items():
+        for title, (header, rows) in describe(model, cfg).items():
             print(f'{title}\n{table(header, rows)}\n')
     train_step(model, synthetic_batch(model, 2, pipeline_size(cfg)), strict=True)
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         image = DATASETS.build(cfg.train_dataloader.dataset)[0]['inputs']
     print(f'{config}: the model builds and takes a step; the first image is {tuple(image.shape)}')
-
-
-def write(path: Path, parts: dict, title: str, resume: bool) -> Path:
-    """Write a config; a run that is resumed must have had the same.
-
-    Raises:
-        ValueError: If it had another one, which stays as it is.
-    """
-    before = path.read_text() if resume and path.is_file() else None
-    write_config(path, parts, title)
-    if before not in (None, after := path.read_text()):
-        path.write_text(before)
-        lines = zip_longest(before.splitlines(), after.splitlines(), fillvalue='')
-        was, now = next((was.strip(), now.strip()) for was, now in lines if was != now)
-        raise ValueError(
-            f'--resume: {path} has {was!r}, but these options give {now!r}. Expected the options with which the run '
-            f'began. Resume an edited config with tools/train.py {path} --resume'
-        )
-    return path
 
 
 def tool(name: str, *options: object) -> None:
@@ -195,8 +202,8 @@ def tool(name: str, *options: object) -> None:
         gc.collect()  # the model, and what it holds on a GPU
 
 
-def distill(args: argparse.Namespace) -> None:
-    """Everything, in order."""
+def prepare(args: argparse.Namespace) -> tuple[str, Path]:
+    """Choose the device and make the work folder."""
     device = choose_device(args.device)
     work_dir = args.work_dir or Path('work_dirs') / '_to_'.join(
         name.partition(':')[2] or Path(name).stem for name in (args.teacher, args.student)
@@ -207,18 +214,32 @@ def distill(args: argparse.Namespace) -> None:
         raise ValueError(
             f'--work-dir {work_dir}: {error.strerror}. Expected a folder, or a place where one can be made'
         ) from error
-    data = find_data(args.data, args.data_root, args.val_csv, work_dir)
-    classes = len(data.classes)
-    teacher = find_network(args.teacher, classes, args.size, '--teacher')
-    size = args.size or teacher.view.input_size[0]
-    student = find_network(args.student, classes, size, '--student')
-    options = dict(
+    return device, work_dir
+
+
+def recipe_options(args: argparse.Namespace, data: OwnData, size: int, device: str) -> dict:
+    """Return the options of a recipe that do not depend on what is trained."""
+    return dict(
         batch_size=min(args.batch_size or (128 if device == 'cuda' else 32), data.sizes[0]),
         size=size,
         workers=min(8, (os.cpu_count() or 1) - 1) if args.workers is None else args.workers,
         seed=args.seed,
         amp=device == 'cuda',
     )
+
+
+def distill(args: argparse.Namespace) -> None:
+    """Everything, in order, with labels."""
+    for option in ('probe', 'finetune'):
+        if getattr(args, option):
+            raise ValueError(f'--{option}: the images of --data have labels already. Leave it out')
+    device, work_dir = prepare(args)
+    data = find_data(args.data, args.data_root, args.val_csv, work_dir)
+    classes = len(data.classes)
+    teacher = find_network(args.teacher, classes, args.size, '--teacher')
+    size = args.size or teacher.view.input_size[0]
+    student = find_network(args.student, classes, size, '--student')
+    options = recipe_options(args, data, size, device)
     print(
         f'{data.sizes[0]} training and {data.sizes[1]} validation images of {classes} classes, {size} pixels, {device}'
     )
@@ -241,47 +262,96 @@ def distill(args: argparse.Namespace) -> None:
         title = f'{args.student} alone on {args.data}, to compare with distill.py. Run it with tools/train.py.'
         parts = alone_parts(parts, work_dir / 'alone')
         configs.insert(-1, write(work_dir / 'alone.py', parts, title, args.resume))
-    for config in configs:
-        check(config)
-    print(f'Written and checked: {" and ".join(map(str, configs))}')
+    check_all(configs)
     if args.dry_run:
         return
-    for config in configs:
-        print(f'\nTraining {config.stem}: {config}')
-        tool('train.py', config, *(['--resume'] if args.resume else []))
-    report(work_dir, configs[-1], teacher_epochs, args.baseline)
+    train(configs, args.resume)
+    exported = export_and_test(work_dir, configs[-1])
+    runs = ['teacher'] if teacher_epochs else []
+    print(f'\n{report_accuracy(work_dir, exported, runs, args.baseline)}\nConfig to keep and edit: {configs[-1]}')
     if teacher_epochs and not head_only:
         loudly(
             'The teacher had random weights to start with. Take these numbers as a trial of the data and the settings.'
         )
 
 
-def report(work_dir: Path, config: Path, teacher_epochs: int, baseline: bool) -> None:
-    """Export and evaluate the student, print the results and draw the curves."""
+def export_and_test(work_dir: Path, config: Path) -> float:
+    """Export the student, and return its accuracy in percent."""
     weights = work_dir / 'student.pth'
     tool('export_student.py', (work_dir / 'distill' / 'last_checkpoint').read_text().strip(), weights)
     quiet = ('--work-dir', work_dir / 'test', '--cfg-options', 'log_level=WARNING')
     tool('test.py', config, weights, '--out', work_dir / 'test.json', *quiet)
-    exported = mmengine.load(work_dir / 'test.json')[METRIC]
-    run = read_run(work_dir / 'distill')
-    rows = []
-    for network, role in (('teacher', 'teacher.'), ('assistant', 'assistant.'), ('student', '')):
-        values = run.curve(role + METRIC)[1]
-        rows.append((network, f'{values[-1]:.2f}', f'{max(values):.2f}'))
-    alone = [read_run(work_dir / 'alone')] if baseline else []
-    for values in (each.curve(METRIC)[1] for each in alone):
-        rows.append(('student trained alone', f'{values[-1]:.2f}', f'{max(values):.2f}'))
-    rows.append((f'student, exported to {weights}', f'{exported:.2f}', ''))
-    print('\n' + table(('network', 'top-1 accuracy (%), last epoch', 'best epoch'), rows))
-    runs = [read_run(work_dir / 'teacher')] if teacher_epochs else []
-    files = publish(dict(curves=curves_figure([*runs, *alone, run])), work_dir)
-    print(f'\nCurves: {files[0]}\nConfig to keep and edit: {config}')
+    return mmengine.load(work_dir / 'test.json')[METRIC]
+
+
+def check_all(configs: list[Path]) -> None:
+    """Check configs before anything is trained."""
+    for config in configs:
+        check(config)
+    print(f'Written and checked: {" and ".join(map(str, configs))}')
+
+
+def train(configs: list[Path], resume: bool) -> None:
+    """Run trainings one after the other."""
+    for config in configs:
+        print(f'\nTraining {config.stem}: {config}')
+        tool('train.py', config, *(['--resume'] if resume else []))
+
+
+def distill_features(args: argparse.Namespace) -> None:
+    """Everything, in order, without labels: networks without a head."""
+    if args.baseline or args.teacher_epochs:
+        raise ValueError('--baseline, --teacher-epochs: they need labels, and the images of --data have none')
+    device, work_dir = prepare(args)
+    data = find_images(args.data, work_dir / 'images')
+    teacher = find_network(args.teacher, 0, args.size, '--teacher')
+    size = args.size or min(teacher.view.input_size[0], LARGEST)
+    if teacher.view.input_size[0] != size:
+        teacher = find_network(args.teacher, 0, size, '--teacher')
+    student = find_network(args.student, 0, size, '--student')
+    options = recipe_options(args, data, size, device)
+    print(f'{data.sizes[0]} training and {data.sizes[1]} held-out images without labels, {size} pixels, {device}')
+    start, why = dict(teacher_ckpt=args.teacher_ckpt) if args.teacher_ckpt else teacher.published.weights, None
+    if not args.teacher_ckpt and (why := '--offline was given' if args.offline else why_no_weights(teacher)):
+        loudly(random_features(why))
+        start = {}
+    probe = args.probe and find_data(args.probe, lists=work_dir / 'probe')
+    parts = unlabeled_parts(
+        teacher, start, student, data, probe, Recipe(epochs=args.epochs, **options), work_dir / 'distill'
+    )
+    title = f'{args.teacher} distilled into {args.student} on images without labels. Run it with tools/train.py.'
+    config = write(work_dir / 'distill.py', parts, title, args.resume)
+    tuned = write_fine_tuning(args, work_dir, size, device) if args.finetune else []
+    check_all([config, *tuned])
+    if args.dry_run:
+        return
+    train([config], args.resume)
+    weights = work_dir / 'student.pth'
+    tool('export_student.py', (work_dir / 'distill' / 'last_checkpoint').read_text().strip(), weights)
+    train(tuned, args.resume)
+    print(f'\n{report_features(work_dir, [each.stem for each in tuned])}\nConfig to keep and edit: {config}')
+    if why:
+        loudly(random_features(why))
+
+
+def write_fine_tuning(args: argparse.Namespace, work_dir: Path, size: int, device: str) -> list[Path]:
+    """Write the configs that train the distilled student, and the same one from scratch, on labeled images."""
+    data = find_data(args.finetune, lists=work_dir / 'finetune_lists')
+    student = find_network(args.student, len(data.classes), size, '--student')
+    recipe = Recipe(epochs=args.finetune_epochs, **recipe_options(args, data, size, device))
+    configs = []
+    for name, weights in (('finetune', work_dir / 'student.pth'), ('scratch', None)):
+        parts = fine_tuning_parts(student, data, recipe, weights, work_dir / name)
+        origin = 'distilled without labels' if weights else 'from scratch'
+        title = f'{args.student} {origin}, trained on {args.finetune}. Run it with tools/train.py.'
+        configs.append(write(work_dir / f'{name}.py', parts, title, args.resume))
+    return configs
 
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     try:
-        distill(args)
+        distill(args) if has_classes(args.data) else distill_features(args)
     except ValueError as error:
         raise SystemExit(f'tools/distill.py: {error}') from error
 

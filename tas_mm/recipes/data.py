@@ -1,13 +1,17 @@
 """The user's data: what ``--data`` names, as configs of MMPretrain's data sets.
 
-A folder of images (``train/CLASS/x.jpg`` and ``val/CLASS/y.jpg``), a table of paths and labels, or a data set that
-MMPretrain knows by name. All of it is checked here, so that a mistake is found before anything is built.
+A folder of images (``train/CLASS/x.jpg`` and ``val/CLASS/y.jpg``), a table of paths and labels, a data set that
+MMPretrain knows by name, or images without labels in a folder. All of it is checked here, so that a mistake is found
+before anything is built.
 """
 
 from __future__ import annotations
 
+import hashlib
 import inspect
+import logging
 import mimetypes
+import re
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -15,6 +19,7 @@ from typing import Any
 
 import numpy as np
 from mmengine.fileio import list_dir_or_file
+from mmengine.logging import print_log
 from mmengine.registry import DefaultScope
 from mmpretrain.datasets import CustomDataset
 from mmpretrain.registry import DATASETS
@@ -22,6 +27,8 @@ from mmpretrain.registry import DATASETS
 from .table import CSV_HELP, table_parts
 
 FOLDER_HELP = 'Expected a folder with train/CLASS/*.jpg and val/CLASS/*.jpg'
+FEWEST, MOST_HELD_OUT = 16, 1000
+"""Images that a folder without labels needs, and how many of them are held out at most."""
 MMPRETRAIN_EXTENSIONS: tuple[str, ...] = inspect.signature(CustomDataset).parameters['extensions'].default
 EXTENSIONS = (*MMPRETRAIN_EXTENSIONS, '.webp', '.tiff', '.jfif', '.jpe')
 """Extensions of images in a folder: those that MMPretrain finds by itself, and others that OpenCV reads."""
@@ -41,7 +48,7 @@ class OwnData:
     Attributes:
         train (dict): Config of the training part, without a pipeline.
         val (dict): Config of the validation part, without a pipeline.
-        classes (tuple): Names of the classes, in the order of their numbers.
+        classes (tuple): Names of the classes, in the order of their numbers; empty for images without labels.
         sizes (tuple): Numbers of training and of validation images.
         load (list): First transforms of each pipeline.
         to_rgb (bool): Whether the images are loaded as BGR.
@@ -95,6 +102,70 @@ def find_data(data: str, data_root: str | None = None, val_csv: str | None = Non
     return OwnData(*parts, classes, (len(train), len(val)), load, to_rgb='img' not in first)
 
 
+def has_classes(data: str) -> bool:
+    """Tell whether ``--data`` names labeled data: anything but a folder that has neither ``train/`` nor ``val/``.
+
+    Args:
+        data (str): A folder, a table, or the name of a data set.
+    """
+    folder = Path(data)
+    return not folder.is_dir() or (folder / 'train').is_dir() or (folder / 'val').is_dir()
+
+
+def find_images(data: str, lists: str | Path = '.') -> OwnData:
+    """Find the images in a folder, in any nesting, without labels.
+
+    A twentieth of them is held out for validation, at least 4 and at most 1,000. Hashes of the paths choose them, so
+    the same folder is always split alike.
+
+    Args:
+        data (str): The folder.
+        lists (str | Path): Folder for the lists ``train.txt`` and ``val.txt`` of the images. Defaults to '.'.
+
+    Raises:
+        ValueError: If there is no such folder, or it holds fewer than 16 images.
+    """
+    if not Path(data).is_dir():
+        raise ValueError(f'--data {data}: there is no such folder. Expected one with images, in any nesting')
+    root, lists = Path(data).absolute(), Path(lists)
+    files = sorted(list_dir_or_file(str(root), list_dir=False, recursive=True))
+    images = [file for file in files if file.lower().endswith(EXTENSIONS)]
+    if len(images) < FEWEST:
+        raise ValueError(
+            f'--data {data}: {len(images)} of its {len(files)} files are images that end with {", ".join(EXTENSIONS)}. '
+            f'Expected at least {FEWEST} images'
+        )
+    left_out = [file for file in set(files).difference(images) if _is_image(file)]
+    if left_out:
+        text = (
+            f'--data {data}: {len(left_out)} images are left out, such as {left_out[0]}. Expected images that end with '
+        )
+        print_log(text + ', '.join(EXTENSIONS), logger='current', level=logging.WARNING)
+    by_hash = sorted(images, key=lambda file: hashlib.blake2b(file.encode(errors='surrogateescape')).digest())
+    held_out = set(by_hash[: min(MOST_HELD_OUT, max(len(images) // 20, min(16, len(images) // 4)))])
+    parts = dict(train=[file for file in images if file not in held_out], val=sorted(held_out))
+    lists.mkdir(parents=True, exist_ok=True)
+    for part, chosen in parts.items():
+        strange = next((file for file in chosen if re.search('[\n\r\ud800-\udfff]', file)), None)
+        if strange is not None:
+            raise ValueError(f'--data {data}: a list cannot hold the name {strange!r}. Rename the file')
+        (lists / f'{part}.txt').write_text('\n'.join(chosen), encoding='utf-8')
+    train, val = (
+        dict(
+            type='CustomDataset',
+            ann_file=str((lists / f'{part}.txt').absolute()),
+            data_prefix=str(root),
+            with_label=False,
+        )
+        for part in parts
+    )
+    return OwnData(train, val, (), (len(parts['train']), len(parts['val'])), LOAD, to_rgb=True)
+
+
+def _is_image(file: str) -> bool:
+    return (mimetypes.guess_type(file)[0] or '').startswith('image/')
+
+
 def _built(config: dict, data: str) -> Any:
     try:
         return DATASETS.build(config)
@@ -127,7 +198,7 @@ def _check_class(folder: Path, part: str, name: str) -> None:
     """Raise if an image of a class, or every image, would not be found; in val/ a folder may be empty."""
     files = list(list_dir_or_file(str(folder / part / name), list_dir=False, recursive=True))
     others = [file for file in files if not file.lower().endswith(EXTENSIONS)]
-    images = [file for file in others if (mimetypes.guess_type(file)[0] or '').startswith('image/')]
+    images = [file for file in others if _is_image(file)]
     expected = f'Expected images that end with {", ".join(EXTENSIONS)}'
     if images:
         raise ValueError(

@@ -26,7 +26,8 @@ def data_parts(data: OwnData, family: str, recipe: Recipe, normalization: dict) 
         recipe (Recipe): The recipe.
         normalization (dict): Mean and std of the network.
     """
-    train, test = pipelines(data, recipe.size, normalization, augments_strongly(family, recipe.epochs))
+    strong = bool(data.classes) and augments_strongly(family, recipe.epochs)  # which is made for labels
+    train, test = pipelines(data, recipe.size, normalization, strong)
     loader = dict(batch_size=recipe.batch_size, num_workers=recipe.workers)
     val = dict(
         **loader,
@@ -34,10 +35,19 @@ def data_parts(data: OwnData, family: str, recipe: Recipe, normalization: dict) 
         sampler=dict(type='DefaultSampler', shuffle=False),
     )
     topk = (1, 5) if len(data.classes) > 9 else (1,)
-    title = f'Data: {data.sizes[0]} training and {data.sizes[1]} validation images of {len(data.classes)} classes.'
+    kind = f'of {len(data.classes)} classes' if data.classes else 'without labels'
+    classes = dict(num_classes=len(data.classes)) if data.classes else {}
+    if data.classes:
+        evaluation = dict(
+            test_dataloader=Name('val_dataloader'),
+            val_evaluator=dict(type='Accuracy', topk=topk),
+            test_evaluator=Name('val_evaluator'),
+        )
+    else:
+        evaluation = dict(val_evaluator=[])
     return {
-        title: dict(
-            data_preprocessor=dict(num_classes=len(data.classes), **normalization, to_rgb=data.to_rgb),
+        f'Data: {data.sizes[0]} training and {data.sizes[1]} validation images {kind}.': dict(
+            data_preprocessor=dict(**classes, **normalization, to_rgb=data.to_rgb),
             train_pipeline=train,
             test_pipeline=test,
             train_dataloader=dict(
@@ -47,9 +57,7 @@ def data_parts(data: OwnData, family: str, recipe: Recipe, normalization: dict) 
                 sampler=dict(type='DefaultSampler', shuffle=True),
             ),
             val_dataloader=val,
-            test_dataloader=Name('val_dataloader'),
-            val_evaluator=dict(type='Accuracy', topk=topk),
-            test_evaluator=Name('val_evaluator'),
+            **evaluation,
         )
     }
 
@@ -81,7 +89,7 @@ def run_parts(
             param_scheduler=schedule(family, recipe.epochs),
             train_cfg=dict(by_epoch=True, max_epochs=recipe.epochs, val_interval=interval),
             val_cfg=val_cfg,
-            test_cfg=dict(),
+            **(dict(test_cfg=dict()) if data.classes else {}),
         ),
         'What is saved and logged.': dict(custom_imports=dict(imports=['tas_mm']), **runtime),
     }
@@ -134,7 +142,13 @@ def alone_parts(distillation: Mapping[str, Mapping[str, Any]], work_dir: str | P
 
 
 def distill_parts(
-    teacher: Network, start: dict, student: Network, data: OwnData, recipe: Recipe, work_dir: str | Path
+    teacher: Network,
+    start: dict,
+    student: Network,
+    data: OwnData,
+    recipe: Recipe,
+    work_dir: str | Path,
+    val_cfg: dict | None = None,
 ) -> Parts:
     """Return the config of the distillation.
 
@@ -145,14 +159,18 @@ def distill_parts(
         data (OwnData): The data.
         recipe (Recipe): The recipe.
         work_dir (str | Path): Folder for logs and checkpoints.
+        val_cfg (dict, optional): The validation loop. Defaults to ``TASValLoop`` as it is.
     """
     family = student.view.family
-    smooth = dict(type='LabelSmoothLoss', label_smooth_val=0.1, mode='original')
-    architecture = student.source.with_loss(dict(student.config), smooth)
-    if augments_strongly(family, recipe.epochs):
+    architecture = dict(student.config)
+    if data.classes:
+        smooth = dict(type='LabelSmoothLoss', label_smooth_val=0.1, mode='original')
+        architecture = student.source.with_loss(architecture, smooth)
+    if data.classes and augments_strongly(family, recipe.epochs):
         mixing = dict(augments=[dict(type='Mixup', alpha=0.8), dict(type='CutMix', alpha=1.0)])
         architecture.setdefault('train_cfg', mixing)
-    preprocessor = dict(num_classes=len(data.classes), **teacher.normalization, to_rgb=data.to_rgb)
+    classes = dict(num_classes=len(data.classes)) if data.classes else {}
+    preprocessor = dict(**classes, **teacher.normalization, to_rgb=data.to_rgb)
     ckpt = {key: value for key, value in start.items() if key == 'teacher_ckpt'}
     loading = {key: value for key, value in start.items() if key != 'teacher_ckpt'}
     model = dict(
@@ -172,7 +190,59 @@ def distill_parts(
             family,
             data,
             recipe,
-            dict(type='tas_mm.TASValLoop'),
+            val_cfg or dict(type='tas_mm.TASValLoop'),
             work_dir,
         ),
     }
+
+
+def unlabeled_parts(
+    teacher: Network,
+    start: dict,
+    student: Network,
+    data: OwnData,
+    probe: OwnData | None,
+    recipe: Recipe,
+    work_dir: str | Path,
+) -> Parts:
+    """Return the config of a distillation on images without labels, of networks without a head.
+
+    Args:
+        teacher (Network): The teacher.
+        start (dict): Source of its weights: ``teacher_ckpt``, or options of its own config that load them.
+        student (Network): The student.
+        data (OwnData): The images.
+        probe (OwnData, optional): Labeled images for k-NN and a linear probe.
+        recipe (Recipe): The recipe.
+        work_dir (str | Path): Folder for logs and checkpoints.
+    """
+    val_cfg = dict(type='tas_mm.TASValLoop')
+    if probe is not None:
+        pipeline = dict(pipeline=Name('test_pipeline'))
+        val_cfg['probe'] = dict(train=dict(**probe.train, **pipeline), val=dict(**probe.val, **pipeline))
+    parts = distill_parts(teacher, start, student, data, recipe, work_dir, val_cfg)
+    networks = next(iter(parts.values()))
+    networks['model']['calculate_student_loss'] = False
+    return parts
+
+
+def fine_tuning_parts(
+    student: Network, data: OwnData, recipe: Recipe, weights: str | Path | None, work_dir: str | Path
+) -> Parts:
+    """Return the config that trains a student with a head on labeled images.
+
+    Args:
+        student (Network): The student.
+        data (OwnData): The labeled images.
+        recipe (Recipe): The recipe.
+        weights (str | Path, optional): Weights of its backbone to start from; None starts from random ones.
+        work_dir (str | Path): Folder for logs and checkpoints.
+    """
+    family = student.view.family
+    wrapper = optimizer(family, recipe.batch_size, recipe.amp)
+    parts = {
+        'The student, with a head.': dict(model=dict(student.config)),
+        **data_parts(data, family, recipe, student.normalization),
+        **run_parts(wrapper, family, data, recipe, dict(), work_dir),
+    }
+    return parts if weights is None else {**parts, 'Where it starts from.': dict(load_from=str(weights))}

@@ -1,4 +1,4 @@
-"""Classifiers by name: from ``timm:NAME``, ``mmpretrain:NAME`` or the path of a config to a network that fits the data.
+"""Networks by name: from ``timm:NAME``, ``mmpretrain:NAME``, ``hf:NAME`` or a config's path to one that fits the data.
 
 What the libraries themselves are like is in ``tas_mm.models.sources``.
 """
@@ -16,7 +16,7 @@ from tas_mm.config import read_config
 from tas_mm.models.sources import SOURCES, NetworkSource, Published, build_classifier_from, classifier_of, source_of
 from tas_mm.models.stages import StageView, view_of
 
-NAMED = ('timm', 'mmpretrain')
+NAMED = ('timm', 'mmpretrain', 'hf')
 """Libraries whose networks have a name of the form ``library:NAME``."""
 IMAGENET = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
 
@@ -56,9 +56,9 @@ def classifier_config(name: str, num_classes: int = 10, **options: Any) -> dict:
 
     Args:
         name (str): ``'timm:resnet18'``, of which ``'timm:resnet18.a1_in1k'`` names certain weights,
-            ``'mmpretrain:deit-tiny_4xb256_in1k'``, or the path of a config. In the config of a distillation the student
-            is meant.
-        num_classes (int): Number of classes. Defaults to 10.
+            ``'mmpretrain:deit-tiny_4xb256_in1k'``, ``'hf:facebook/dinov2-small'``, or the path of a config. In the
+            config of a distillation the student is meant.
+        num_classes (int): Number of classes; 0 for a network without a head. Defaults to 10.
         **options: More arguments of a timm network, such as ``img_size``.
 
     Raises:
@@ -76,7 +76,9 @@ def classifier_config(name: str, num_classes: int = 10, **options: Any) -> dict:
             raise ValueError(f'{name!r} is not a classifier of {library.name}; nearest: {nearest}')
         return library.classifier(model, num_classes, **options)
     if not Path(name).is_file():
-        raise ValueError(f'{name!r} is not a network. Expected timm:NAME, mmpretrain:NAME or the path of a config')
+        raise ValueError(
+            f'{name!r} is not a network. Expected timm:NAME, mmpretrain:NAME, hf:NAME or the path of a config'
+        )
     return classifier_of(read_config(name), num_classes)
 
 
@@ -94,8 +96,8 @@ def find_network(name: str, num_classes: int, size: int | None = None, option: s
     """Build a network for a number of classes and images of a size.
 
     Args:
-        name (str): ``timm:NAME``, ``mmpretrain:NAME`` or the path of a config.
-        num_classes (int): Classes of the data.
+        name (str): ``timm:NAME``, ``mmpretrain:NAME``, ``hf:NAME`` or the path of a config.
+        num_classes (int): Classes of the data; 0 for a network without a head.
         size (int, optional): Height and width of the images. Defaults to None: what the network declares, else 224.
         option (str): The option that gave the name, for error messages. Defaults to ``'--student'``.
 

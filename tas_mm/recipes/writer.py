@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -65,4 +66,29 @@ def write_config(path: str | Path, parts: Mapping[str, Mapping[str, Any]], title
         text += ''.join(f'{key} = {python_source(value, 0, len(key) + 3)}\n' for key, value in settings.items())
     path.write_text(text)
     Config.fromfile(path)
+    return path
+
+
+def write_same_config(path: Path, parts: Mapping[str, Mapping[str, Any]], title: str, resume: bool) -> Path:
+    """Write a config; a run that is resumed must have had the same.
+
+    Args:
+        path (Path): The file.
+        parts (mapping): As in :func:`write_config`.
+        title (str): First line of the file.
+        resume (bool): Whether the run is resumed.
+
+    Raises:
+        ValueError: If it had another one, which stays as it is.
+    """
+    before = path.read_text() if resume and path.is_file() else None
+    write_config(path, parts, title)
+    if before not in (None, after := path.read_text()):
+        path.write_text(before)
+        lines = zip_longest(before.splitlines(), after.splitlines(), fillvalue='')
+        was, now = next((was.strip(), now.strip()) for was, now in lines if was != now)
+        raise ValueError(
+            f'--resume: {path} has {was!r}, but these options give {now!r}. Expected the options with which the run '
+            f'began. Resume an edited config with tools/train.py {path} --resume'
+        )
     return path

@@ -12,6 +12,7 @@ from tas_mm.config import type_name
 from .base import NetworkSource, Published, build_classifier_from, classifier_of
 from .huggingface import HuggingFaceSource
 from .mmpretrain import MMPretrainSource
+from .places import weights_read, why_missing, why_unreachable
 from .timm import TimmSource
 
 __all__ = [
@@ -27,6 +28,9 @@ __all__ = [
     'build_classifier_from',
     'classifier_of',
     'source_of',
+    'weights_read',
+    'why_missing',
+    'why_unreachable',
 ]
 
 TIMM, MMPRETRAIN, HUGGING_FACE = TimmSource(), MMPretrainSource(), HuggingFaceSource()
@@ -42,4 +46,5 @@ def source_of(config: Mapping[str, Any]) -> NetworkSource:
     kinds = [type_name(part) for part in (config, config.get('backbone') or {})]
     if TIMM.wrapper in kinds or TIMM.backbone in kinds:
         return TIMM
-    return HUGGING_FACE if HUGGING_FACE.wrapper in kinds else MMPRETRAIN
+    own = {HUGGING_FACE.wrapper, HUGGING_FACE.backbone.rpartition('.')[2]}
+    return HUGGING_FACE if own & {*kinds} else MMPRETRAIN

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -15,6 +15,9 @@ from mmpretrain.registry import MODELS
 from torch import nn
 
 from tas_mm.config import model_of, with_classes, without_weights
+
+HUB = 'hf-hub:'
+"""Prefix of a place on Hugging Face's hub."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ class NetworkSource:
 
         Args:
             name (str): Name of the network in the library.
-            num_classes (int): Number of classes.
+            num_classes (int): Number of classes; 0 for a network without a head.
             **options: More arguments of the network, where the library takes any.
         """
         raise ValueError(f'{name!r} is not a network of {self.name}')
@@ -71,6 +74,14 @@ class NetworkSource:
             model (nn.Module): The classifier, built from its config.
         """
         return Published()
+
+    def reads(self, config: Mapping[str, Any]) -> list[tuple[str, str]]:
+        """List what building a network reads from elsewhere: key in its config and place; see :func:`weights_read`.
+
+        Args:
+            config (Mapping): A model config, of this library or not.
+        """
+        return []
 
     def fetch(self, config: dict, weights: dict) -> None:
         """Load published weights once, so that they are in the library's cache.
@@ -105,7 +116,7 @@ def classifier_of(config: Config, num_classes: int) -> dict:
 
     Args:
         config (Config): Config of a training.
-        num_classes (int): Number of classes that it gets.
+        num_classes (int): Number of classes that it gets; 0 for no head.
 
     Raises:
         ValueError: If the config has no model.
@@ -115,6 +126,8 @@ def classifier_of(config: Config, num_classes: int) -> dict:
     model = model.get('architecture', model)
     if preprocessor:
         model.setdefault('data_preprocessor', preprocessor.to_dict())
+    if num_classes == 0 and 'head' in model:
+        model['head'] = None
     return with_classes(without_weights(model), num_classes)
 
 

@@ -1,22 +1,51 @@
-"""Hugging Face's image classifiers."""
+"""Hugging Face's image networks."""
 
 from __future__ import annotations
 
 import logging
+import os
+from collections.abc import Mapping
 from typing import Any
 
 from mmengine.logging import print_log
 from torch import nn
 
-from .base import NetworkSource
+from tas_mm.config import type_name
+
+from .base import HUB, NetworkSource, Published
 
 
 class HuggingFaceSource(NetworkSource):
-    """Hugging Face's image classifiers, which configs name by ``HuggingFaceClassifier``."""
+    """Hugging Face's networks: inside a ``HuggingFaceClassifier``, or without a head in a ``HuggingFaceBackbone``."""
 
-    name = 'huggingface'
+    name = 'hf'
     wrapper = 'HuggingFaceClassifier'
+    backbone = 'tas_mm.HuggingFaceBackbone'
     prefix = 'model.'
+
+    def has(self, name: str) -> bool:
+        """Tell whether a folder, the cache or the hub has the network's config."""
+        from transformers import AutoConfig
+
+        try:
+            return AutoConfig.from_pretrained(name) is not None
+        except (OSError, ValueError):
+            return False
+
+    def classifier(self, name: str, num_classes: int, **options: Any) -> dict:
+        """Return the config of a classifier, or of the network without a head."""
+        if num_classes == 0:
+            return dict(type=self.backbone, model_name=name, pretrained=False, **options)
+        # The published head may have other classes.
+        options = dict(num_labels=num_classes, ignore_mismatched_sizes=True) | options
+        return dict(type=self.wrapper, model_name=name, pretrained=False, **options)
+
+    def published(self, name: str, model: nn.Module) -> Published:
+        """Return the weights, and the normalization of the image processor."""
+        found = self.image_processor(model)
+        normalization = {} if found is None else {key: [255 * value for value in found[key]] for key in ('mean', 'std')}
+        # Whose classes a head was trained on is not told by the config, which has them as the user's.
+        return Published(dict(pretrained=True), 0, normalization)
 
     @staticmethod
     def image_processor(model: nn.Module) -> dict[str, Any] | None:
@@ -27,9 +56,10 @@ class HuggingFaceSource(NetworkSource):
         Args:
             model (nn.Module): A classifier.
         """
-        if not any(cls.__name__ == HuggingFaceSource.wrapper for cls in type(model).__mro__):
+        inner = getattr(model, 'model', None)
+        if not any(cls.__module__.split('.')[0] == 'transformers' for cls in type(inner).__mro__):
             return None
-        name = getattr(getattr(model.model, 'config', None), '_name_or_path', '')
+        name = getattr(getattr(inner, 'config', None), '_name_or_path', '')
         try:
             from transformers import AutoImageProcessor
 
@@ -43,6 +73,15 @@ class HuggingFaceSource(NetworkSource):
                 level=logging.WARNING,
             )
             return None
+
+    def reads(self, config: Mapping[str, Any]) -> list[tuple[str, str]]:
+        """List the network's config on the hub and, if it is pretrained, its weights; nothing for a folder."""
+        own = self.wrapper, self.backbone.rpartition('.')[2]
+        if type_name(config) not in own or os.path.isdir(config['model_name']):
+            return []
+        place = HUB + config['model_name']
+        files = [('model_name', f'{place}#config.json')]
+        return [*files, ('pretrained', place)] if config.get('pretrained') else files
 
     def resize(self, config: dict, size: int) -> None:
         """Set the field ``image_size`` of the network's config."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from tas_mm.config import type_name
 
-from .base import NetworkSource, Published
+from .base import HUB, NetworkSource, Published
 
 
 class TimmSource(NetworkSource):
@@ -48,6 +48,23 @@ class TimmSource(NetworkSource):
             return Published(dict(pretrained=True), tag['num_classes'], normalization)
         return Published(normalization=normalization)
 
+    def reads(self, config: Mapping[str, Any]) -> list[tuple[str, str]]:
+        """List the checkpoint that a config names, or else what the pretrained tag lists, as timm would read it."""
+        if type_name(config) not in (self.wrapper, self.backbone):
+            return []
+        if config.get('checkpoint_path'):
+            return [('checkpoint_path', config['checkpoint_path'])]
+        prefix, _, name = config['model_name'].partition(':')
+        if prefix in ('hf-hub', 'hf_hub'):
+            return [('model_name', HUB + name + ('' if config.get('pretrained') else '#config.json'))]
+        if not config.get('pretrained') or prefix == 'local-dir' or not self.has(config['model_name']):
+            return []
+        from timm.models import get_pretrained_cfg
+
+        tag = get_pretrained_cfg(config['model_name'])
+        place = tag and (tag.file or (HUB + tag.hf_hub_id if tag.hf_hub_id else tag.url))
+        return [('pretrained', place)] if place else []
+
     def resize(self, config: dict, size: int) -> None:
         """Set the argument ``img_size`` of the network."""
         (config if type_name(config) == self.wrapper else config['backbone'])['img_size'] = size
@@ -80,7 +97,8 @@ class TimmSource(NetworkSource):
             return None
         own = ('type', 'init_cfg', 'in_channels', 'features_only')
         options = {key: value for key, value in backbone.to_dict().items() if key not in own}
-        return dict(options, num_classes=config.head.num_classes, in_chans=backbone.get('in_channels', 3))
+        classes = config.head.num_classes if config.get('head') else 0
+        return dict(options, num_classes=classes, in_chans=backbone.get('in_channels', 3))
 
     def native_weights(self, config: Config, state: Mapping[str, Tensor], net: nn.Module) -> dict[str, Tensor]:
         """Rename a classifier's weights as timm names them.
