@@ -13,9 +13,11 @@ import pytest
 import yaml
 from mmengine.config import Config
 from mmengine.hub import get_config
+from mmengine.optim import build_optim_wrapper
 
-import tas_mm  # noqa: F401  (makes tas_mm:: a base)
 from tas_mm.config import read_config
+from tas_mm.engine import hooks
+from tas_mm.models import InfoNCELoss
 
 ROOT = Path(__file__).parents[1]
 PAIRS = {path.stem: path for path in sorted(ROOT.glob('configs/tas/*.py'))}
@@ -76,6 +78,7 @@ def test_the_recipe_goes_by_the_students_kind(pair):
     drawn = [transform.type for transform in cfg.train_dataloader.dataset.pipeline]
     assert mixed == ([] if cnn else ['Mixup', 'CutMix'])
     assert ('RandAugment' in drawn, 'RandomErasing' in drawn) == (not cnn, not cnn)
+    assert cfg.optim_wrapper.paramwise_cfg.custom_keys.log_scale.decay_mult == 0
     optimizer, warm_up = cfg.optim_wrapper.optimizer, cfg.param_scheduler[0].end
     recipe = (optimizer.type, optimizer.lr, optimizer.weight_decay, cfg.train_cfg.max_epochs, warm_up)
     if cnn:
@@ -85,6 +88,31 @@ def test_the_recipe_goes_by_the_students_kind(pair):
         assert cfg.optim_wrapper.clip_grad.max_norm == 5
         assert cfg.param_scheduler[1].eta_min == (1e-5 if cifar else 1e-6)
     assert cfg.train_dataloader.batch_size * 8 == cfg.auto_scale_lr.base_batch_size
+
+
+def test_every_hook_of_ours_is_in_the_default_runtime():
+    """But the one that shards a teacher, which few need."""
+    shipped = {hook.type for hook in read_config('tas_mm::_base_/default_runtime.py').default_hooks.values()}
+    ours = {f'tas_mm.{name}' for name in hooks.__all__ if name.endswith('Hook')}
+    assert ours - shipped == {'tas_mm.ShardTeacherHook'}
+
+
+SCHEDULES = [path for path in sorted(ROOT.glob('configs/_base_/schedules/*.py')) if path.stem != 'finetune_cifar100']
+
+
+@pytest.mark.parametrize('path', SCHEDULES, ids=lambda path: path.stem)
+def test_the_scale_of_the_contrast_does_not_decay(path):
+    """In any schedule but that of a teacher's fine-tuning, which has no such loss."""
+    loss = InfoNCELoss(learner_dim=2, target_dim=3)
+    groups = build_optim_wrapper(loss, Config.fromfile(path).optim_wrapper).optimizer.param_groups
+    decays = {parameter: group['weight_decay'] for group in groups for parameter in group['params']}
+    assert decays[loss.log_scale] == 0 < decays[loss.projection.weight]
+
+
+@pytest.mark.parametrize('path', ['configs/detection/tas_faster_rcnn_swin_t_to_r18.py'])
+def test_the_scale_does_not_decay_in_recipes_of_other_toolboxes(path):
+    keys = re.search(r'^optim_wrapper = .*$', (ROOT / path).read_text(), re.MULTILINE)[0]
+    assert 'custom_keys=dict(log_scale=dict(decay_mult=0.0))' in keys
 
 
 @cache
@@ -161,11 +189,31 @@ def test_an_ablation_differs_from_its_pair_in_the_distillers_options_alone(path)
 
 def test_baselines_are_there():
     names = {path.stem for path in ROOT.glob('configs/baselines/*.py')}
-    main = pairs('kd dkd dist rkd fitnet ofa rsd', 'swin_to_r18 swin_to_r18_cifar100')
+    methods = 'kd dkd dist rkd fitnet ofa rsd queue dense lightly unic phis scalekd'
+    main = pairs(methods, 'swin_to_r18 swin_to_r18_cifar100')
     more = pairs('kd ofa rsd', 'vit_s_to_mobilenetv2_cifar100 convnext_to_deit_t_cifar100')
     wanted = {name.replace('_to_', '_', 1) for name in main | more}
     alone = {f'alone_{student}' for student in ['r18', 'r18_cifar100', 'r50', 'mobilenetv2', 'swin_n', 'swin_t']}
     assert names == wanted | alone
+
+
+def test_scalekds_pairs_are_there_under_the_recipe_of_their_student():
+    paths = {path.stem: path for path in ROOT.glob('configs/baselines/scalekd/*.py')}
+    assert set(paths) == pairs('swin_l', 'r50 mobilenet_v1 convnext_t mixer_b vit_s swin_t')
+    for name, path in paths.items():
+        config = Config.fromfile(path).to_dict()
+        expected = Config.fromfile(ROOT / f'configs/_base_/students/{name.partition("_to_")[2]}.py').to_dict()
+        distiller, teacher = config['model'].pop('distiller'), config['model'].pop('teacher')
+        assert distiller == config.pop('distiller')
+        assert {*distiller['terms']} == {'kd', 'scalekd'}
+        assert ('norm' in distiller['terms']['scalekd']) == ('convnext' in name)
+        assert teacher == dict(cfg_path='mmpretrain::swin_transformer/swin-large_16xb64_in1k.py', pretrained=True)
+        weights = next(place for place in accuracies('swin_transformer') if 'swin_large_patch4_window7_224' in place)
+        accuracy = config['default_hooks']['check_teacher'].pop('expected')
+        assert accuracy == accuracies('swin_transformer')[weights]
+        expected['model'].pop('distiller')
+        assert config == expected, name
+        assert f'tools/dist_train.sh configs/baselines/scalekd/{path.name} 8' in path.read_text()
 
 
 @pytest.fixture

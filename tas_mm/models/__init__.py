@@ -1,17 +1,29 @@
 """Algorithm, teacher, assistant, distillers, losses, stage views and backbones."""
 
 from .algorithms import TAS, DetectorTAS
-from .assistant import ConvProjector, HybridAssistant, L2GProjector, LinearProjector
+from .assistant import ConvProjector, CrossAttentionProjector, HybridAssistant, L2GProjector, LinearProjector
 from .backbones import SwinTransformer
 from .connectors import ExitBranch
 from .distillers import DistillerGroup, PairDistiller, TASDistiller, interface_of, three_paths
 from .knowledge import Knowledge, Observation
-from .losses import InfoNCELoss, OFALoss, RSDLoss
+from .losses import (
+    CosineSmoothL1Loss,
+    DenseMSELoss,
+    InfoNCELoss,
+    OFALoss,
+    QueueKLLoss,
+    RSDLoss,
+    ScaleKDLoss,
+    SelfSimilarityLoss,
+)
 from .stages import Observer, StageView, register_cut, view_of
 from .teachers import FrozenTeacher, ModuleTeacher
 
 __all__ = [
     'ConvProjector',
+    'CosineSmoothL1Loss',
+    'CrossAttentionProjector',
+    'DenseMSELoss',
     'DetectorTAS',
     'DistillerGroup',
     'ExitBranch',
@@ -26,7 +38,10 @@ __all__ = [
     'Observation',
     'Observer',
     'PairDistiller',
+    'QueueKLLoss',
     'RSDLoss',
+    'ScaleKDLoss',
+    'SelfSimilarityLoss',
     'StageView',
     'SwinTransformer',
     'TAS',

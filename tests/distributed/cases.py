@@ -25,6 +25,7 @@ from torch import Tensor
 import tas_mm  # noqa: F401
 from tas_mm.engine.hooks.distillation.shard_teacher_hook import shard
 from tas_mm.models import TAS, InfoNCELoss
+from tas_mm.models.losses.balance import Balance
 from tests import networks
 from tests.networks import NUM_CLASSES, SIZE, samples
 
@@ -108,6 +109,15 @@ def info_nce(gather: bool, sizes: list[int] | None = None) -> dict:
     return dict(loss=mean(loss), features=mean(a.grad), scale=mean(loss_fn.log_scale.grad))
 
 
+def balance(sizes: list[int] | None = None) -> dict:
+    """What two batches of features make of a balanced target, refreshed after each."""
+    features = torch.randn(2, BATCH, 5, generator=torch.Generator().manual_seed(3)).double() * torch.arange(1, 6)
+    module = Balance(5, refresh=1).double()
+    for y in features:
+        module(share(y, sizes))
+    return dict(center=module.center, matrix=module.matrix)
+
+
 def accumulated(steps: int, **distiller: Any) -> dict:
     """Weights after one update from the whole batch, in so many parts one after the other."""
     model = algorithm('cnn from attention', **distiller)
@@ -163,6 +173,7 @@ def results() -> dict[str, dict[str, Tensor]]:
     found['info_nce'] = info_nce(gather=True)
     found['info_nce uneven'] = info_nce(gather=True, sizes=UNEVEN[world])
     found['info_nce local'] = info_nce(gather=False)
+    found['balance'] = balance(UNEVEN[world])
     found['accumulated'] = accumulated(2 if world < 4 else 1, feature_loss=None)
     found['in ddp'] = in_ddp()
     adam = dict(type='AdamW', lr=1e-3)

@@ -57,6 +57,11 @@ def test_negatives_come_from_all_processes_or_from_ones_own(computed, world):
 
 
 @pytest.mark.parametrize('world', [2, 4])
+def test_a_balanced_target_is_the_same_in_all_processes_and_that_of_one(computed, world):
+    assert_equal_but_for_rounding(computed[world]['balance'], computed[1]['balance'])
+
+
+@pytest.mark.parametrize('world', [2, 4])
 def test_ddp_knows_every_trained_parameter_and_nothing_of_the_teacher(computed, world):
     assert computed[world]['in ddp'] == dict(computed[1]['in ddp'], teacher=0)
 

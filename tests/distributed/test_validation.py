@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 import torch.distributed as dist
 from mmengine.registry import MODELS
@@ -25,6 +26,15 @@ class Data(torch.utils.data.Dataset):
         return dict(inputs=image, data_samples=samples([i % 5])[0])
 
 
+DIGITS = dict(
+    type='tas_mm.Digits',
+    split='train',
+    num_labeled=15,
+    pipeline=[dict(type='mmpretrain.Resize', scale=SIZE), dict(type='mmpretrain.PackInputs')],
+)
+AGREEMENT = ('cka', 'neighbors', 'cosine', 'retrieval')
+
+
 def validate(folder: Path) -> dict:
     """Metrics of all networks, and what CheckTeacherHook measures of the teacher."""
     from mmpretrain.evaluation import Accuracy  # noqa: F401  (registers the metric)
@@ -38,7 +48,7 @@ def validate(folder: Path) -> dict:
         val_dataloader=dict(
             dataset=Data(), batch_size=2, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False)
         ),
-        val_cfg=dict(type='tas_mm.TASValLoop'),
+        val_cfg=dict(type='tas_mm.TASValLoop', agreement=True, probe=dict(train=DIGITS, val=DIGITS, kinds='knn')),
         val_evaluator=dict(type='mmpretrain.Accuracy', topk=(1, 2), collect_device='cpu'),
         default_hooks=dict(logger=None, checkpoint=None),
         experiment_name=folder.name,
@@ -65,9 +75,10 @@ def test_two_processes_find_what_one_finds(tmp_path):
     for process in processes:
         process.join()
         assert process.exitcode == 0
-    assert expected.keys() == {
-        f'{role}accuracy/top{k}' for role in ('', 'assistant.', 'teacher.', 'checked.') for k in (1, 2)
-    }
+    roles = ('', 'assistant.', 'teacher.')
+    accuracies = {f'{role}accuracy/top{k}' for role in (*roles, 'checked.') for k in (1, 2)}
+    probed = {f'{role}agreement/{name}' for role in roles[:2] for name in AGREEMENT}
+    assert expected.keys() == accuracies | probed | {f'{role}knn/top1' for role in roles}
     assert expected['checked.accuracy/top1'] == expected['teacher.accuracy/top1']
     for rank in range(2):
-        assert torch.load(tmp_path / f'{rank}.pt') == expected
+        assert torch.load(tmp_path / f'{rank}.pt') == pytest.approx(expected, rel=1e-4)

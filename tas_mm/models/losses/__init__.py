@@ -1,7 +1,20 @@
 """Losses between what two networks know, one a file."""
 
+from .cosine import CosineSmoothL1Loss
+from .dense import DenseMSELoss, SelfSimilarityLoss
 from .info_nce import InfoNCELoss
 from .ofa import OFALoss
+from .queue_kl import QueueKLLoss
 from .rsd import RSDLoss
+from .scalekd import ScaleKDLoss
 
-__all__ = ['InfoNCELoss', 'OFALoss', 'RSDLoss']
+__all__ = [
+    'CosineSmoothL1Loss',
+    'DenseMSELoss',
+    'InfoNCELoss',
+    'OFALoss',
+    'QueueKLLoss',
+    'RSDLoss',
+    'ScaleKDLoss',
+    'SelfSimilarityLoss',
+]

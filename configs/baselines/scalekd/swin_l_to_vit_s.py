@@ -1,0 +1,13 @@
+"""ScaleKD, Swin-L to ViT-S on ImageNet-1K.
+
+The authors state 83.93 top-1, by another recipe: docs/baselines.md.
+tools/dist_train.sh configs/baselines/scalekd/swin_l_to_vit_s.py 8
+"""
+
+_base_ = ['../../_base_/students/vit_s.py', '../../_base_/distillers/scalekd.py']
+
+model = dict(
+    teacher=dict(cfg_path='mmpretrain::swin_transformer/swin-large_16xb64_in1k.py', pretrained=True),
+    distiller=_base_.distiller,
+)
+default_hooks = dict(check_teacher=dict(expected=86.24))
