@@ -73,6 +73,37 @@ def innermost_datasets(dataset: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [found for each in inner for found in innermost_datasets(each)] or [dataset]
 
 
+def has_labels(config: Config, loader: str = 'train_dataloader') -> bool:
+    """Tell whether any images of a loader have labels: all have, but those of data sets with ``with_label=False``.
+
+    Args:
+        config (Config): Config of a training.
+        loader (str): The loader. Defaults to ``'train_dataloader'``.
+    """
+    return any(dataset.get('with_label', True) for dataset in innermost_datasets(config[loader].dataset))
+
+
+def channel_order(config: Config | None, loader: str, to_rgb: bool, channels: int = 3) -> str:
+    """Return the order of the channels that a network takes, in words.
+
+    Args:
+        config (Config, optional): Config of a training, or of a student; None if there is none.
+        loader (str): The loader that gives the images.
+        to_rgb (bool): Whether the network's preprocessor turns the order of the dataset around.
+        channels (int): Number of channels. Defaults to 3.
+
+    Returns:
+        str: ``'rgb'``, ``'bgr'``, ``'gray'``, or ``'as the dataset gives them'`` (CIFAR's arrays, say, are RGB).
+    """
+    if channels != 3:
+        return 'gray' if channels == 1 else 'as the dataset gives them'
+    if to_rgb:
+        return 'rgb'
+    dataset = innermost_datasets(config[loader].dataset)[0] if config is not None and loader in config else {}
+    reads_files = any(type_name(transform) == 'LoadImageFromFile' for transform in dataset.get('pipeline', []))
+    return 'bgr' if reads_files else 'as the dataset gives them'
+
+
 def transforms_of(config: Config, loader: str) -> list[Mapping[str, Any]]:
     """Return the transforms of a loader's pipeline that follow the loading of an image.
 

@@ -39,6 +39,12 @@ DEPENDENCIES = (
     Dependency('joblib', {'joblib': ''}, 'pip install joblib (MMRazor imports it without declaring it)'),
     Dependency('scipy', {'scipy': ''}, 'pip install scipy (MMRazor imports it without declaring it)'),
     Dependency('timm', {'timm': ''}, 'pip install timm (for timm teachers and students)', required=False),
+    Dependency(
+        'transformers',
+        {'transformers': ''},
+        'pip install transformers (for teachers and students of Hugging Face)',
+        required=False,
+    ),
     Dependency('sklearn', {'scikit-learn': ''}, 'pip install scikit-learn (for the quickstart)', required=False),
     Dependency('matplotlib', {'matplotlib': ''}, 'pip install matplotlib (for pictures)', required=False),
 )

@@ -40,6 +40,7 @@ class PluginRegistry(Registry):
 
 MODELS = PluginRegistry('MODELS', ['tas_mm.models'])
 DATASETS = PluginRegistry('DATASETS', ['tas_mm.datasets'])
+DATA_SAMPLERS = PluginRegistry('DATA_SAMPLERS', ['tas_mm.datasets'])
 HOOKS = PluginRegistry('HOOKS', ['tas_mm.engine'])
 LOOPS = PluginRegistry('LOOPS', ['tas_mm.engine'])
 OPTIM_WRAPPER_CONSTRUCTORS = PluginRegistry('OPTIM_WRAPPER_CONSTRUCTORS', ['tas_mm.engine'])
@@ -49,7 +50,7 @@ OTHERS = [
     if isinstance(registry, Registry)
     and registry.scope == 'mmpretrain'
     and registry.parent is not None
-    and kind not in ('MODELS', 'DATASETS', 'HOOKS', 'LOOPS', 'OPTIM_WRAPPER_CONSTRUCTORS')
+    and kind not in ('MODELS', 'DATASETS', 'DATA_SAMPLERS', 'HOOKS', 'LOOPS', 'OPTIM_WRAPPER_CONSTRUCTORS')
 ]
 """Registries to which tas_mm adds nothing. Creating them is enough: MMEngine finds them by their scope."""
 

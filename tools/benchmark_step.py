@@ -27,19 +27,16 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 from mmengine.logging import MMLogger
-from rich.progress import track
 
 import tas_mm  # noqa: F401  (adapts the stack and registers the components)
 from tas_mm.analysis.benchmark import cached, profile
 from tas_mm.analysis.benchmark.methods import named_config
-from tas_mm.analysis.benchmark.step import Step
+from tas_mm.analysis.benchmark.step import Step, take_turns
 from tas_mm.analysis.tables import Rows, markdown, table
 from tas_mm.engine.launch import at_least
 
 DEFAULTS = dict(compare=(16, 10), profile=(16, 5), cache=(8, 6))
 """Batch size and rounds of each mode."""
-WARM_UP = 2
-"""Rounds of a comparison that do not count."""
 
 
 def parse_args() -> argparse.Namespace:
@@ -54,7 +51,13 @@ def parse_args() -> argparse.Namespace:
         '--rounds', type=at_least(1), help='rounds that count (default: 10; with --profile 5, with --cache 6)'
     )
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
-    parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
+    parser.add_argument(
+        '--amp',
+        nargs='?',
+        const='float16',
+        choices=['float16', 'bfloat16'],
+        help='automatic mixed precision (default type: float16)',
+    )
     parser.add_argument('--compile', action='store_true', help='both networks of each tas_mm.TAS through torch.compile')
     parser.add_argument('--markdown', action='store_true', help='print the tables in Markdown')
     parser.set_defaults(mode='compare')
@@ -78,12 +81,7 @@ def build_steps(args: argparse.Namespace) -> Iterator[tuple[str, Step]]:
 def comparison(names: Sequence[str], steps: Sequence[Step], args: argparse.Namespace) -> Rows:
     """Measure steps in turn: time, multiply-adds, memory, parameters that train."""
     counts = [step.multiply_adds() for step in steps]
-    times: list[list[float]] = [[] for _ in steps]
-    for number in track(range(args.rounds + WARM_UP), description='rounds'):
-        for step, taken in zip(steps, times):
-            seconds = step.seconds()
-            if number >= WARM_UP:
-                taken.append(seconds)
+    times = take_turns(steps, args.rounds)
     memory = [np.median([step.memory() for _ in range(3)]) for step in steps]
     rows = []
     for name, step, count, taken, used in zip(names, steps, counts, times, memory):

@@ -5,8 +5,9 @@
     python tools/check_config.py configs/tas/swin_to_r18.py --summary --markdown
 
 Builds the model of each config without data, weights or network, prints teacher, student and assistant (where they are
-cut, parameters, multiply-adds, what trains), the recorders and losses that the distiller inferred, and takes one
-training step on synthetic images of the config's real size: forward, backward, optimizer. Exits with 1 if any fails.
+cut, parameters, multiply-adds, what trains; order of channels, mean and std of the images that each network sees), the
+recorders and losses that the distiller inferred, and takes one training step on synthetic images of the config's real
+size: forward, backward, optimizer. Exits with 1 if any fails.
 
 With --pair the two arguments are networks, TEACHER and STUDENT: timm:NAME, mmpretrain:NAME or the path of a config.
 With --summary it takes no step, and prints the costs alone: those of one image's forward pass, of convolutions and
@@ -27,7 +28,7 @@ from tas_mm.analysis.costs import HEADER, cost_rows
 from tas_mm.analysis.describe import describe, loss_rows, recorder_rows
 from tas_mm.analysis.tables import markdown, table
 from tas_mm.analysis.trial import build_model, build_pair, synthetic_batch, train_step
-from tas_mm.config import pipeline_size, read_config
+from tas_mm.config import has_labels, pipeline_size, read_config
 from tas_mm.engine.launch import at_least
 from tas_mm.models import TAS
 from tas_mm.models.distillers import interface_of
@@ -91,9 +92,9 @@ def summarize(name: str, model: BaseModel, as_markdown: bool) -> None:
     print((markdown if as_markdown else table)(HEADER, cost_rows(model)))
 
 
-def print_tables(model: TAS) -> None:
+def print_tables(model: TAS, cfg: Config | None = None) -> None:
     """Print everything about a pair."""
-    for title, (header, rows) in describe(model).items():
+    for title, (header, rows) in describe(model, cfg).items():
         print(f'{title}\n{table(header, rows)}\n')
 
 
@@ -102,12 +103,16 @@ def check_config(name: str, batch_size: int, explicit: bool) -> None:
     model, cfg = config_model(name)
     optimizer = build_optim_wrapper(model, cfg.optim_wrapper)
     if distills_from_one(model):
-        print_tables(model)
+        print_tables(model, cfg)
         print(f'recorders\n{table(("side", "recorder", "type", "source"), recorder_rows(model))}\n')
         if explicit:
             kind = f'tas_mm.{type(model.distiller).__name__}'
             print(Config(dict(distiller=dict(type=kind, **model.distiller.razor_config()))).pretty_text)
-    losses = train_step(model, synthetic_batch(model, batch_size, pipeline_size(cfg)), optimizer, strict=True)
+    labeled = has_labels(cfg)
+    if not labeled:
+        print('train_dataloader: images without labels, so the step goes without them\n')
+    batch = synthetic_batch(model, batch_size, pipeline_size(cfg), labeled)
+    losses = train_step(model, batch, optimizer, strict=labeled)  # without labels a head gets no gradient
     rows = loss_rows(model, losses) if isinstance(model, TAS) else [(k, '', '', f'{v:.4f}') for k, v in losses.items()]
     print(f'one step\n{table(("loss", "type", "weight", "value"), rows)}')
 

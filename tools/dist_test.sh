@@ -7,6 +7,10 @@ USAGE='usage: tools/dist_test.sh CONFIG CHECKPOINT GPUS [options]'
 CONFIG=${1:?$USAGE}
 CHECKPOINT=${2:?$USAGE}
 GPUS=${3:?$USAGE}
+# What is missing is said once, before processes start; on the other nodes their own processes look.
+if [ "${NODE_RANK:-0}" = 0 ]; then
+    "${PYTHON:-python}" "$(dirname "$0")/test.py" "$CONFIG" "$CHECKPOINT" --check-only "$GPUS" "${@:4}"
+fi
 exec "${PYTHON:-python}" -m torch.distributed.run \
     --nnodes="${NNODES:-1}" --node_rank="${NODE_RANK:-0}" \
     --master_addr="${MASTER_ADDR:-127.0.0.1}" --master_port="${PORT:-29500}" \

@@ -5,6 +5,10 @@
 set -euo pipefail
 CONFIG=${1:?usage: tools/dist_train.sh CONFIG GPUS [options]}
 GPUS=${2:?usage: tools/dist_train.sh CONFIG GPUS [options]}
+# What is missing is said once, before processes start; on the other nodes their own processes look.
+if [ "${NODE_RANK:-0}" = 0 ]; then
+    "${PYTHON:-python}" "$(dirname "$0")/train.py" "$CONFIG" --check-only "$GPUS" "${@:3}"
+fi
 exec "${PYTHON:-python}" -m torch.distributed.run \
     --nnodes="${NNODES:-1}" --node_rank="${NODE_RANK:-0}" \
     --master_addr="${MASTER_ADDR:-127.0.0.1}" --master_port="${PORT:-29500}" \

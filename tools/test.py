@@ -20,8 +20,10 @@ from mmengine.model import BaseModel
 from mmengine.runner import Runner
 
 import tas_mm  # noqa: F401  (adapts the stack and registers the components)
+from tas_mm.config import without_weights
 from tas_mm.engine.checkpoints import check_readable, read_checkpoint, safe_loading
 from tas_mm.engine.launch import add_common_options, load_config
+from tas_mm.engine.prerequisites import require
 from tas_mm.models.utils import unwrap
 from tas_mm.student import student_model, student_weights
 
@@ -58,12 +60,18 @@ def main() -> None:
         check_readable(args.checkpoint)
     except (OSError, ValueError) as error:
         raise SystemExit(f'tools/test.py: {error}') from error
-    cfg = load_config(args)
-    cfg.model = ConfigDict(student_model(cfg))
+    try:
+        cfg = load_config(args)
+    except (FileNotFoundError, ValueError) as error:
+        raise SystemExit(f'tools/test.py: {error}') from error
+    cfg.model = ConfigDict(without_weights(student_model(cfg)))
     cfg.load_from, cfg.resume = None, False
     if args.amp:
         cfg.test_cfg = dict(cfg.get('test_cfg') or {}, fp16=True)
         torch.set_autocast_dtype(get_device(), getattr(torch, args.amp))  # the loop names none
+    require(cfg, ('test_dataloader',), args.check_only)
+    if args.check_only is not None:
+        return
     runner = Runner.from_cfg(cfg)
     try:
         load_student(unwrap(runner.model), args.checkpoint)

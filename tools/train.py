@@ -2,6 +2,7 @@
 
 One process:   python tools/train.py configs/tas/swin_to_r18.py
 Eight GPUs:    tools/dist_train.sh configs/tas/swin_to_r18.py 8
+Is all here?   python tools/train.py configs/tas/swin_to_r18.py --check-only 8
 Slurm:         GPUS=16 tools/slurm_train.sh PARTITION JOB configs/tas/swin_to_r18.py
 """
 
@@ -12,6 +13,7 @@ from mmengine.runner import Runner
 import tas_mm  # noqa: F401  (adapts the stack and registers the components)
 from tas_mm.engine.checkpoints import check_readable, resume_from_latest
 from tas_mm.engine.launch import add_common_options, load_config, train, use_mixed_precision
+from tas_mm.engine.prerequisites import require
 
 
 def parse_args() -> argparse.Namespace:
@@ -29,7 +31,10 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    cfg = load_config(args)
+    try:
+        cfg = load_config(args)
+    except (FileNotFoundError, ValueError) as error:
+        raise SystemExit(f'tools/train.py: {error}') from error
     if args.amp:
         use_mixed_precision(cfg, args.amp)
     if args.auto_scale_lr:
@@ -44,7 +49,9 @@ def main() -> None:
         cfg.resume, cfg.load_from = True, args.resume
     elif args.resume == 'auto' or (cfg.get('resume') and not cfg.get('load_from')):
         resume_from_latest(cfg, cfg.work_dir)
-    train(Runner.from_cfg(cfg))
+    require(cfg, processes=args.check_only)
+    if args.check_only is None:
+        train(Runner.from_cfg(cfg))
 
 
 if __name__ == '__main__':

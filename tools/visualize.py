@@ -27,7 +27,6 @@ from mmengine.runner import Runner, set_random_seed
 from torch import Tensor
 
 import tas_mm  # noqa: F401  (adapts the stack and registers the components)
-from tas_mm.analysis.cka import CKA
 from tas_mm.analysis.features import collect_features
 from tas_mm.analysis.figures.assistants import assistants_figure
 from tas_mm.analysis.figures.canvas import BACKENDS, publish
@@ -38,6 +37,7 @@ from tas_mm.analysis.trial import build_model
 from tas_mm.config import read_config, transforms_of
 from tas_mm.engine.checkpoints import read_checkpoint
 from tas_mm.models import TAS
+from tas_mm.models.cka import CKA
 from tas_mm.models.distillers import interface_of
 
 
@@ -58,7 +58,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     features.add_argument('photos', nargs='+', type=Path)
     curves = pictures.add_parser('curves', parents=[common], help='losses and accuracies')
     curves.add_argument('work_dirs', nargs='+')
-    curves.add_argument('--metric', default=METRIC, help=f'default: {METRIC}')
+    curves.add_argument('--metric', help=f'default: {METRIC}, or what a probe measures; those of probes are drawn too')
     assistants = pictures.add_parser('assistants', parents=[common], help='what each assistant is made of')
     assistants.add_argument('configs', nargs='+', help='configs of distillations')
     return parser.parse_args(argv)
@@ -164,13 +164,13 @@ def draw_features(args: argparse.Namespace) -> dict:
 
 
 def draw_curves(args: argparse.Namespace) -> dict:
-    """Draw losses and accuracies of runs.
+    """Draw losses, accuracies and what probes measured of runs.
 
     Raises:
         ValueError: If they were validated by another metric.
     """
     runs = [read_run(work_dir) for work_dir in args.work_dirs]
-    if any(run.validations for run in runs):  # else there are the losses
+    if args.metric and any(run.validations for run in runs):  # else there are the losses
         check_metric(runs, args.metric)
     return dict(curves=curves_figure(runs, args.metric))
 

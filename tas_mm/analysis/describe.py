@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import torch
+from mmengine.config import Config
+from torch import Tensor
+
+from tas_mm.config import channel_order
 from tas_mm.models import TAS
 from tas_mm.models.distillers import interface_of
 from tas_mm.models.stages import StageView
@@ -10,18 +15,22 @@ from tas_mm.models.utils import Grid
 from .costs import HEADER, cost_rows
 from .tables import Rows
 
+TURNED = dict(rgb='bgr', bgr='rgb')
 
-def describe(algorithm: TAS) -> dict[str, tuple[tuple[str, ...], Rows]]:
+
+def describe(algorithm: TAS, config: Config | None = None) -> dict[str, tuple[tuple[str, ...], Rows]]:
     """Describe a pair by tables: title to header and rows.
 
     Args:
         algorithm (TAS): A distillation from one teacher.
+        config (Config, optional): Config of the run, which says how images are read. Defaults to None.
     """
     interface = interface_of(algorithm)
     tables: dict[str, tuple[tuple[str, ...], Rows]] = {}
     for role, view in (('teacher', interface.teacher_view), ('student', interface.student_view)):
         title = f'{role}: {type(view.net).__name__} ({view.family}), images of {_grid(view.input_size)}'
         tables[title] = (('stage', 'ends with', 'channels', 'grid'), cut_rows(view))
+    tables['what each network sees'] = (('network', 'order', 'mean', 'std'), image_rows(algorithm, config))
     tables['assistant'] = (('of', 'modules'), assistant_rows(algorithm))
     if interface.left_out:
         tables['left out'] = (('loss', 'because'), list(interface.left_out.items()))
@@ -36,6 +45,30 @@ def cut_rows(view: StageView) -> Rows:
         return [*rows, ('feature', view.pooling.description, str(view.feature_dim), '-')]
     classes = '-' if view.num_classes is None else f'{view.num_classes} classes'
     return [*rows, ('head', view.classifier or 'none', str(view.feature_dim), classes)]
+
+
+def image_rows(algorithm: TAS, config: Config | None = None) -> Rows:
+    """List the order of the channels, and the mean and std in pixels, with which student and teacher see the images.
+
+    The teacher's are worked out from what is done to the student's images before the teacher sees them.
+
+    Args:
+        algorithm (TAS): A distillation from one teacher.
+        config (Config, optional): Config of the run. Defaults to None.
+    """
+    preprocessor, teacher = algorithm.data_preprocessor, algorithm.teacher
+    channels = interface_of(algorithm).student_view.in_channels
+    to_rgb = bool(getattr(preprocessor, 'to_rgb', getattr(preprocessor, '_channel_conversion', False)))
+    order = channel_order(config, 'train_dataloader', to_rgb, channels)
+    mean = preprocessor.mean.flatten().cpu() if hasattr(preprocessor, 'mean') else torch.zeros(channels)
+    std = preprocessor.std.flatten().cpu() if hasattr(preprocessor, 'mean') else torch.ones(channels)
+    rows = [('student', order, _numbers(mean), _numbers(std))]
+    if teacher.flip:
+        mean, std, order = mean.flip(0), std.flip(0), TURNED.get(order, f'the reverse of: {order}')
+    if teacher.scale is not None:
+        std = std / teacher.scale.flatten().cpu()
+        mean = mean - teacher.shift.flatten().cpu() * std
+    return [*rows, ('teacher', order, _numbers(mean), _numbers(std))]
 
 
 def assistant_rows(algorithm: TAS) -> Rows:
@@ -78,6 +111,10 @@ def loss_rows(algorithm: TAS, losses: dict[str, float]) -> Rows:
         weight = f'{module.loss_weight:g}' if hasattr(module, 'loss_weight') else ''
         rows.append((name, kind, weight, f'{value:.4f}'))
     return rows
+
+
+def _numbers(values: Tensor) -> str:
+    return ', '.join(f'{value:.5g}' for value in values.tolist())
 
 
 def _grid(grid: Grid) -> str:

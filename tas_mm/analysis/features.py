@@ -25,11 +25,11 @@ class Features:
         maps (dict): Number of a stage, ``1`` to ``4``, to its map ``(B, C, H, W)``. The assistant has only the stages
             after its early part, which belongs to another network; the projector's output takes the place of the stage
             that it imitates.
-        logits (Tensor): ``(B, num_classes)``.
+        logits (Tensor | None): ``(B, num_classes)``; None of a network without a head.
     """
 
     maps: dict[int, Tensor]
-    logits: Tensor
+    logits: Tensor | None
 
 
 @torch.no_grad()
@@ -58,7 +58,8 @@ def collect_features(algorithm: TAS, images: Tensor) -> dict[str, Features]:
     with eval_mode(algorithm):
         for role, (view, run) in runs.items():
             with _capture_maps(view) as maps:
-                features[role] = Features(maps, run(images))
+                output = run(images)
+            features[role] = Features(maps, None if view.headless else output)
         if interface.assistant is not None:
             features['assistant'] = _assistant_features(interface.assistant, features)
     return {role: features[role] for role in ('teacher', 'assistant', 'student') if role in features}

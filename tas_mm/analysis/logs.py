@@ -16,6 +16,8 @@ from datetime import datetime
 from pathlib import Path
 
 METRIC = 'accuracy/top1'
+PROBES = ('knn/', 'linear/', 'agreement/')
+"""Prefixes of what probes measure, without labels or with few, and with no head."""
 ROLES = ('', 'assistant.', 'teacher.')
 NO_METRICS = {'step', 'time', 'data_time', 'memory'}
 """Other keys in the records of validations."""
@@ -98,6 +100,27 @@ def _replaced(before: dict[int, dict], after: dict[int, dict]) -> dict[int, dict
     """Return the earlier records up to the start of the later ones, and the later ones."""
     kept = {step: record for step, record in before.items() if step < min(after, default=math.inf)}
     return kept | after
+
+
+def main_metric(runs: Sequence[RunLog]) -> str:
+    """Return top-1 accuracy, or, of runs that do not measure it, the first metric of a probe.
+
+    Args:
+        runs (sequence): Runs.
+    """
+    if any(run.curve(role + METRIC)[0] for run in runs for role in ROLES):
+        return METRIC
+    return next(iter(probe_metrics(runs)), METRIC)
+
+
+def probe_metrics(runs: Sequence[RunLog]) -> list[str]:
+    """List the metrics of probes that the students of some runs have, by kind.
+
+    Args:
+        runs (sequence): Runs.
+    """
+    names = dict.fromkeys(key for run in runs for record in run.validations.values() for key in record)
+    return [name for prefix in PROBES for name in names if name.startswith(prefix)]
 
 
 def check_metric(runs: Sequence[RunLog], metric: str) -> None:

@@ -37,8 +37,8 @@ def build_pair(
     return TAS(architecture=student, teacher=teacher, distiller=distiller)
 
 
-def build_model(config: Config) -> BaseModel:
-    """Build the model of a training config with random weights; downloads and reads nothing but other configs.
+def untrained_model(config: Config) -> dict:
+    """Return the model of a training config without what loads weights.
 
     Raises:
         ValueError: If the config has no model.
@@ -53,24 +53,39 @@ def build_model(config: Config) -> BaseModel:
         model['teacher'] = without_weights(dict(teacher_config(teachers)))
     if 'data_preprocessor' in config:
         model.setdefault('data_preprocessor', config.data_preprocessor.to_dict())
+    return model
+
+
+def build_model(config: Config) -> BaseModel:
+    """Build the model of a training config with random weights; downloads and reads nothing but other configs.
+
+    Raises:
+        ValueError: If the config has no model.
+    """
+    model = untrained_model(config)
     with DefaultScope.overwrite_default_scope(config.get('default_scope', 'mmpretrain')):
         return MODELS.build(model)
 
 
-def synthetic_batch(model: BaseModel, batch_size: int = 2, input_size: tuple[int, int] | None = None) -> Batch:
+def synthetic_batch(
+    model: BaseModel, batch_size: int = 2, input_size: tuple[int, int] | None = None, labeled: bool = True
+) -> Batch:
     """Draw noise images ``(B, C, H, W)`` and labels, and preprocess them: normalized, and mixed if the model mixes.
 
     Args:
         model (BaseModel): A distillation, or a classifier.
         batch_size (int): Defaults to 2.
         input_size (tuple, optional): Height and width. Defaults to the size that the model is built for.
+        labeled (bool): Whether images have labels, if the student has classes. Defaults to True.
     """
     view = interface_of(model).student_view or view_of(getattr(model, 'architecture', model))
     device = next(model.parameters()).device
     size = (batch_size, view.in_channels, *(input_size or view.input_size))
     preprocessor = model.data_preprocessor
     images = torch.randint(0, 256, size) if hasattr(preprocessor, 'mean') else torch.randn(size)
-    samples = [DataSample().set_gt_label(i % view.num_classes) for i in range(batch_size)]
+    samples = [DataSample() for _ in range(batch_size)]
+    if labeled and view.num_classes:
+        samples = [sample.set_gt_label(i % view.num_classes) for i, sample in enumerate(samples)]
     data = preprocessor(dict(inputs=images.to(device), data_samples=samples), training=True)
     return data['inputs'], [sample.to(device) for sample in data['data_samples']]
 

@@ -13,7 +13,7 @@ ADAPTED: dict[str, str] = {}
 
 def adapt() -> None:
     """Make the stack importable. Raises what the original raises where no adapter can help."""
-    from . import checkpoints, classifiers, configs, multimodal, razor, sync_bn, vision
+    from . import checkpoints, classifiers, configs, labels, multimodal, razor, razor_losses, sync_bn, vision
 
-    for adapter in (vision, multimodal, razor, checkpoints, classifiers, configs, sync_bn):
+    for adapter in (vision, multimodal, razor, razor_losses, checkpoints, classifiers, configs, labels, sync_bn):
         adapter.adapt(ADAPTED)

@@ -9,6 +9,7 @@ TRIED: dict[str, tuple[str, str]] = {
     'mmpretrain': ('1.2.0', '1.3.6'),
     'mmrazor': ('1.0.0', '1.0.0'),
     'timm': ('1.0.9', '1.0.31'),
+    'transformers': ('4.53.3', '5.24.0'),
 }
 """Import name -> lowest, highest. ``mmengine``, ``mmcv`` and ``mmpretrain`` are upstream's at the lower end."""
 

@@ -14,8 +14,11 @@ from mmengine.device import get_device
 from mmengine.runner import Runner
 
 from tas_mm.config import read_config
+from tas_mm.models.algorithms import TAS
+from tas_mm.models.utils import unwrap
 
 from .checkpoints import safe_loading
+from .hook_checks import check_hooks
 
 
 def at_least(least: int) -> Callable[[str], int]:
@@ -58,6 +61,14 @@ def add_common_options(parser: ArgumentParser) -> None:
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, help='settings of the config to override, as key=value'
+    )
+    parser.add_argument(
+        '--check-only',
+        nargs='?',
+        const=1,
+        type=at_least(1),
+        metavar='PROCESSES',
+        help='check that data, weights, work folder and GPUs for so many processes are here, and stop (default: 1)',
     )
     # torchrun sets the environment variable; older launchers pass it, spelled either way.
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
@@ -126,7 +137,10 @@ def train(runner: Runner) -> None:
 
     Raises:
         RuntimeError: If a process that loads images was killed; the error says what to do then.
+        ValueError: If a hook cannot work in a distillation.
     """
+    if isinstance(unwrap(runner.model), TAS):
+        check_hooks(runner.hooks)
     try:
         try:
             with safe_loading():

@@ -16,8 +16,9 @@ from .losses import (
     ScaleKDLoss,
     SelfSimilarityLoss,
 )
+from .pooling import Pooling
 from .stages import Observer, StageView, register_cut, view_of
-from .teachers import FrozenTeacher, ModuleTeacher
+from .teachers import FrozenTeacher, HuggingFaceBackbone, ModuleTeacher
 
 __all__ = [
     'ConvProjector',
@@ -28,6 +29,7 @@ __all__ = [
     'DistillerGroup',
     'ExitBranch',
     'FrozenTeacher',
+    'HuggingFaceBackbone',
     'HybridAssistant',
     'InfoNCELoss',
     'Knowledge',
@@ -38,6 +40,7 @@ __all__ = [
     'Observation',
     'Observer',
     'PairDistiller',
+    'Pooling',
     'QueueKLLoss',
     'RSDLoss',
     'ScaleKDLoss',

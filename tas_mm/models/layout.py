@@ -37,8 +37,8 @@ class Part(NamedTuple):
     def from_map(self, x: Tensor, tokens: Tokens) -> Tensor:
         """Convert a map to the tensor, with class tokens."""
         x = rearrange(x, f'{self.map} -> {self.native}', **self.sizes)
-        if self.native in ('b c h w', 'b h w c'):
-            return x.contiguous()  # networks may take a view of it
+        if self.native == 'b h w c':
+            return x.contiguous()
         return torch.cat([self.class_tokens(x.mean(1), tokens).to(x), x], dim=1) if self.prefix else x
 
     def class_tokens(self, mean: Tensor, tokens: Tokens) -> Tensor:

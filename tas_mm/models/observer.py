@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from .knowledge import Observation
+from .utils import each_tensor
 
 if TYPE_CHECKING:
     from .stages import StageView
@@ -41,14 +43,17 @@ class Observer:
     def __init__(self, view: StageView, stages: Iterable[int] = (), knowledge: Collection[str] = KNOWLEDGE) -> None:
         self.view = view
         self._seen: dict[Any, Any] | None = None  # None while nobody looks
-        sources = {stage: view.stages[stage - 1].source for stage in stages}
+        self.sources: dict[Any, str] = {stage: view.stages[stage - 1].source for stage in stages}
+        """Names of the modules that are watched, by what they give."""
         self.hooks = [
-            self._module(source).register_forward_hook(partial(self._see, stage)) for stage, source in sources.items()
+            self._module(source).register_forward_hook(partial(self._see, stage))
+            for stage, source in self.sources.items()
         ]
         self._sees_feature = False
         if 'feature' in knowledge:
             self.keep_feature()
         if 'logits' in knowledge and view.logits_source is not None:
+            self.sources['logits'] = view.logits_source
             source = self._module(view.logits_source)
             self.hooks.append(source.register_forward_hook(self._see_logits, with_kwargs=True))
 
@@ -60,12 +65,20 @@ class Observer:
         Args:
             run (callable): Runs the network of the view; called with all other arguments.
             regions (Tensor, optional): Of a detector, the regions whose features are wanted. Defaults to None.
+
+        Raises:
+            RuntimeError: If a module that is watched did not run.
         """
         self._seen = seen = {}
         try:
             output = run(*args, **kwargs)
         finally:
             self._seen = None
+        if lost := [self.sources[name] for name in self.sources if name not in seen]:
+            raise RuntimeError(
+                f'{type(self.view.model).__name__}: {lost[0]!r}, which the distiller reads, did not run. It was '
+                'skipped, or exchanged after the model was built, by a hook perhaps. Exchange it in the config'
+            )
         feature = self.view.feature_of(seen.pop('feature'), regions) if 'feature' in seen else None
         logits = self.view.logits_of(seen.pop('logits')) if 'logits' in seen else None
         return Observation(self.view, feature, logits, seen, regions=regions), output
@@ -83,6 +96,7 @@ class Observer:
         if self._sees_feature or self.view.feature_source is None:
             return
         self._sees_feature = True
+        self.sources['feature'] = self.view.feature_source
         module = self._module(self.view.feature_source)
         if self.view.feature_side == 'input':
             self.hooks.append(module.register_forward_pre_hook(self._see_input))
@@ -112,3 +126,19 @@ class Observer:
     def _see_input(self, module: nn.Module, inputs: tuple) -> None:
         if self._seen is not None:
             self._seen.setdefault('feature', inputs[0])
+
+
+@contextmanager
+def outputs_of(model: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Keep copies of the last outputs of some modules, by name; copies, since later modules may write into them."""
+    seen: dict[str, Any] = {}
+
+    def keep(name: str, module: nn.Module, inputs: tuple, output: Any) -> None:
+        seen[name] = each_tensor(Tensor.clone, output)
+
+    hooks = [model.get_submodule(name).register_forward_hook(partial(keep, name)) for name in names]
+    try:
+        yield seen
+    finally:
+        for hook in hooks:
+            hook.remove()

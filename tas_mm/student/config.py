@@ -8,8 +8,10 @@ from collections import ChainMap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import mmengine.registry
 from mmengine.config import Config
 from mmengine.logging import print_log
+from mmengine.registry import Registry
 from mmrazor.registry import MODELS as RAZOR_MODELS
 
 from tas_mm.config import named_model, registered_name, type_name, without_weights
@@ -72,11 +74,43 @@ def student_config(config: Config) -> Config:
             exported[key] = _portable(Config({key: config[key]}).to_dict()[key], scope)
     if exported.get('test_cfg'):
         exported['test_cfg'].pop('type', None)  # a loop of MMRazor's or ours, which needs a teacher
-    imports = config.get('custom_imports') or dict(imports=[])
-    imported = imports['imports'] if isinstance(imports['imports'], (list, tuple)) else [imports['imports']]
-    if imported := [name for name in imported if name.split('.')[0] not in PACKAGES]:
+    if imported := _needed_imports(config, exported):
         exported['custom_imports'] = dict(imports=imported)
     return Config(exported)
+
+
+def _needed_imports(config: Config, exported: Mapping[str, Any]) -> list[str]:
+    """Return those of a config's ``custom_imports`` that register a part of the student or of its test."""
+    given = (config.get('custom_imports') or {}).get('imports') or []
+    given = [given] if isinstance(given, str) else given
+    given = [name for name in given if name.split('.')[0] not in PACKAGES]
+    used = {kind.split('.')[-1] for kind in _types(exported)}
+    needed = set()
+    for module in {cls.__module__ for name, cls in _registered() if name in used}:
+        around = {name for name in given if f'{module}.'.startswith(f'{name}.')}
+        # If none is around it, a module of the same package may have imported it.
+        needed |= around or {name for name in given if name.split('.')[0] == module.split('.')[0]}
+    return [name for name in given if name in needed]
+
+
+def _types(config: Any) -> Iterator[str]:
+    """Yield every ``type`` in a config that is a name."""
+    if isinstance(config, Mapping):
+        if isinstance(config.get('type'), str):
+            yield config['type']
+        config = config.values()
+    if not isinstance(config, (str, bytes)) and hasattr(config, '__iter__'):
+        for value in config:
+            yield from _types(value)
+
+
+def _registered() -> Iterator[tuple[str, Any]]:
+    """Yield name and class of everything in the registries of MMEngine and below them."""
+    pending = [value for value in vars(mmengine.registry).values() if isinstance(value, Registry)]
+    while pending:
+        registry = pending.pop()
+        yield from registry.module_dict.items()
+        pending.extend(registry.children.values())
 
 
 def _portable(node: Any, scope: str | None) -> Any:

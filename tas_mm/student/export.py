@@ -1,4 +1,4 @@
-"""A student in other forms: timm's, ONNX, TorchScript, and its backbone for detectors and segmentors.
+"""A student in other forms: timm's, ONNX, torch.export, TorchScript, and its backbone for detectors and segmentors.
 
 Each form is compared with the student on noise before a file is written, at another batch size than it was traced with.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -15,34 +16,46 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.logging import print_log
 from mmengine.model import BaseModel
-from torch import Tensor
+from torch import Tensor, nn
 
-from tas_mm.config import innermost_datasets, pipeline_size, type_name
+from tas_mm.config import channel_order, pipeline_size
 from tas_mm.models.sources import TIMM, source_of
 from tas_mm.models.stages import image_channels, view_of
 from tas_mm.models.utils import DEFAULT_SIZE
 
+from .embedding import Embedding, gives_logits
 from .weights import build_student
 
 TOLERANCE = 1e-4
-"""Maximum difference of logits: absolute, or relative to the largest logit if that is larger than 1."""
+"""Maximum difference of the output: absolute, or relative to the largest value if that is larger than 1."""
 
 
-def export(checkpoint: Mapping[str, Any], form: str, input_size: tuple[int, int] | None = None) -> tuple[bytes, float]:
-    """Convert a student to a file of another form.
+def export(
+    checkpoint: Mapping[str, Any],
+    form: str,
+    input_size: tuple[int, int] | None = None,
+    projection: nn.Module | None = None,
+    kind: str | None = None,
+) -> tuple[bytes, float]:
+    """Convert a student to a file of another form. Without a head its output is the feature, in place of logits.
 
     Args:
         checkpoint (mapping): The student; result of :func:`read_student`.
         form (str): One of ``FORMS``.
         input_size (tuple, optional): Height and width of its images. Defaults to those of its test pipeline, else to
             those that its network declares. Without any, graphs raise and other forms are compared at 224x224.
+        projection (nn.Module, optional): Maps the feature; the output of a graph is then its ``embedding``. Defaults
+            to None.
+        kind (str, optional): Which feature the projection reads; see :func:`read_projection`. Defaults to None.
 
     Returns:
-        tuple: The bytes of the file, and the largest difference of its logits from the student's.
+        tuple: The bytes of the file, and the largest difference of its output from the student's.
 
     Raises:
-        ValueError: If the student does not have such a form, the size of its images is unknown, or its logits differ.
+        ValueError: If the student does not have such a form, the size of its images is unknown, its output differs, or
+            the projection does not fit it.
         ImportError: If the packages that the form needs are not installed.
     """
     config = Config.fromstring(checkpoint['meta']['cfg'], '.py')
@@ -51,18 +64,36 @@ def export(checkpoint: Mapping[str, Any], form: str, input_size: tuple[int, int]
             'the student is a detector, without logits to compare: take the file student_*.pth beside the checkpoint, '
             'which MMDetection loads as it is'
         )
+    if projection is not None and form not in GRAPHS:
+        raise ValueError(f'--projection is a part of a graph. Expected --to {" or ".join(GRAPHS)}')
     model = build_student(checkpoint)
     images = _noise(model, input_size or _size_of(model, config, form))
+    model = _with_output(model, images, projection, kind)
     with torch.no_grad():
         wanted = model(images)
-    data, logits = FORMS[form](model, checkpoint, images)
-    difference = float((logits - wanted).abs().max())
+    data, output = FORMS[form](model, checkpoint, images)
+    difference = float((output - wanted).abs().max())
     if not difference <= TOLERANCE * max(1.0, float(wanted.abs().max())):
         raise ValueError(
-            f'as {form} its logits would differ by up to {difference:.2g}, and {TOLERANCE} is allowed: the student '
-            f'uses an operation that {form} cannot represent'
+            f'as {form} its {_output_name(model)} would differ by up to {difference:.2g}, and {TOLERANCE} is allowed: '
+            f'the student uses an operation that {form} cannot represent'
         )
     return data, difference
+
+
+def _with_output(
+    model: BaseModel, images: Tensor, projection: nn.Module | None = None, kind: str | None = None
+) -> nn.Module:
+    """Return the student as it is if it gives logits, else so that it gives its feature or an embedding."""
+    size = tuple(images.shape[-2:])
+    return model if projection is None and gives_logits(model, size) else Embedding(model, size, projection, kind)
+
+
+def _output_name(model: nn.Module) -> str:
+    """Return the name of what a network gives: logits, feature, or embedding."""
+    if not isinstance(model, Embedding):
+        return 'logits'
+    return 'feature' if model.projection is None else 'embedding'
 
 
 def _size_of(model: BaseModel, config: Config, form: str) -> tuple[int, int]:
@@ -99,22 +130,12 @@ def _about(model: BaseModel, checkpoint: Mapping[str, Any], images: Tensor) -> d
     ``layout`` and ``size`` (height, width) of the images.
     """
     about = dict(classes=checkpoint['meta']['dataset_meta'].get('classes'), range=[0, 255], layout='NCHW')
-    about.update(size=list(images.shape[-2:]), order=_order(model, checkpoint, images.size(1)))
+    config = Config.fromstring(checkpoint['meta']['cfg'], '.py')
+    to_rgb = getattr(model.data_preprocessor, 'to_rgb', False)
+    about.update(size=list(images.shape[-2:]), order=channel_order(config, 'test_dataloader', to_rgb, images.size(1)))
     if hasattr(model.data_preprocessor, 'mean'):
         about.update({key: getattr(model.data_preprocessor, key).flatten().tolist() for key in ('mean', 'std')})
     return {key: json.dumps(value) for key, value in about.items()}
-
-
-def _order(model: BaseModel, checkpoint: Mapping[str, Any], channels: int) -> str:
-    """Return the order of the channels that the student takes."""
-    if channels != 3:
-        return 'gray' if channels == 1 else 'as the dataset gives them'
-    if getattr(model.data_preprocessor, 'to_rgb', False):
-        return 'rgb'
-    config = Config.fromstring(checkpoint['meta']['cfg'], '.py')
-    dataset = innermost_datasets(config.test_dataloader.dataset)[0] if 'test_dataloader' in config else {}
-    reads_files = any(type_name(transform) == 'LoadImageFromFile' for transform in dataset.get('pipeline', []))
-    return 'bgr' if reads_files else 'as the dataset gives them'  # CIFAR's arrays, say, are RGB
 
 
 # ---- MMPretrain, detectors, segmentors ------------------------------------------------------------------------------
@@ -131,7 +152,7 @@ def to_backbone(model: BaseModel, checkpoint: Mapping[str, Any], images: Tensor)
     if not state:
         raise ValueError(
             f'a {type(model).__name__} does not have a backbone of its own. For a timm network in a detector, distill '
-            'an ImageClassifier with a TIMMBackbone. Other forms: mmpretrain, timm, onnx, torchscript'
+            'an ImageClassifier with a TIMMBackbone. Other forms: mmpretrain, timm, onnx, export'
         )
     return _reloaded(dict(checkpoint, state_dict=state), checkpoint, images)
 
@@ -142,7 +163,7 @@ def _reloaded(value: dict[str, Any], checkpoint: Mapping[str, Any], images: Tens
     loaded = torch.load(io.BytesIO(data), weights_only=True)
     state = {**checkpoint['state_dict'], **loaded['state_dict']}
     with torch.no_grad():
-        return data, build_student(dict(loaded, state_dict=state))(images)
+        return data, _with_output(build_student(dict(loaded, state_dict=state)), images)(images)
 
 
 # ---- timm -----------------------------------------------------------------------------------------------------------
@@ -155,7 +176,7 @@ def to_timm(model: BaseModel, checkpoint: Mapping[str, Any], images: Tensor) -> 
     if options is None:
         raise ValueError(
             f"the student is a {config.get('backbone', config).type}, which is not one of timm's (TimmClassifier, or "
-            'TIMMBackbone without features_only). Other forms: mmpretrain, onnx, torchscript, backbone'
+            'TIMMBackbone without features_only). Other forms: mmpretrain, onnx, export, backbone'
         )
     from timm import create_model
 
@@ -179,8 +200,25 @@ def _any_batch(model: BaseModel, checkpoint: Mapping[str, Any]) -> AbstractConte
     return source_of(config).any_batch_size(model)
 
 
+def to_export(model: BaseModel, checkpoint: Mapping[str, Any], images: Tensor) -> tuple[bytes, Tensor]:
+    """Return a program from normalized images ``(B, C, H, W)`` to logits, for any B: ``torch.export.load``."""
+    with _any_batch(model, checkpoint), torch.no_grad():
+        batch = torch.export.Dim('batch', min=1)
+        program = torch.export.export(model, (images[:2],), dynamic_shapes=({0: batch},))
+    file = io.BytesIO()
+    torch.export.save(program, file, extra_files=_about(model, checkpoint, images))
+    file.seek(0)
+    with torch.no_grad():
+        return file.getvalue(), torch.export.load(file).module()(images)
+
+
 def to_torchscript(model: BaseModel, checkpoint: Mapping[str, Any], images: Tensor) -> tuple[bytes, Tensor]:
     """Trace a graph from normalized images ``(B, C, H, W)`` to logits, for any B: ``torch.jit.load``."""
+    print_log(
+        '--to torchscript: TorchScript is deprecated since torch 2.11. Use --to export, which torch.export.load reads',
+        logger='current',
+        level=logging.WARNING,
+    )
     with _any_batch(model, checkpoint), torch.no_grad(), warnings.catch_warnings():
         # Whatever becomes a constant here depends on the size of the images, which is fixed.
         warnings.simplefilter('ignore', torch.jit.TracerWarning)
@@ -193,7 +231,7 @@ def to_torchscript(model: BaseModel, checkpoint: Mapping[str, Any], images: Tens
 
 
 def to_onnx(model: BaseModel, checkpoint: Mapping[str, Any], images: Tensor) -> tuple[bytes, Tensor]:
-    """Export an ONNX graph from normalized ``images`` ``(B, C, H, W)`` to ``logits``, and run it by onnxruntime."""
+    """Export an ONNX graph from normalized ``images`` to what :func:`_output_name` says, and run it by onnxruntime."""
     try:
         import onnx
         import onnxruntime
@@ -207,7 +245,7 @@ def to_onnx(model: BaseModel, checkpoint: Mapping[str, Any], images: Tensor) -> 
             dynamo=True,
             verbose=False,
             input_names=['images'],
-            output_names=['logits'],
+            output_names=[_output_name(model)],
             dynamic_shapes=({0: torch.export.Dim('batch')},),
         )
     graph = program.model_proto
@@ -220,7 +258,12 @@ def to_onnx(model: BaseModel, checkpoint: Mapping[str, Any], images: Tensor) -> 
 
 Form = Callable[[BaseModel, Mapping[str, Any], Tensor], tuple[bytes, Tensor]]
 FORMS: dict[str, Form] = dict(
-    mmpretrain=to_mmpretrain, timm=to_timm, onnx=to_onnx, torchscript=to_torchscript, backbone=to_backbone
+    mmpretrain=to_mmpretrain,
+    timm=to_timm,
+    onnx=to_onnx,
+    export=to_export,
+    torchscript=to_torchscript,
+    backbone=to_backbone,
 )
-GRAPHS = ('onnx', 'torchscript')
+GRAPHS = ('onnx', 'export', 'torchscript')
 """Forms that take images of one size."""

@@ -129,7 +129,7 @@ def test_missing_teacher_stops_before_training(tmp_path):
     command = ('tools/train.py', 'configs/quickstart/tas.py', '--work-dir', str(tmp_path))
     result = run(*command, '--cfg-options', 'model.teacher_ckpt=nowhere.pth', check=False)
     assert result.returncode != 0
-    assert "model.teacher_ckpt='nowhere.pth' does not exist" in result.stderr
+    assert "model.teacher_ckpt: 'nowhere.pth' does not exist" in result.stderr
 
 
 def test_mixed_precision_without_a_gpu_is_refused_in_plain_words(tmp_path, monkeypatch):

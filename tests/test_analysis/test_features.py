@@ -1,5 +1,6 @@
 """What the networks make of images, and what that costs."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -8,6 +9,7 @@ from tas_mm.analysis.costs import parts_of
 from tas_mm.analysis.counting import cost
 from tas_mm.analysis.features import attention, collect_features
 from tas_mm.analysis.figures.assistants import assistants_figure
+from tas_mm.analysis.figures.stages import features_figure
 from tests import networks
 
 
@@ -64,6 +66,24 @@ class TestPairs:
             == sum(part.multiply_adds for part in (parts['teacher', 'whole'], parts['student', 'whole'], whole))
             - stages.multiply_adds
         )
+
+
+@pytest.mark.parametrize(
+    ('student', 'teacher', 'without'),
+    [
+        (networks.resnet(), dict(networks.vit(), head=None), {'teacher', 'assistant'}),
+        (dict(networks.vit(), head=None), networks.resnet(), {'student', 'assistant'}),
+    ],
+)
+def test_networks_without_a_head_are_drawn_without_a_prediction(build_tas, batch, student, teacher, without):
+    features = collect_features(build_tas(student, teacher), batch[0][:1])
+    assert {role for role, found in features.items() if found.logits is None} == without
+    assert all(len(found.maps) >= 2 for found in features.values())
+    figure = features_figure(np.zeros((64, 64, 3), np.uint8), features, 'student')
+    titles = {axes.get_title() for axes in figure.axes}
+    assert without < titles
+    (classifier,) = {'student', 'teacher'} - without
+    assert any(title.startswith(f'{classifier}: class ') for title in titles)
 
 
 def test_stages_of_a_cnn_are_counted_as_its_modules_say(build_tas):

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tas_mm.analysis.logs import read_run
+from tas_mm.analysis.figures.curves import curves_figure
+from tas_mm.analysis.logs import main_metric, probe_metrics, read_run
 
 ROOT = Path(__file__).parents[2]
 
@@ -46,7 +47,8 @@ def test_of_a_run_that_began_anew_nothing_before_counts(log, resume):
 @pytest.mark.parametrize('resume', [True, None])
 def test_a_resumed_run_is_read_from_where_it_began(log, resume):
     log(0, range(1, 5), 90.0, None if resume is None else False)
-    log(10, range(3, 4), 60.0, resume)  # from the checkpoint of the second epoch
+    folder = log(10, range(3, 4), 60.0, resume)  # from the checkpoint of the second epoch
+    assert read_run(folder).curve('accuracy/top1') == ([1, 2, 3], [90.0, 90.0, 60.0])
     run = read_run(log(20, range(4, 5), 70.0, resume))
     assert run.curve('accuracy/top1') == ([1, 2, 3, 4], [90.0, 90.0, 60.0, 70.0])
     assert [run.losses[step]['loss'] for step in sorted(run.losses)] == [90.0] * 4 + [60.0] * 2 + [70.0] * 2
@@ -86,6 +88,17 @@ def test_runs_are_compared_by_a_metric_that_they_have(log, compare, tmp_path):
     assert not (tmp_path / 'none.png').exists()
 
 
+def test_a_table_shows_the_last_epoch_and_not_the_best(log, compare, tmp_path):
+    log(0, range(1, 3), 90.0, False)
+    folder = log(10, range(3, 12), 60.0, True)  # the eleventh, which is not after the first as text
+    log(20, range(12, 13), 70.0, True)
+    assert read_run(folder).last('accuracy/top1') == 70.0
+    said = compare(folder, '--out', tmp_path / 'curves.png')
+    assert '70.00' in said
+    assert '90.00' not in said
+    assert '60.00' not in said
+
+
 def test_curves_are_drawn_of_a_metric_that_there_is(log, tmp_path, capsys, monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / 'tools'))
     import visualize
@@ -95,6 +108,40 @@ def test_curves_are_drawn_of_a_metric_that_there_is(log, tmp_path, capsys, monke
     assert visualize.main(['curves', str(folder), '--metric', 'top1', *out]) == 1
     assert '--metric top1: not in the logs' in capsys.readouterr().err
     assert visualize.main(['curves', str(folder), *out]) == 0
+
+
+def test_runs_without_accuracy_are_compared_and_drawn_by_what_probes_measured(log, compare, tmp_path, monkeypatch):
+    """Of the teacher k-NN alone is measured, and once."""
+    monkeypatch.syspath_prepend(str(ROOT / 'tools'))
+    import visualize
+
+    folder = log(0, range(1, 4), 90.0)
+    (file,) = folder.glob('*/vis_data/scalars.json')
+    lines = [json.loads(line) for line in file.open()]
+    for line in (line for line in lines if 'accuracy/top1' in line):
+        line.update({'agreement/cka': 0.25, 'knn/top1': 40.0, 'assistant.knn/top1': 30.0, 'agreement/retrieval': 5.0})
+        del line['accuracy/top1']
+    lines[2]['teacher.knn/top1'] = 80.0
+    file.write_text(''.join(json.dumps(line) + '\n' for line in lines))
+    run = read_run(folder)
+    assert (main_metric([run]), probe_metrics([run])) == (
+        'knn/top1',
+        ['knn/top1', 'agreement/cka', 'agreement/retrieval'],
+    )
+    figure = curves_figure([run])
+    panels = {axes.get_title(): axes.get_ylabel() for axes in figure.axes if axes.get_title()}
+    assert panels == {
+        'knn/top1': 'top1 accuracy (%)',
+        'agreement/cka': 'linear CKA with the teacher',
+        'agreement/retrieval': "teacher's image found (%)",
+        'sum of the losses': 'loss (nats)',
+    }
+    (legend,) = figure.legends
+    networks = [text.get_text().split(': ')[-1] for text in legend.get_texts()]
+    assert sorted(networks) == ['assistant', 'student', 'teacher']
+    assert visualize.main(['curves', str(folder), '--out', str(tmp_path / 'out')]) == 0
+    assert 'knn/top1, last epoch (%)' in compare(folder, '--out', tmp_path / 'curves.png')
+    assert '0.25' in compare(folder, '--metric', 'agreement/cka', '--out', tmp_path / 'curves.png')
 
 
 def test_a_folder_without_logs(tmp_path):

@@ -1,10 +1,12 @@
 """The stack imports, nothing that works is touched, and what is missing says why."""
 
+import inspect
 import io
 import sys
 from pickle import UnpicklingError
 from types import ModuleType
 
+import mmrazor.models.losses
 import pytest
 import torch
 from mmengine.logging import HistoryBuffer
@@ -16,7 +18,7 @@ from mmpretrain.registry import MODELS as CLASSIFIERS
 from mmpretrain.utils import dependency
 
 from tas_mm import compat
-from tas_mm.compat import checkpoints, classifiers, configs, multimodal, razor, sync_bn, vision
+from tas_mm.compat import checkpoints, classifiers, configs, labels, multimodal, razor, razor_losses, sync_bn, vision
 
 
 def test_nothing_is_adapted_where_the_original_works():
@@ -29,6 +31,9 @@ def test_nothing_is_adapted_where_the_original_works():
     classifiers.adapt(adapted)
     checkpoints.adapt(adapted)
     configs.adapt(adapted)
+    labels.adapt(adapted)
+    razor._adapt_inplace_switch(adapted)
+    razor_losses.adapt(adapted)
     sync_bn.adapt(adapted)
     assert adapted == {}
     assert torch.library.register_fake is register_fake
@@ -84,6 +89,51 @@ def test_every_distillation_part_of_mmrazor_is_there():
         'CRDConnector',
     ):
         assert MODELS.get(f'mmrazor.{name}') is not None
+
+
+LOGITS = torch.randn(2, 4, 6, generator=torch.Generator().manual_seed(0))
+LABELS = torch.tensor([0, 1, 2, 3])
+
+
+def test_the_soft_cross_entropy_of_mmrazor_is_torchs():
+    """Beside MMPretrain; under its former name there was a placeholder, which failed in the first step."""
+    loss = MODELS.build(dict(type='mmrazor.KDSoftCELoss', tau=2.0, loss_weight=3.0))
+    wanted = 3 * 4 * torch.nn.functional.cross_entropy(LOGITS[0] / 2, (LOGITS[1] / 2).softmax(1))
+    torch.testing.assert_close(loss(*LOGITS), wanted)
+
+
+def test_dkd_is_reduced_as_its_option_says():
+    """Where torch's deprecated size_average overrides it, the mean is a sum in silence."""
+    build = lambda reduction: MODELS.build(dict(type='mmrazor.DKDLoss', tau=2.0, beta=8.0, reduction=reduction))  # noqa: E731
+    per_image = build('none')(*LOGITS, LABELS)
+    assert per_image.shape == (4,)
+    alone = [build('sum')(*(logits[i : i + 1] for logits in LOGITS), LABELS[i : i + 1]) for i in range(4)]
+    torch.testing.assert_close(per_image, torch.stack(alone))
+    torch.testing.assert_close(build('sum')(*LOGITS, LABELS), per_image.sum())
+    torch.testing.assert_close(build('batchmean')(*LOGITS, LABELS), per_image.mean())
+    assert build('mean')(*LOGITS, LABELS) < per_image.mean(), 'of all entries'
+
+
+OPTIONS = dict(
+    CRDLoss=None,  # its weight has no effect with any torch, and MMRazor's results are without it; see docs
+    FBKDLoss=None,  # of six inputs each
+    MGDLoss=None,  # has another name for its weight
+    WSLD=dict(num_classes=6),
+)
+
+
+@pytest.mark.parametrize('name', [name for name in mmrazor.models.losses.__all__ if OPTIONS.get(name, {}) is not None])
+def test_the_weight_of_every_loss_of_mmrazor_counts(name):
+    one, three = (
+        MODELS.build(dict(type=f'mmrazor.{name}', loss_weight=weight, **OPTIONS.get(name, {}))) for weight in (1.0, 3.0)
+    )
+    wanted = list(inspect.signature(one.forward).parameters)
+    maps = name in ('ChannelWiseDivergence', 'PKDLoss', 'ATLoss')
+    inputs = [x.view(4, 1, 2, 3) if maps else x for x in LOGITS]
+    inputs = inputs[: len(wanted)] + [LABELS] * ('gt_labels' in wanted)
+    value = one(*inputs)
+    assert value != 0
+    torch.testing.assert_close(three(*inputs), 3 * value)
 
 
 def test_runner_checkpoints_load_with_weights_only(tmp_path):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 
 from tas_mm.datasets import Digits
 
@@ -14,6 +15,12 @@ def test_sizes_and_values():
     assert image.dtype == np.uint8
     assert max(item['img'].max() for item in train) == 255
     assert len(train.metainfo['classes']) == 10
+
+
+def test_no_image_is_in_both_parts():
+    labels = load_digits().target.tolist()
+    assert [item['gt_label'] for item in Digits('train')] == labels[:1297]
+    assert [item['gt_label'] for item in Digits('test')] == labels[1297:]
 
 
 def test_a_labeled_part_is_balanced_and_drawn_by_the_seed():

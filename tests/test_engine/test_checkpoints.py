@@ -80,6 +80,14 @@ def test_without_a_name_from_the_newest(saved, tmp_path):
     assert latest_checkpoint(tmp_path) == str(second)
 
 
+@pytest.mark.parametrize('age', [1, 0], ids=['older', 'of the same second'])
+def test_the_tenth_epoch_comes_after_the_ninth(saved, tmp_path, age):
+    """By their names as text it would not."""
+    saved('epoch_9.pth', age)
+    tenth = saved('epoch_10.pth')
+    assert latest_checkpoint(tmp_path) == str(tenth)
+
+
 @pytest.mark.parametrize('lost', [cut, os.remove])
 def test_a_lost_checkpoint_is_named_and_the_one_before_taken(saved, tmp_path, logged, lost):
     first, second = saved('iter_100.pth', age=1), saved('iter_200.pth')

@@ -12,7 +12,7 @@ WRAPPER = dict(
     paramwise_cfg=dict(
         norm_decay_mult=0.0,
         bias_decay_mult=0.0,
-        custom_keys=dict(log_scale=dict(decay_mult=0.0), fc=dict(lr_mult=0.5)),
+        custom_keys=dict(log_scale=dict(decay_mult=0.0), fc=dict(lr_mult=0.5), conv1=dict(lr_mult=0.1)),
     ),
 )
 
@@ -31,7 +31,8 @@ def test_joined_groups_make_the_same_updates(build_tas, batch):
         torch.testing.assert_close(a, b, rtol=0, atol=0, msg=name)
     trained = sum(p.requires_grad for p in joined.parameters())
     assert len(groups[False]) == trained == sum(len(group['params']) for group in groups[True])
-    assert sorted((g['lr'], g['weight_decay']) for g in groups[True]) == [
+    assert sorted((round(g['lr'], 9), g['weight_decay']) for g in groups[True]) == [
+        (0.001, 0.1),
         (0.005, 0.1),
         (0.01, 0.0),
         (0.01, 0.0),

@@ -1,6 +1,7 @@
 """Images draw their random numbers by their place in the run."""
 
 import random
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 from mmengine.dataset import DefaultSampler, InfiniteSampler
 from torch.utils.data import BatchSampler, DataLoader
 
+from tas_mm.engine.hooks import SeedHook
 from tas_mm.engine.seeding import PlacedDataset, PlacedSampler
 
 
@@ -57,6 +59,20 @@ def test_any_number_of_processes_draws_the_same(monkeypatch):
         part = epochs(DefaultSampler(Noise(), seed=0), number=1)[0]
         assert len(part) == 6
         assert all(torch.equal(value, whole[int(value[0])]) for value in part)
+
+
+def test_a_step_is_drawn_by_its_number_in_the_run_and_by_the_process(monkeypatch):
+    """Not by its number in the epoch, after which every epoch would draw the same."""
+
+    def drawn(step, rank=0, seed=3, number_in_epoch=0):
+        monkeypatch.setattr('tas_mm.engine.hooks.runtime.seed_hook.get_dist_info', lambda: (rank, 2))
+        SeedHook().before_train_iter(SimpleNamespace(seed=seed, iter=step), number_in_epoch)
+        return random.random(), np.random.rand(), torch.rand(()).item()
+
+    assert drawn(7) == drawn(7, number_in_epoch=1)
+    others = [drawn(8), drawn(7, rank=1), drawn(7, seed=4)]
+    for i in range(3):  # each of the generators
+        assert len({draw[i] for draw in (drawn(7), *others)}) == 4
 
 
 def test_a_sampler_skips_as_if_it_had_gone_there():

@@ -79,6 +79,22 @@ def test_without_teacher_to_assistant_nothing_trains_the_projector_and_ddp_is_no
     assert all(p.requires_grad for p in kept.assistant.parameters())
 
 
+def test_who_learns_from_whom(build_tas, batch, monkeypatch):
+    """The paper's three paths, feature by feature and logits by logits."""
+    algorithm = build_tas(networks.resnet(), networks.swin())
+    distiller, compared = algorithm.distiller, {}
+    known = dict(teacher=algorithm.teacher.observe(batch[0], distiller.teacher_observer))
+    known['student'], _ = distiller.student_observer(algorithm.student, batch[0], mode='tensor')
+    distiller.assistant.register_forward_hook(lambda module, args, output: known.update(assistant=output))
+    monkeypatch.setattr(distiller, 'compare', lambda name, *sides: compared.update({name: sides}) or sides[0].sum())
+    distiller(known['student'], known['teacher'], torch.arange(4))
+    paths = {'ts': ('student', 'teacher'), 'ta': ('assistant', 'teacher'), 'as': ('student', 'assistant')}
+    for path, roles in paths.items():
+        for kind, reading in (('nce', 'feature'), ('kd', 'logits')):
+            sides = compared[f'loss_{path}_{kind}'][:2]
+            assert all(side is getattr(known[role], reading) for side, role in zip(sides, roles)), (path, kind)
+
+
 def test_without_the_assistants_paths_there_is_no_assistant(build_tas):
     distiller = distilled(build_tas, paths=dict(TA=0, AS=0))
     assert distiller.assistant is None

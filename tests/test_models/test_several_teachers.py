@@ -61,6 +61,22 @@ def test_teachers_of_several_kinds_each_with_an_assistant_and_a_distiller_of_its
     assert [n for n, p in algorithm.named_parameters() if p.requires_grad and p.grad is None] == []
 
 
+def test_each_distiller_gets_what_it_asked_for(build, build_tas, batch):
+    """Their assistants start from different stages."""
+    taught, options = (
+        teachers(build),
+        [dict(type='tas_mm.TASDistiller', assistant=dict(early_stages=i)) for i in (1, 3)],
+    )
+    two = build_tas(networks.resnet(), taught, distiller=options, teacher_weights=[1, 1]).eval()
+    losses = two(*batch, mode='loss')
+    for i in range(2):
+        one = build_tas(networks.resnet(), taught[i], distiller=options[i]).eval()
+        one.student.load_state_dict(two.student.state_dict())
+        one.distiller.load_state_dict(two.distiller.distillers[i].state_dict())
+        for name, value in one(*batch, mode='loss').items():
+            torch.testing.assert_close(losses[name.replace('distill.', f'distill.teacher{i}.')], value)
+
+
 def test_all_teachers_are_frozen_in_eval_mode_and_outside_of_everything(build, build_tas, batch):
     algorithm = build_tas(networks.resnet(), teachers(build)).train()
     parameters = [p for network in algorithm.teacher.networks for p in network.parameters()]
@@ -74,15 +90,19 @@ def test_all_teachers_are_frozen_in_eval_mode_and_outside_of_everything(build, b
 
 
 def test_each_teacher_sees_the_image_normalized_its_way(build_tas):
+    """In training and in validation, and whatever the teachers before it wanted."""
     student = dict(networks.resnet(), data_preprocessor=dict(mean=[100.0] * 3, std=[50.0] * 3))
-    other = dict(networks.swin(), data_preprocessor=dict(mean=[60.0] * 3, std=[30.0] * 3))
-    algorithm = build_tas(student, [networks.swin(), other])
+    own = [dict(mean=[60.0] * 3, std=[30.0] * 3), dict(mean=[20.0] * 3, std=[10.0] * 3)]
+    teachers = [dict(networks.swin(), data_preprocessor=preprocessor) for preprocessor in own]
+    algorithm = build_tas(student, [*teachers, networks.swin()])
     seen = []
     for teacher in algorithm.teacher.networks:
         teacher.backbone.patch_embed.projection.register_forward_hook(lambda m, i, o: seen.append(i[0].mean().item()))
     data = dict(inputs=torch.full((2, 3, SIZE, SIZE), 120), data_samples=samples([0, 1]))
-    algorithm.teacher.logits(algorithm.data_preprocessor(data)['inputs'])
-    assert seen == pytest.approx([0.4, 2.0], abs=1e-5)
+    data = algorithm.data_preprocessor(data)
+    algorithm.teacher.logits(data['inputs'])
+    algorithm(**data, mode='loss')
+    assert seen == pytest.approx([2.0, 10.0, 0.4] * 2, abs=1e-5)
 
 
 def test_together_they_predict_the_mean_of_their_probabilities(build, build_tas, batch):

@@ -125,6 +125,31 @@ def test_the_cache_of_another_teacher_is_refused(build, build_tas, batch, tmp_pa
         build_tas(networks.resnet(), build(networks.swin()), teacher_cache=str(tmp_path))
 
 
+RGB = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
+
+
+@pytest.mark.parametrize(
+    ('preprocessor', 'options', 'key'),
+    [
+        (dict(mean=[60.0] * 3, std=[30.0] * 3), {}, 'normalization'),
+        (dict(mean=RGB['mean'][::-1], std=RGB['std'][::-1], to_rgb=True), {}, 'normalization'),
+        (RGB, dict(teacher_dtype='bfloat16'), '(teacher|dtype)'),
+    ],
+    ids=['mean and std', 'order', 'dtype'],
+)
+def test_the_cache_of_the_same_weights_is_refused_where_they_see_or_compute_otherwise(
+    build, build_tas, tmp_path, preprocessor, options, key
+):
+    first = build(dict(networks.swin(), data_preprocessor=RGB))
+    other = build(dict(networks.swin(), data_preprocessor=preprocessor))
+    other.load_state_dict(first.state_dict())
+    student = dict(networks.resnet(), data_preprocessor=RGB)
+    for _ in range(2):
+        build_tas(student, first, teacher_cache=str(tmp_path))
+    with pytest.raises(ValueError, match=rf'model.teacher_cache.path=.* was made with {key}=.* name another folder'):
+        build_tas(student, other, teacher_cache=str(tmp_path), **options)
+
+
 @pytest.mark.parametrize(
     ('student', 'teacher', 'options', 'message'),
     [

@@ -8,7 +8,7 @@ import pytest
 from mmengine.registry import DATASETS, DefaultScope
 from sklearn.datasets import load_digits
 
-from tas_mm.recipes.data import find_data
+from tas_mm.recipes.data import find_data, find_images, has_classes
 
 NAMES = ('eight', 'nine', 'seven')
 
@@ -71,6 +71,19 @@ def test_a_table_gives_the_same_as_the_folder(folder, tmp_path, two_tables):
     assert (data.classes, data.sizes) == (same.classes, same.sizes)
     for part in ('train', 'val'):
         assert sorted(labels(getattr(data, part))) == sorted(labels(getattr(same, part)))
+
+
+def test_classes_of_a_table_are_numbered_by_their_names(folder, tmp_path):
+    """As those of a folder are, whatever row comes first."""
+    rows = [
+        f'{next((folder / part / name).iterdir()).relative_to(folder.parent)},{name},{part}'
+        for part in ('train', 'val')
+        for name in ('seven', 'nine', 'eight')
+    ]
+    (tmp_path / 'own.csv').write_text('\n'.join(['path,label,split', *rows]))
+    data = find_data(str(tmp_path / 'own.csv'), lists=tmp_path / 'run')
+    assert data.classes == ('eight', 'nine', 'seven')
+    assert set(labels(data.train)) == set(labels(data.val)) == {('eight', 0), ('nine', 1), ('seven', 2)}
 
 
 def test_a_data_set_by_name():
@@ -180,3 +193,74 @@ def test_what_would_be_ignored_is_refused(folder, tmp_path):
             find_data(str(folder), **option)
     with pytest.raises(ValueError, match='--val-csv .* does not apply to --data CIFAR100'):
         find_data('CIFAR100', str(tmp_path), val)
+
+
+# ---- images without labels ------------------------------------------------------------------------------------------
+
+
+def write_pool(folder, number):
+    """Images as bright as their number, in nested folders."""
+    for i in range(number):
+        path = folder / f'year {i % 3}' / ('raw' if i % 2 else '.') / f'{i}.png'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), np.full((4, 4, 3), i % 256, np.uint8))
+    return folder
+
+
+def paths(config):
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        dataset = DATASETS.build(dict(config, pipeline=[dict(type='LoadImageFromFile'), dict(type='PackInputs')]))
+    assert not any('gt_label' in item['data_samples'] for item in dataset)
+    return {info['img_path'] for info in map(dataset.get_data_info, range(len(dataset)))}
+
+
+def test_images_of_a_folder_are_found_in_any_nesting_and_a_part_is_held_out(tmp_path):
+    pool = write_pool(tmp_path / 'pool', 100)
+    (pool / 'year 0' / 'notes.txt').write_text('not an image')
+    data = find_images(str(pool), tmp_path / 'lists')
+    train, val = paths(data.train), paths(data.val)
+    assert data.sizes == (len(train), len(val)) == (84, 16)
+    assert train | val == {str(path) for path in pool.rglob('*.png')}
+    assert not train & val
+    assert (data.classes, data.to_rgb) == ((), True)
+    assert paths(find_images(str(pool), tmp_path / 'again').val) == val
+
+
+def test_a_twentieth_is_held_out_and_the_others_stay_where_images_are_added(tmp_path, monkeypatch):
+    data = find_images(str(write_pool(tmp_path / 'pool', 240)), tmp_path)
+    assert data.sizes == (224, 16)
+    before = paths(data.val)
+    monkeypatch.setattr('tas_mm.recipes.data.MOST_HELD_OUT', 17)
+    data = find_images(str(write_pool(tmp_path / 'pool', 250)), tmp_path)
+    assert len(paths(data.val) - before) <= 2
+    data = find_images(str(write_pool(tmp_path / 'pool', 400)), tmp_path)
+    assert data.sizes == (383, 17)
+
+
+def test_a_folder_without_images_is_refused(tmp_path):
+    with pytest.raises(ValueError, match='^--data .*nowhere: there is no such folder. Expected one with images'):
+        find_images(str(tmp_path / 'nowhere'))
+    (tmp_path / 'empty').mkdir()
+    with pytest.raises(ValueError, match='^--data .*empty: 0 of its 0 files are images .*jpg.* at least 16'):
+        find_images(str(tmp_path / 'empty'))
+    with pytest.raises(ValueError, match='15 of its 15 files'):
+        find_images(str(write_pool(tmp_path / 'few', 15)))
+    pool = write_pool(tmp_path / 'pool', 20)
+    (pool / 'year 0' / '0.png').rename(pool / 'year 0' / 'a\nb.png')
+    with pytest.raises(ValueError, match=r"cannot hold the name 'year 0/a\\nb.png'. Rename"):
+        find_images(str(pool), tmp_path)
+
+
+def test_what_is_left_out_is_said(tmp_path, logged):
+    pool = write_pool(tmp_path / 'pool', 20)
+    (pool / '1.heic').write_bytes(b'')
+    find_images(str(pool), tmp_path)
+    assert '1 images are left out, such as 1.heic' in logged.text
+
+
+def test_only_a_folder_without_train_and_val_has_no_classes(folder):
+    assert has_classes(str(folder))
+    assert not has_classes(str(folder / 'train'))
+    assert has_classes('CIFAR100')
+    shutil.rmtree(folder / 'val')
+    assert has_classes(str(folder))  # and find_data says what it lacks

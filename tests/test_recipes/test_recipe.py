@@ -1,12 +1,16 @@
 """The configs that tools/distill.py writes."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
+from mmengine.registry import MODELS, DefaultScope
 
+from tas_mm.models import InfoNCELoss
 from tas_mm.recipes.data import find_data
-from tas_mm.recipes.parts import distill_parts, run_parts
+from tas_mm.recipes.parts import alone_parts, distill_parts, run_parts
 from tas_mm.recipes.recipe import Recipe, head_optimizer, optimizer
 from tas_mm.recipes.sources import find_network
 from tas_mm.recipes.weights import head_fits
@@ -60,6 +64,55 @@ def test_a_student_gets_the_recipe_of_its_kind(networks, data, tmp_path):
         assert ('train_cfg' in config.model.architecture) is mixes
         assert any(t['type'] == 'RandAugment' for t in config.train_pipeline) is mixes
         assert config.model.distiller.input_size == (32, 32)
+
+
+def written(parts, tmp_path):
+    return Config.fromfile(write_config(tmp_path / 'written.py', parts, 'Title'))
+
+
+@pytest.mark.parametrize('to_rgb', [True, False])
+def test_each_network_gets_its_own_mean_and_std(networks, data, tmp_path, to_rgb):
+    teachers, students = dict(mean=[1.0] * 3, std=[2.0] * 3), dict(mean=[3.0] * 3, std=[4.0] * 3)
+    teacher, student = (
+        replace(networks[name], normalization=own) for name, own in (('test_vit', teachers), ('test_resnet', students))
+    )
+    parts = distill_parts(teacher, {}, student, replace(data, to_rgb=to_rgb), Recipe(2, 32, 32, 0, 0), tmp_path)
+    config = written(parts, tmp_path)
+    for preprocessor, own in ((config.model.teacher.data_preprocessor, teachers), (config.data_preprocessor, students)):
+        assert dict(preprocessor) == dict(own, num_classes=10, to_rgb=to_rgb)
+    assert 'data_preprocessor' not in config.model.architecture
+
+
+@pytest.mark.parametrize('epochs', [2, 100])
+def test_validation_images_are_not_augmented(networks, data, tmp_path, epochs):
+    resnet, vit = networks['test_resnet'], networks['test_vit']
+    config = written(distill_parts(resnet, {}, vit, data, Recipe(epochs, 32, 32, 0, 0), tmp_path), tmp_path)
+    drawn = {
+        key: [t.type for t in config[f'{key}_dataloader'].dataset.pipeline if t.type.startswith('Rand')]
+        for key in ('train', 'val', 'test')
+    }
+    assert (drawn['val'], drawn['test']) == ([], [])
+    assert drawn['train'][:2] == ['RandomResizedCrop', 'RandomFlip']
+
+
+@pytest.mark.parametrize('student', ['test_resnet', 'test_vit'])
+def test_labels_are_smoothed_with_the_teacher_and_without(networks, data, tmp_path, student):
+    """As torch does it: a tenth of the label is shared among all classes."""
+    parts = distill_parts(networks['test_vit'], {}, networks[student], data, Recipe(2, 32, 32, 0, 0), tmp_path)
+    logits, labels = torch.randn(4, 10), torch.arange(4)
+    for config in (written(parts, tmp_path), written(alone_parts(parts, tmp_path), tmp_path)):
+        with DefaultScope.overwrite_default_scope('mmpretrain'):
+            loss = MODELS.build(config.model.get('architecture', config.model).loss)
+        wanted = torch.nn.functional.cross_entropy(logits, labels, label_smoothing=0.1)
+        torch.testing.assert_close(loss(logits, labels), wanted)
+
+
+@pytest.mark.parametrize('family', ['cnn', 'attention', 'mlp'])
+def test_the_scale_of_the_contrast_does_not_decay(family):
+    loss = InfoNCELoss(learner_dim=2, target_dim=3)
+    groups = build_optim_wrapper(loss, optimizer(family, 32, amp=False)).optimizer.param_groups
+    decays = {parameter: group['weight_decay'] for group in groups for parameter in group['params']}
+    assert decays[loss.log_scale] == 0 < decays[loss.projection.weight]
 
 
 def test_fitting_the_head_trains_nothing_else(networks):

@@ -1,6 +1,8 @@
 """The student leaves home: files that plain MMPretrain, timm, onnxruntime and detectors read without tas_mm."""
 
+import importlib
 import io
+import json
 import re
 import runpy
 import sys
@@ -245,6 +247,28 @@ def test_what_cannot_do_without_tas_mm_is_named(distilled, tmp_path, logged):
     build_student(torch.load(tmp_path / 'student.pth', weights_only=True))
 
 
+def test_the_students_file_imports_what_the_student_needs_and_not_the_distiller(tmp_path, monkeypatch):
+    (tmp_path / 'their_nets.py').write_text(
+        'from mmengine.registry import MODELS\nfrom mmpretrain.models import ResNet\n'
+        '@MODELS.register_module(force=True)\nclass TheirResNet(ResNet): pass\n'
+    )
+    (tmp_path / 'their_distiller.py').write_text('import tas_mm\n')
+    monkeypatch.syspath_prepend(tmp_path)
+    student = networks.resnet()
+    config = run_config(student, custom_imports=dict(imports=['tas_mm', 'their_distiller', 'their_nets']))
+    importlib.import_module('their_nets')
+    assert 'custom_imports' not in student_config(config)
+    config.custom_imports.imports = 'their_distiller'
+    assert 'custom_imports' not in student_config(config)
+    student['backbone']['type'] = 'TheirResNet'
+    config = run_config(student, custom_imports=dict(imports=['tas_mm', 'their_distiller', 'their_nets']))
+    alone = student_config(config)
+    assert alone.custom_imports == dict(imports=['their_nets'])
+    alone.dump(tmp_path / 'student.py')
+    code = 'import mmpretrain; print(mmpretrain.get_model("student.py").backbone.depth)'
+    assert run_without_tas_mm(f'sys.path.insert(0, ".")\n{code}', tmp_path).strip().endswith('18')
+
+
 def test_a_config_from_bases_of_tas_mm_needs_none_of_it(tmp_path):
     (tmp_path / 'mine.py').write_text("_base_ = 'tas_mm::tas/convnext_to_swin_p_cifar100.py'\n")
     config = student_config(Config.fromfile(tmp_path / 'mine.py'))
@@ -334,6 +358,28 @@ def test_torchscript_gives_the_same_logits_for_any_batch(distilled, tmp_path, st
     for batch in (1, 3):
         with torch.no_grad():
             assert torch.equal(graph(IMAGES[:batch]), model(IMAGES[:batch]))
+
+
+@pytest.mark.parametrize('student', [networks.resnet_cifar, shallow_swin])
+def test_an_exported_program_gives_the_same_logits_for_any_batch_and_says_how_to_feed_it(distilled, tmp_path, student):
+    model, path = distilled(student())
+    tool(path, tmp_path / 'student.pt2', '--to', 'export', '--input-size', SIZE)
+    about = dict.fromkeys(('classes', 'range', 'order', 'layout', 'size', 'mean', 'std'), '')
+    program = torch.export.load(tmp_path / 'student.pt2', extra_files=about).module()
+    for batch in (1, 3):
+        with torch.no_grad():
+            torch.testing.assert_close(program(IMAGES[:batch]), model(IMAGES[:batch]))
+    told = {key: json.loads(value) for key, value in about.items()}
+    assert told.pop('order') in ('rgb', 'bgr', 'as the dataset gives them')
+    assert told == dict(classes=[*CLASSES], range=[0, 255], layout='NCHW', size=[SIZE, SIZE], **CIFAR)
+    code = f'import torch; print(torch.export.load("student.pt2").module()(torch.zeros(4, 3, {SIZE}, {SIZE})).shape)'
+    assert run_without_tas_mm(code, tmp_path).strip().endswith('torch.Size([4, 5])')
+
+
+def test_torchscript_is_called_deprecated(distilled, tmp_path, logged):
+    _, path = distilled(networks.resnet_cifar())
+    export(read_student(str(path)), 'torchscript', (SIZE, SIZE))
+    assert 'TorchScript is deprecated since torch 2.11. Use --to export' in logged.text
 
 
 @pytest.mark.parametrize(('student', 'name'), [(timm_backbone, 'test_resnet'), (timm_classifier, 'test_vit')])

@@ -16,7 +16,15 @@ def run(*args):
 def test_a_good_pair():
     done = run('--pair', 'timm:test_vit', 'mmpretrain:resnet18_8xb32_in1k', '--input-size', '160', '--classes', '5')
     assert done.returncode == 0, done.stderr
-    for expected in ('model.blocks.4', 'backbone.layer3', 'L2GProjector', '5 classes', 'distill.loss_as_kd', ': fine'):
+    for expected in (
+        'model.blocks.4',
+        'backbone.layer3',
+        'L2GProjector',
+        '5 classes',
+        'what each network sees',
+        'distill.loss_as_kd',
+        ': fine',
+    ):
         assert expected in done.stdout
 
 
@@ -65,3 +73,48 @@ def test_a_model_that_is_not_a_distillation_is_an_error():
     done = run('configs/quickstart/student.py', '--summary')
     assert done.returncode == 1
     assert 'model.type=ImageClassifier. Expected a distillation from one teacher' in done.stderr
+
+
+UNLABELED = """
+_base_ = '{root}/configs/quickstart/student.py'
+student = _base_.model
+{student}
+arch = dict(embed_dims=16, num_layers=4, num_heads=2, feedforward_channels=32)
+vit = dict(type='VisionTransformer', arch=arch, img_size=32, patch_size=8)
+model = dict(
+    _delete_=True, type='tas_mm.TAS', architecture=student, teacher=dict(type='ImageClassifier', backbone=vit)
+)
+images = dict(type='CustomDataset', data_root='pool', with_label=False, pipeline=_base_.train_pipeline)
+train_dataloader = dict(dataset=dict(_delete_=True, **{dataset}))
+val_cfg = dict(type='tas_mm.TASValLoop')
+val_evaluator = []
+"""
+MIXED = (
+    "dict(type='ConcatDataset', datasets=[images, dict(type='tas_mm.Digits', split='train', "
+    'pipeline=_base_.train_pipeline)])'
+)
+
+
+@pytest.mark.parametrize(
+    ('student', 'dataset', 'losses'),
+    [
+        ('', 'images', {'distill.loss_ts_nce'}),
+        ('student.head = None', 'images', {'distill.loss_ts_nce'}),
+        ('', MIXED, {'distill.loss_ts_nce', 'student.loss'}),
+    ],
+    ids=['unlabeled', 'headless', 'mixed'],
+)
+def test_a_config_of_images_without_labels(tmp_path, monkeypatch, capsys, student, dataset, losses):
+    """A step without labels, unless some images have them; the head of the student may then get no gradient."""
+    monkeypatch.syspath_prepend(str(ROOT / 'tools'))
+    import check_config
+
+    config = tmp_path / 'own.py'
+    config.write_text(UNLABELED.format(root=ROOT, student=student, dataset=dataset))
+    check_config.check_config(str(config), 2, False)
+    said = capsys.readouterr().out
+    assert ('images without labels, so the step goes without them' in said) == (dataset is not MIXED)
+    assert 'loss_ts_kd' in said.split('left out')[1]
+    rows = said.split('one step')[1]
+    assert all(loss in rows for loss in losses)
+    assert ('student.loss' in rows) == ('student.loss' in losses)

@@ -1,5 +1,6 @@
 """tools/distill.py on a folder of images, and tools/visualize.py on what it leaves behind."""
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from mmengine.registry import MODELS, DefaultScope
 from sklearn.datasets import load_sample_images
 
 from tas_mm.analysis.logs import read_run
+from tas_mm.analysis.reports import report_accuracy
 from tests.test_recipes.test_data import NAMES, write_folder
 
 ROOT = Path(__file__).parents[2]
@@ -127,6 +129,24 @@ def test_an_interrupted_run_goes_on(tmp_path, capsys, monkeypatch):
     assert 'student, exported to' in capsys.readouterr().out
     assert read_run(tmp_path / 'run' / 'distill').curve('accuracy/top1')[0] == [1, 2]
     assert (tmp_path / 'run' / 'curves.png').is_file()
+
+
+def test_the_table_shows_the_last_epoch_beside_the_best(tmp_path):
+    for name, best in (('distill', 60), ('alone', 45)):
+        log = tmp_path / name / '20260101_100000' / 'vis_data' / 'scalars.json'
+        log.parent.mkdir(parents=True)
+        roles = {'': 0, 'assistant.': 1, 'teacher.': 2} if name == 'distill' else {'': 0}
+        values = ((1, best - 20), (9, best), (10, best - 10))
+        lines = [{f'{role}accuracy/top1': value + n for role, n in roles.items()} | dict(step=s) for s, value in values]
+        log.write_text('\n'.join(map(json.dumps, lines)))
+    text = report_accuracy(tmp_path, 50.0, alone=True)
+    rows = [line.rsplit(maxsplit=2) for line in text.splitlines() if line.startswith('  ')]
+    assert rows[1:5] == [
+        ['  teacher', '52.00', '62.00'],
+        ['  assistant', '51.00', '61.00'],
+        ['  student', '50.00', '60.00'],
+        ['  student trained alone', '35.00', '45.00'],
+    ]
 
 
 def test_random_weights_are_said_loudly(tmp_path, capsys):

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from contextlib import nullcontext
 
 import torch
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 
 from tas_mm.config import pipeline_size
+from tas_mm.engine.launch import use_mixed_precision
 
 from ..counting import counting
 from ..trial import build_model, synthetic_batch
 from .memory import PeakMemory
+
+WARM_UP = 2
+"""Rounds of :func:`take_turns` that do not count."""
 
 
 class Step:
@@ -22,9 +28,10 @@ class Step:
         cfg (Config): Training config.
         batch_size (int): Images in a step. Defaults to 16.
         device (str): Defaults to ``'cpu'``.
-        amp (bool): Use automatic mixed precision. Defaults to False.
-        compile (bool): Run both networks of a ``tas_mm.TAS`` through ``torch.compile``; plain MMRazor ignores it.
-            Defaults to False.
+        amp (str, optional): Type of automatic mixed precision: ``'bfloat16'``, or ``'float16'``, whose loss is scaled
+            on a GPU. Defaults to None.
+        compile (bool | dict): Run both networks of a ``tas_mm.TAS`` through ``torch.compile``, or its options; plain
+            MMRazor ignores it. Defaults to False.
 
     Example:
         >>> from tas_mm.analysis.benchmark.methods import named_config
@@ -35,12 +42,20 @@ class Step:
     """
 
     def __init__(
-        self, cfg: Config, batch_size: int = 16, device: str = 'cpu', amp: bool = False, compile: bool = False
+        self,
+        cfg: Config,
+        batch_size: int = 16,
+        device: str = 'cpu',
+        amp: str | None = None,
+        compile: bool | dict = False,
     ) -> None:
-        if amp:
-            cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        self.autocast = nullcontext()
+        if amp and device == 'cpu':  # MMEngine's wrapper wants a GPU
+            self.autocast = torch.autocast('cpu', getattr(torch, amp))
+        elif amp:
+            use_mixed_precision(cfg, amp)
         if compile and cfg.model.type != 'SingleTeacherDistill':
-            cfg.model.compile = True
+            cfg.model.compile = compile
         self.model = build_model(cfg).to(device)
         self.model.train()  # MMRazor's returns nothing
         self.optimizer = build_optim_wrapper(self.model, cfg.optim_wrapper)
@@ -50,7 +65,7 @@ class Step:
 
     def take(self) -> None:
         """Take a step."""
-        with self.optimizer.optim_context(self.model):
+        with self.optimizer.optim_context(self.model), self.autocast:
             losses = self.model(**self.data, mode='loss')
         self.optimizer.update_params(self.model.parse_losses(losses)[0])
 
@@ -82,3 +97,14 @@ class Step:
     def trained(self) -> int:
         """Return the number of parameters that train."""
         return sum(p.numel() for p in self.model.parameters() if p.requires_grad)
+
+
+def take_turns(steps: Sequence[Step], rounds: int) -> list[list[float]]:
+    """Take one step of each in turn, so that other work on the machine affects all of them; return seconds by step.
+
+    Args:
+        steps (sequence): The steps.
+        rounds (int): Rounds that count.
+    """
+    times = [[step.seconds() for step in steps] for _ in range(rounds + WARM_UP)]
+    return [list(taken) for taken in zip(*times[WARM_UP:])]

@@ -6,12 +6,20 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..logs import METRIC, ROLES, RunLog
+from ..logs import METRIC, ROLES, RunLog, main_metric, probe_metrics
 from .canvas import COLORS, DPI, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+UNITS = dict(
+    cka='linear CKA with the teacher',
+    cosine='cosine to the teacher',
+    neighbors='neighbors in common (%)',
+    retrieval="teacher's image found (%)",
+)
+"""Labels of the axes for what probes measure of agreement."""
 
 
 def draw_accuracy(runs: list[RunLog], path: str | Path, metric: str = METRIC) -> None:
@@ -30,23 +38,27 @@ def draw_accuracy(runs: list[RunLog], path: str | Path, metric: str = METRIC) ->
     figure.savefig(path, dpi=DPI)
 
 
-def curves_figure(runs: list[RunLog], metric: str = METRIC) -> Figure:
-    """Draw accuracies over epochs and every loss over training steps, each in its own panel.
+def curves_figure(runs: list[RunLog], metric: str | None = None) -> Figure:
+    """Draw metrics over epochs and every loss over training steps, each in its own panel.
 
     Args:
         runs (list): Runs; the legend shows their names.
-        metric (str): Name of the metric, without a role. Defaults to top-1 accuracy.
+        metric (str, optional): Name of the first metric, without a role; those of probes follow. Defaults to None:
+            top-1 accuracy, or, of runs without it, what a probe measures.
     """
+    metrics = list(dict.fromkeys([metric or main_metric(runs), *probe_metrics(runs)]))
     names = list(
         dict.fromkeys(key for run in runs for record in run.losses.values() for key in record if 'loss' in key)
     )
-    columns = min(3, 1 + len(names))
-    rows = math.ceil((1 + len(names)) / columns)
+    count = len(metrics) + len(names)
+    columns = min(3, count)
+    rows = math.ceil(count / columns)
     figure = new_figure(1 + 3.6 * columns, 0.6 + 2.6 * rows)
     panels = figure.subplots(rows, columns, squeeze=False).flatten()
-    _accuracies(panels[0], runs, metric)
-    panels[0].set_title('accuracy', fontsize=10)
-    for axes, name in zip(panels[1:], names):
+    for axes, name in zip(panels, metrics):
+        _accuracies(axes, runs, name)
+        axes.set_title('accuracy' if name == METRIC else name, fontsize=10)
+    for axes, name in zip(panels[len(metrics) :], names):
         for run, color in zip(runs, _colors(len(runs))):
             points = sorted((step, record[name]) for step, record in run.losses.items() if name in record)
             axes.plot(*zip(*points) if points else ([], []), color=color, linewidth=1.2, label=run.name)
@@ -54,9 +66,12 @@ def curves_figure(runs: list[RunLog], metric: str = METRIC) -> Figure:
         axes.set_xlabel('training step')
         axes.set_ylabel('loss (nats)')
         axes.grid(alpha=0.3)
-    for axes in panels[1 + len(names) :]:
+    for axes in panels[count:]:
         axes.axis('off')
-    figure.legend(*panels[0].get_legend_handles_labels(), loc='outside lower center', ncols=3, fontsize=9)
+    drawn = {}  # a network may be missing in a panel
+    for axes in panels[: len(metrics)]:
+        drawn = dict(zip(*axes.get_legend_handles_labels()[::-1])) | drawn
+    figure.legend(drawn.values(), drawn, loc='outside lower center', ncols=3, fontsize=9)
     return figure
 
 
@@ -67,7 +82,7 @@ def _colors(number: int) -> list[str]:
 def _accuracies(axes: Axes, runs: list[RunLog], metric: str) -> None:
     """Draw one color for each run and one line style for each network; a single run has a color for each network."""
     for i, run in enumerate(runs):
-        distilled = any(run.curve(role + metric)[0] for role in ROLES if role)
+        distilled = any(key.startswith(ROLES[1:]) for record in run.validations.values() for key in record)
         for j, role in enumerate(ROLES):
             steps, values = run.curve(role + metric)
             network = role.rstrip('.') or ('student' if distilled else '')
@@ -82,5 +97,6 @@ def _accuracies(axes: Axes, runs: list[RunLog], metric: str) -> None:
                 axes.plot(steps, values, marker='o', markersize=3, **style)
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_xlabel('epoch')
-    axes.set_ylabel(f'{metric.split("/")[-1]} accuracy (%)')
+    name = metric.split('/')[-1]
+    axes.set_ylabel(f'{name} accuracy (%)' if name.startswith('top') else UNITS.get(name.split('.')[-1], name))
     axes.grid(alpha=0.3)

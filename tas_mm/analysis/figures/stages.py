@@ -73,9 +73,7 @@ def features_figure(
     figure = new_figure(10.5, 0.9 + 2.0 * len(features))
     grid = figure.subplots(len(features), 5, squeeze=False)
     for row, (role, found) in zip(grid, features.items()):
-        score, label = found.logits[0].softmax(dim=0).max(dim=0)
-        name = classes[int(label)] if classes else f'class {int(label)}'
-        _show(row[0], photo, f'{role}: {name}, {100 * float(score):.0f} %')
+        _show(row[0], photo, role if found.logits is None else f'{role}: {_prediction(found.logits[0], classes)}')
         for stage, axes in enumerate(row[1:], 1):
             if stage not in found.maps:
                 axes.axis('off')
@@ -96,6 +94,12 @@ def features_figure(
             )
     figure.colorbar(heat, ax=list(grid[:, -1]), label='attention (0 least, 1 most in the photo)', shrink=0.7)
     return figure
+
+
+def _prediction(logits: Tensor, classes: Sequence[str] | None) -> str:
+    score, label = logits.softmax(dim=0).max(dim=0)
+    name = classes[int(label)] if classes else f'class {int(label)}'
+    return f'{name}, {100 * float(score):.0f} %'
 
 
 def _show(axes: Axes, photo: np.ndarray, title: str) -> None:

@@ -49,7 +49,7 @@ def latest_checkpoint(work_dir: str | Path) -> str | None:
     named = [Path(name)] if name else []  # a full disk may have left an empty file
     folder = named[0].parent if named and named[0].parent.is_dir() else Path(work_dir)
     others = [path for path in folder.glob('*.pth') if re.fullmatch(r'(epoch|iter)_\d+\.pth', path.name)]
-    others.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+    others.sort(key=lambda path: (path.stat().st_mtime, int(path.stem.split('_')[1])), reverse=True)
     lost = []
     for path in named + [path for path in others if path not in named]:
         problem = find_corruption(path) if path.is_file() else 'it does not exist'

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from tas_mm.registry import MODELS, refuse_unknown
 
+from ..compiling import compile_network
 from ..distillers import interface_of
 from ..knowledge import Observation, labels_of
 from ..stages import view_of
@@ -118,7 +119,7 @@ class TAS(StudentParts, SingleTeacherDistill):
             return
         networks = [(self.student, 'model.architecture'), *((net, 'model.teacher') for net in self.teacher.networks)]
         for network, key in networks:
-            view_of(network, key=key).net.compile(**({} if options is True else options))
+            compile_network(view_of(network, key=key).net, {} if options is True else options)
 
     # ---- a training step -------------------------------------------------------------------------------------------
 

@@ -38,6 +38,11 @@ class Sides:
 
     Raises:
         ValueError: If an option has an invalid value.
+
+    Example:
+        >>> from tas_mm.models.distillers import Sides
+        >>> Sides(input_size=224, teacher_size=518).teacher_size
+        (518, 518)
     """
 
     input_size: Grid | int | None = None

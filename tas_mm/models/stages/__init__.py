@@ -1,10 +1,10 @@
 """Cutting any network into four stages and a head, and running what comes after a cut."""
 
 # ruff: noqa: F401
+from ..heads import logits_of
 from ..observer import Observer
 from . import detectors, huggingface, mmpretrain, timm  # each registers its views or cuts
 from .chain import Chain, ChainView
-from .heads import logits_of
 from .registry import FAMILIES, Cut, cut_blocks, register_cut, register_view, view_of
 from .traced import TracedView
 from .view import CLASS_TOKENS, READINGS, STAGES, Stage, StageView, TailError, image_channels

@@ -11,13 +11,14 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ..heads import linear_layers, logits_of
+from ..observer import outputs_of
 from ..pooling import Pooling, has_random_pooler
 from ..utils import PROBE, Grid
-from .heads import linear_layers, logits_of
 from .registry import Cut, cut_blocks, register_view, registered
 from .timm import TimmClassifierView, declared_channels
 from .traced import TracedView, last_module, lists_of
-from .view import StageView, outputs_of
+from .view import StageView
 
 HEAD = re.compile(r'(^|[._])(classifier|cls|fc|head|heads|logits?|output)([._\d]|$)')
 """Names of layers that give logits, though they are convolutions."""

@@ -141,7 +141,10 @@ TABLE = MAPS | dict(
     **dict.fromkeys(('PoolFormer', 'RIFormer'), Cut('network.1 | network.3 | network.5 | network.6', 'cnn')),
     VAN=Cut('norm1 | norm2 | norm3 | norm4', 'cnn'),
     VGG=Cut(
-        lambda n: [f'features.{a} features.{b - 1}' for a, b in n.range_sub_modules[-4:]], 'cnn', None, 'classifier'
+        lambda n: [f'features.{a} features.{b - 1}' for a, b in n.range_sub_modules[-4:]],
+        'cnn',
+        classifier='classifier',
+        takes_view=True,
     ),
     # attention in equal blocks; that of Vision GNN is over the nearest in feature space
     **dict.fromkeys(('BEiTViT', 'ViTEVA02', 'ViTSAM'), Cut('layers.*', 'attention', 'img_size')),

@@ -33,6 +33,7 @@ class Cut:
         family: One of ``FAMILIES``, or a function of the network. None: the names of the modules in stage 4 decide.
         size: Image size ``(H, W)`` that the network was built for: the name of its attribute, or a function. None: any.
         classifier: Name of the part of the network that has the classifier. None: the head has it.
+        takes_view: Whether the network takes a view of its last map, which then has to be in NCHW in memory too.
         chain: How the modules run one after another. None: the forward is replayed.
     """
 
@@ -40,6 +41,7 @@ class Cut:
     family: str | Callable[[nn.Module], str] | None = None
     size: str | Callable[[nn.Module], Grid | None] | None = None
     classifier: str | None = None
+    takes_view: bool = False
     chain: Chain | None = None
 
     def modules(self, net: nn.Module) -> list[list[str]]:

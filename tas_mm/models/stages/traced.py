@@ -61,6 +61,7 @@ class TracedView(StageView):
 
     def from_map(self, x: Tensor, stage: int, class_token: str = 'own') -> Any:
         named = [] if class_token == 'mean' else self.token_parameters()
+        x = x.contiguous() if self._cut and self._cut.takes_view else x
         return self.layouts[stage - 1].from_map(x, partial(own_tokens, named))
 
     def token_parameters(self) -> list[tuple[str, nn.Parameter]]:

@@ -8,20 +8,19 @@ with a class token, tokens with their grid. Views convert.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from ..heads import check_predictions, is_self_supervised, linear_layers, logits_of, sum_of_branches
 from ..knowledge import Knowledge
-from ..observer import Observer
+from ..observer import Observer, outputs_of
 from ..pooling import FEATURES, Pooling
-from ..utils import DEFAULT_SIZE, PROBE, Grid, each_tensor, eval_mode
-from .heads import check_predictions, is_self_supervised, linear_layers, logits_of, sum_of_branches
+from ..utils import DEFAULT_SIZE, PROBE, Grid, eval_mode
 from .trace import short_circuit
 
 if TYPE_CHECKING:
@@ -145,7 +144,7 @@ class StageView(ABC):
             ValueError: If there is no such module.
         """
         given: list[Any] = []
-        hook = self.model.head.register_forward_pre_hook(lambda head, inputs: given.append(inputs[0]))
+        hook = self.model.head.register_forward_pre_hook(lambda head, inputs: given.extend(inputs[:1]))
         try:
             with outputs_of(self.model, (self.classifier, 'head')) as seen:
                 self.look(PROBE, noise=True)
@@ -156,10 +155,11 @@ class StageView(ABC):
                 f'{self.key}.head: {type(self.model.head).__name__} never calls {self.classifier}, whose input would '
                 'be the feature. Let it call the layer in place of reading its weights'
             )
-        if not given:
+        logits, whole = seen[self.classifier].flatten(1), sum_of_branches(seen.get('head'))
+        if given:
+            check_predictions(self.model.head, given[0], whole, f'{self.key}.head')
+        if not isinstance(whole, Tensor):
             return self.classifier
-        logits, whole = seen[self.classifier].flatten(1), sum_of_branches(seen['head'])
-        check_predictions(self.model.head, given[0], whole, f'{self.key}.head')
         # A head that starts as zeros cannot be compared.
         return self.classifier if torch.equal(logits, whole) and logits.any() else 'head'
 
@@ -341,19 +341,3 @@ class StageView(ABC):
 def image_channels(model: nn.Module) -> int:
     """Return the channels of the images that a network takes: those of its first convolution; 3 if it has none."""
     return next((m.in_channels for m in model.modules() if isinstance(m, nn.Conv2d)), 3)
-
-
-@contextmanager
-def outputs_of(model: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Keep copies of the last outputs of some modules, by name; copies, since later modules may write into them."""
-    seen: dict[str, Any] = {}
-
-    def keep(name: str, module: nn.Module, inputs: tuple, output: Any) -> None:
-        seen[name] = each_tensor(Tensor.clone, output)
-
-    hooks = [model.get_submodule(name).register_forward_hook(partial(keep, name)) for name in names]
-    try:
-        yield seen
-    finally:
-        for hook in hooks:
-            hook.remove()

@@ -15,6 +15,7 @@ from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch import nn
 
+from tas_mm.engine.hooks.runtime.check_data_hook import CheckedPipeline
 from tas_mm.engine.launch import train
 from tas_mm.engine.loader_checks import check_loader, check_smallest_batch
 from tests import networks
@@ -41,7 +42,7 @@ def write(folder, *images):
     (folder / 'list.txt').write_text(''.join(f'{i}.png {i % 5}\n' for i in range(len(images))))
 
 
-def runner_of(folder, hook=True, workers=0, epochs=2, train_cfg=None, **loader):
+def runner_of(folder, hook=True, workers=0, epochs=2, train_cfg=None, skip_unreadable=False, **loader):
     dataset = dict(
         type='mmpretrain.CustomDataset',
         data_root=str(folder),
@@ -55,8 +56,9 @@ def runner_of(folder, hook=True, workers=0, epochs=2, train_cfg=None, **loader):
         train_dataloader={**train, **loader},
         train_cfg=train_cfg or dict(by_epoch=True, max_epochs=epochs),
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
+        randomness=dict(seed=0),
         default_hooks=dict(
-            **(dict(check_data=dict(type='tas_mm.CheckDataHook')) if hook else {}),
+            **(dict(check_data=dict(type='tas_mm.CheckDataHook', skip_unreadable=skip_unreadable)) if hook else {}),
             seed=dict(type='tas_mm.SeedHook'),
             checkpoint=dict(type='tas_mm.CheckpointHook', interval=1),
         ),
@@ -76,6 +78,49 @@ def test_an_unreadable_image_is_named_and_what_was_saved_stays(tmp_path, workers
         runner.train()
     (saved,) = (tmp_path / 'run').rglob('epoch_1.pth')  # moved aside, since the second run began anew
     assert saved.read_bytes() == before
+
+
+def unlabeled(folder, number, unreadable):
+    """A nested folder of images without a list, one of which is not an image."""
+    for i in range(number):
+        imwrite(np.full((8, 8, 3), i, np.uint8), str(folder / f'part{i % 3}' / 'of' / f'{i}.png'))
+    (bad,) = folder.rglob(f'{unreadable}.png')
+    bad.write_bytes(b'no image')
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+def test_a_file_among_many_is_skipped_with_a_warning_where_that_is_allowed(tmp_path, monkeypatch, workers):
+    """Another image takes its place, the same in every run, and no label is missed."""
+    unlabeled(tmp_path / 'pool', 40, unreadable=17)
+    dataset = dict(
+        type='mmpretrain.CustomDataset',
+        data_root=str(tmp_path / 'pool'),
+        with_label=False,
+        pipeline=[dict(type='mmpretrain.LoadImageFromFile'), dict(type='mmpretrain.PackInputs')],
+    )
+    runner = runner_of(tmp_path, dataset=dataset, workers=workers)
+    with pytest.raises(ValueError, match=r'17\.png cannot be read .*set default_hooks.check_data.skip_unreadable=True'):
+        runner.train()
+    runs, said = [], []
+    monkeypatch.setattr(f'{CheckedPipeline.__module__}.print_log', lambda text, **_: said.append(text))
+    for _ in range(2):
+        runner = runner_of(tmp_path, dataset=dataset, workers=workers, skip_unreadable=True)
+        runs.append(torch.cat(images_of(runner))[:, 0, 0, 0].tolist())
+    assert len(runs[0]) == 80
+    assert 17 not in runs[0]
+    assert runs[0] == runs[1]
+    if not workers:  # who say it by themselves
+        assert [re.search(r'17\.png cannot be read.* takes its place', text) is not None for text in said] == [True] * 2
+
+
+def test_only_what_cannot_be_read_is_skipped(tmp_path):
+    write(tmp_path, 10, 20)
+    runner = runner_of(tmp_path, skip_unreadable=True)
+    dataset = runner.train_loop.dataloader.dataset
+    dataset.pipeline.transforms.insert(1, lambda data: data['nothing'])
+    with pytest.raises(ValueError, match=r"0\.png cannot be read or transformed: KeyError: 'nothing'. Repair") as error:
+        runner.train()
+    assert 'skip_unreadable' not in str(error.value)
 
 
 def images_of(runner):
@@ -214,6 +259,8 @@ def test_a_killed_data_worker_is_said_and_costs_no_checkpoint(tmp_path):
 @pytest.mark.parametrize('error', [RuntimeError('shapes differ'), ConnectionResetError('by peer'), EOFError()])
 def test_other_errors_stay_what_they_are(error):
     class Fails:
+        model = None
+
         def train(self):
             raise error
 

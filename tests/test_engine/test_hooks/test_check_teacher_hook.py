@@ -100,6 +100,14 @@ def test_of_a_large_set_a_part_and_then_all_in_validation(train):
     assert run.metrics[TOP1] == 100
 
 
+def test_the_part_is_spread_over_the_set(train, monkeypatch):
+    """Of a set that is sorted by class, as folders are, the first images would show one class."""
+    numbers, item = [], Data.__getitem__
+    monkeypatch.setattr(Data, '__getitem__', lambda self, i: numbers.append(int(i)) or item(self, i))
+    train(num_images=8)
+    assert numbers[:8] == [0, 5, 10, 15, 20, 25, 30, 35]
+
+
 @pytest.mark.parametrize('val_cfg', [dict(type='tas_mm.TASValLoop', teacher_interval=None), dict(type='ValLoop')])
 def test_it_needs_no_validation_of_the_teacher(train, val_cfg):
     run = train(val_cfg=val_cfg)

@@ -6,13 +6,17 @@ nothing.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from mmengine import dist
 from mmengine.dataset import Compose
 from mmengine.hooks import Hook
+from mmengine.logging import print_log
 from mmengine.runner import Runner
+from mmpretrain.engine.hooks import SwitchRecipeHook
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
@@ -27,6 +31,10 @@ from ...loader_checks import check_loader, check_smallest_batch
 class CheckDataHook(Hook):
     """Check the data loaders before training, and every image and label of training and validation.
 
+    Args:
+        skip_unreadable (bool): Whether training replaces a file that cannot be read by another image, with a warning
+            that names the file, as a large pool of images may need. Defaults to False: the run stops.
+
     Raises:
         ValueError: From ``before_train``, if a loader gives nothing, a batch of one image to batch norm or a
             contrastive loss, or batches of different sizes to different processes. From the loaders, for an image that
@@ -36,10 +44,14 @@ class CheckDataHook(Hook):
 
     priority = 'HIGHEST'  # before any other hook has anything read
 
+    def __init__(self, skip_unreadable: bool = False) -> None:
+        self.skip_unreadable = skip_unreadable
+
     def before_train(self, runner: Runner) -> None:
         """Check the loaders and wrap their pipelines."""
         model = unwrap(runner.model)
         view = interface_of(model).student_view
+        channels = view and view.in_channels
         classes = view.num_classes if view else getattr(getattr(model, 'head', None), 'num_classes', None)
         for key, loop in dict(train_dataloader=runner.train_loop, val_dataloader=runner.val_loop).items():
             if loop is None or isinstance(loop.dataloader.dataset, IterableDataset):  # which has no length to check
@@ -47,9 +59,27 @@ class CheckDataHook(Hook):
             check_loader(loop.dataloader, key, dist.get_world_size())
             if key == 'train_dataloader':
                 check_smallest_batch(loop.dataloader, runner.model)
-            for dataset in _datasets(loop.dataloader.dataset):
-                if isinstance(getattr(dataset, 'pipeline', None), Compose):
-                    dataset.pipeline = CheckedPipeline(dataset.pipeline, key, view and view.in_channels, classes)
+            skip = self.skip_unreadable and key == 'train_dataloader'
+            _wrap(loop.dataloader.dataset, f'{key}.dataset', channels, classes, skip)
+        for recipe in _recipes(runner):
+            options = ('train_dataloader.dataset', channels, classes, self.skip_unreadable)
+            recipe['train_pipeline'] = CheckedPipeline(recipe['train_pipeline'], *options)
+        # A probe has classes of its own.
+        for key, dataset in getattr(runner.val_loop, 'probe_datasets', dict)().items():
+            _wrap(dataset, key, channels)
+
+
+def _recipes(runner: Runner) -> list[dict[str, Any]]:
+    """Return what hooks will change during training, where that is the pipeline, which must be checked too."""
+    schedules = [hook.schedule.values() for hook in runner.hooks if isinstance(hook, SwitchRecipeHook)]
+    return [recipe for schedule in schedules for recipe in schedule if 'train_pipeline' in recipe]
+
+
+def _wrap(dataset: Dataset, *options: Any) -> None:
+    """Wrap the pipelines of a dataset; ``options`` are those of :class:`CheckedPipeline`."""
+    for each in _datasets(dataset):
+        if isinstance(getattr(each, 'pipeline', None), Compose):
+            each.pipeline = CheckedPipeline(each.pipeline, *options)
 
 
 def _datasets(dataset: Dataset) -> Iterator[Dataset]:
@@ -67,16 +97,27 @@ class CheckedPipeline(Compose):
 
     Args:
         pipeline (Compose): The pipeline.
-        key (str): Its loader's key in the config.
+        key (str): Its data set's key in the config.
         channels (int, optional): Channels of the images that the network accepts. Defaults to None: any number.
         classes (int, optional): Number of classes. Defaults to None: any label.
+        skip_unreadable (bool): Whether to return None for a file that cannot be read, for which MMEngine's data sets
+            draw another image. Defaults to False.
     """
 
-    def __init__(self, pipeline: Compose, key: str, channels: int | None = None, classes: int | None = None) -> None:
+    def __init__(
+        self,
+        pipeline: Compose,
+        key: str,
+        channels: int | None = None,
+        classes: int | None = None,
+        skip_unreadable: bool = False,
+    ) -> None:
         self.transforms = pipeline.transforms
         self.key = key
         self.channels = channels
         self.classes = classes
+        self.skip_unreadable = skip_unreadable
+        self.skipped: set[str] = set()
 
     def __call__(self, data: dict) -> dict | None:
         """Run the transforms on an item of the dataset.
@@ -84,17 +125,32 @@ class CheckedPipeline(Compose):
         Raises:
             ValueError: If they fail, or the image or its label is unusable.
         """
-        where = f'{self.key}.dataset: image {data.get("img_path") or "number " + str(data.get("sample_idx"))}'
-        try:
-            packed = super().__call__(data)
-        except Exception as error:
-            raise ValueError(
-                f'{where} cannot be read or transformed: {type(error).__name__}: {error}. Repair the file or take it '
-                'out of the dataset, then resume with --resume'
-            ) from error
-        if packed is not None:
-            self._check(packed, where)
-        return packed
+        where = f'{self.key}: image {data.get("img_path") or "number " + str(data.get("sample_idx"))}'
+        for transform in self.transforms:
+            loads = type(transform).__name__.startswith('Load')
+            try:
+                data = transform(data)
+            except Exception as error:
+                problem = f'{where} cannot be read or transformed: {type(error).__name__}: {error}'
+                if loads and self.skip_unreadable:
+                    return self._skip(where, problem)
+                skipping = ', or set default_hooks.check_data.skip_unreadable=True' if self._may_skip(loads) else ''
+                raise ValueError(
+                    f'{problem}. Repair the file or take it out of the dataset{skipping}, then resume with --resume'
+                ) from error
+            if data is None:
+                return None
+        self._check(data, where)
+        return data
+
+    def _may_skip(self, loads: bool) -> bool:
+        return loads and self.key == 'train_dataloader.dataset'
+
+    def _skip(self, where: str, problem: str) -> None:
+        """Warn of a file, once in each process."""
+        if where not in self.skipped:
+            self.skipped.add(where)
+            print_log(f'{problem}. Another image takes its place', logger='current', level=logging.WARNING)
 
     def _check(self, packed: dict, where: str) -> None:
         image = packed.get('inputs')

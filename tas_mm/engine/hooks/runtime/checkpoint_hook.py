@@ -29,8 +29,13 @@ class CheckpointHook(MMEngineCheckpointHook):
     archived in a folder ``earlier_*`` inside it; MMEngine would overwrite them. Storage that is not local (``s3://``)
     is written as MMEngine writes it.
 
+    A validation without the metric of ``save_best`` is passed over if an earlier one had it, as a probe with an
+    interval gives it.
+
     From ``before_run`` to ``after_run`` MMEngine loads checkpoints under :func:`safe_loading`.
     """
+
+    _default_greater_keys = [*MMEngineCheckpointHook._default_greater_keys, 'agreement']
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         # MMEngine's takes any option, for Runner.save_checkpoint, which fails at the first one that it does not know,
@@ -97,6 +102,7 @@ class CheckpointHook(MMEngineCheckpointHook):
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
         outdated: list[str] = []
+        metrics = self._with_best_keys(runner, metrics) if self.save_best else metrics
         backend = self.file_backend
         self.file_backend = copy.copy(backend)
         self.file_backend.remove = outdated.append
@@ -110,6 +116,25 @@ class CheckpointHook(MMEngineCheckpointHook):
             # A validation repeated after a crash writes the same best again; one in another folder is another run's.
             if path not in best and osp.dirname(path) == osp.realpath(self.out_dir):
                 self._remove(path)
+
+    def _with_best_keys(self, runner: Runner, metrics: dict) -> dict:
+        """Add None, which MMEngine passes over, for metrics of ``save_best`` that only earlier validations have had.
+
+        Raises:
+            ValueError: If no validation has had one.
+        """
+        info = runner.message_hub.runtime_info
+        if 'auto' in self.key_indicators:  # the same after resuming, when the first metric may be another
+            runner.message_hub.update_info('best_key', info.get('best_key') or next(iter(metrics)))
+            self._init_rule(self.rules, [info['best_key']])
+        keys = self.key_indicators
+        for key in keys:
+            if key not in metrics and ('best_score' if len(keys) == 1 else f'best_score_{key}') not in info:
+                raise ValueError(
+                    f'default_hooks.checkpoint.save_best={key!r}: no validation has measured it. Expected one of '
+                    f'{", ".join(metrics)}'
+                )
+        return dict.fromkeys(keys) | metrics
 
     def _path(self, step: int) -> str:
         return self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(step))

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tas_mm.analysis.cka import CKA, gram, hsic
+from tas_mm.models.cka import CKA, gram, hsic
 
 
 def cka(*batches):

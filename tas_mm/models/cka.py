@@ -47,7 +47,7 @@ class CKA:
 
     Example:
         >>> import torch
-        >>> from tas_mm.analysis.cka import CKA
+        >>> from tas_mm.models.cka import CKA
         >>> x, cka = torch.randn(16, 8), CKA()
         >>> cka.add([x, 2 * x + 1])
         >>> round(float(cka.value()[0, 1]), 3)

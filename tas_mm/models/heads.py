@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..utils import eval_mode
+from .utils import eval_mode
 
 
 def logits_of(output: Any) -> Tensor:
@@ -37,8 +37,9 @@ def check_predictions(head: nn.Module, features: Any, logits: Any, key: str) -> 
         return
     with eval_mode(head):
         scores = [getattr(sample, 'pred_score', None) for sample in head.predict(features)]
-    known = isinstance(logits, Tensor) and all(isinstance(score, Tensor) for score in scores)
-    if not (known and torch.allclose(torch.stack(scores), logits.softmax(1), atol=1e-5)):
+    known = isinstance(logits, Tensor) and all(isinstance(each, Tensor) for each in scores)
+    scores, wanted = (torch.stack(scores), logits.softmax(1)) if known else (None, None)
+    if not (known and scores.shape == wanted.shape and torch.allclose(scores, wanted, atol=1e-5)):
         raise ValueError(
             f'{key}: {type(head).__name__} does not predict the softmax of its logits, but losses and validation here '
             'take logits for those of one distribution over the classes. Use a head for one label, such as '
