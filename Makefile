@@ -21,6 +21,7 @@ export OMP_NUM_THREADS ?= 1
 PARALLEL ?= -n auto --dist loadfile
 
 .PHONY: install quickstart quickstart-detection test test-all test-upstream test-kill test-detection mmcv-operators
+.PHONY: test-faults test-mmrazor gpu-proof gpu-proof-pack
 .PHONY: soak benchmark-smoke benchmark-data tree-crowns docs lint format doctor clean
 
 install: .venv/installed
@@ -59,9 +60,34 @@ test-upstream:
 test-kill: install
 	$(BIN)/python -m pytest -q tests/integration/test_kill.py -m ''
 
+# Plants realistic faults, one at a time, in a copy of the tree: a test must catch each. FAULTS=--help lists the options.
+test-faults: install
+	$(BIN)/python -W ignore -m tests.faults $(FAULTS)
+
+# MMRazor's own tests of distillation. Its source distribution has a part of them, those of the algorithms. All of them are
+# in a checkout of MMRazor 1.0.0: make test-mmrazor MMRAZOR_TESTS=path/of/mmrazor/tests
+RAZOR := build/mmrazor-1.0.0
+MMRAZOR_TESTS ?= $(RAZOR)/tests
+
+test-mmrazor: install $(if $(filter $(RAZOR)/tests,$(MMRAZOR_TESTS)),$(RAZOR))
+	$(BIN)/python -W ignore -m tests.mmrazor $(MMRAZOR_TESTS)
+
+$(RAZOR): | .venv/installed
+	$(BIN)/python -m pip download --quiet --no-deps --no-binary :all: --dest build mmrazor==1.0.0
+	tar -xzf build/mmrazor-1.0.0.tar.gz -C build
+
 # Shows that the benchmark works, not who is best: two minutes.
 benchmark-smoke: install
 	$(BIN)/python tools/benchmark.py configs/benchmark/suites/smoke.py
+
+# Measures on a GPU what is claimed of one, part by part; finished parts are not repeated. PROOF=--help lists the options.
+# See docs/gpu.md.
+gpu-proof: install
+	$(BIN)/python -W ignore -m projects.gpu_proof.run $(PROOF)
+
+# What a GPU machine without a package registry lacks: wheels and data in build/gpu_proof.
+gpu-proof-pack: install benchmark-data
+	$(BIN)/python -W ignore -m projects.gpu_proof.pack
 
 # Fashion-MNIST as Debian packages it: needs apt-get and dpkg-deb, but no root. And the teachers that are kept for it,
 # where there are none yet; without them the benchmark trains its own, in an hour.

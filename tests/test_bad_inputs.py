@@ -19,13 +19,15 @@ from mmengine.dataset import DefaultSampler
 from mmengine.hooks import Hook
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import Runner
-from torch.utils.data import DataLoader
+from mmpretrain.structures import DataSample
+from torch.utils.data import ConcatDataset, DataLoader
 
 from tas_mm.config import read_config
-from tas_mm.datasets import Digits, LabeledSubset
+from tas_mm.datasets import Digits, LabeledSubset, ShareSampler
 from tas_mm.engine.checkpoints import atomic_write, latest_checkpoint
 from tas_mm.engine.hooks import CheckFiniteHook, CheckTeacherHook
 from tas_mm.engine.loader_checks import check_loader
+from tas_mm.recipes.data import find_images
 from tests import networks
 from tests.networks import SIZE, samples
 
@@ -640,6 +642,38 @@ def _(folder):
 )
 def _(folder):
     LabeledSubset(dict(type='tas_mm.Digits', split='train'), num_labeled=30, stop=20)
+
+
+@case(
+    DATA,
+    'validation images without labels',
+    ValueError,
+    'val_evaluator needs labels, and the images of val_dataloader.dataset have none. Set val_evaluator=[]',
+)
+def _(folder):
+    images = [dict(inputs=torch.zeros(3, SIZE, SIZE), data_samples=DataSample()) for _ in range(2)]
+    loader = dict(dataset=images, batch_size=2, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False))
+    runner_of(folder, val_dataloader=loader).val()
+
+
+@case(
+    DATA,
+    'a folder of images without labels, which is empty',
+    ValueError,
+    '--data ...: 0 of its 0 files are images that end with ...Expected at least 16 images',
+)
+def _(folder):
+    find_images(str(folder))
+
+
+@case(
+    DATA,
+    'shares of a batch for another number of data sets',
+    ValueError,
+    'train_dataloader.sampler.shares=(1, 2, 3). Expected 2 whole numbers of at least 1, one for each of the data sets',
+)
+def _(folder):
+    ShareSampler(ConcatDataset([range(4), range(8)]), shares=(1, 2, 3))
 
 
 # ---- training --------------------------------------------------------------------------------------------------------

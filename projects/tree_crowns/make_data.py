@@ -10,6 +10,7 @@ for training, the right third is for testing. The same photos always give the sa
   Tiles for training overlap by half or more, those for testing not at all.
 - ``crops/{train,test}/{background,crown}/``: images of 96 px in MMPretrain's layout, each with a crown in its middle,
   or with next to none in it; as many of either from each photo where it has room.
+- ``unlabeled/``: all crops of 96 px of the training parts, a third of a crop apart, for distillation without labels.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from PIL import Image
 
 TILE = 256
 CROP = 96
+STEP = CROP // 3
+"""Distance of the crops without labels."""
 PARTS = dict(train=(0.0, 0.65), test=(2 / 3, 1.0))
 """Where each part begins and ends, in widths of the photo."""
 LEAST_VISIBLE = 0.5
@@ -150,6 +153,19 @@ def make_crops(photos: dict[str, tuple[Image.Image, np.ndarray]], part: str, out
     return counts
 
 
+def make_unlabeled(photos: dict[str, tuple[Image.Image, np.ndarray]], out: Path) -> int:
+    """Write crops of the training parts, whatever they show, and return how many there are."""
+    (out / 'unlabeled').mkdir(parents=True, exist_ok=True)
+    count = 0
+    for name, (photo, _) in photos.items():
+        left, right = part_of(photo.width, 'train')
+        for top in range(0, photo.height - CROP + 1, STEP):
+            for x in range(left, right - CROP + 1, STEP):
+                photo.crop((x, top, x + CROP, top + CROP)).save(out / 'unlabeled' / f'{name}_{x}_{top}.jpg', quality=95)
+                count += 1
+    return count
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('photos', type=Path, help='folder with *.png and, beside each, *.xml; others are left out')
@@ -169,6 +185,7 @@ def main() -> None:
         counted = sum(not box['iscrowd'] for box in coco['annotations'])
         crops = ', '.join(f'{count} {kind}' for kind, count in make_crops(photos, part, args.out).items())
         print(f'{part}: {len(coco["images"])} tiles with {counted} boxes; crops: {crops}')
+    print(f'unlabeled: {make_unlabeled(photos, args.out)} crops of the training parts')
 
 
 if __name__ == '__main__':

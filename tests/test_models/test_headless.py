@@ -380,3 +380,20 @@ def test_dropping_by_image_needs_losses_with_a_value_per_image(build_tas):
     distiller = dict(type='tas_mm.TASDistiller', logit_loss=dict(type='KLDivergence'))
     with pytest.raises(ValueError, match=r'model.teacher_weights: loss_ts_kd of teacher 0 .*no value per image'):
         build_tas(networks.resnet(), [networks.swin(), networks.vit()], distiller=distiller, teacher_weights='by_image')
+
+
+def test_one_size_for_two_teachers_of_which_one_was_built_for_another_is_an_error(build_tas):
+    distiller = dict(type='tas_mm.TASDistiller', input_size=SIZE, teacher_size=SIZE)
+    with pytest.raises(ValueError, match=r'images of 64x64 do not fit .*teacher_size.*\(number 1 of model.teacher\)'):
+        build_tas(networks.resnet(), [timm_vit(), timm_vit(img_size=96)], distiller=distiller)
+
+
+def test_every_parameter_gets_a_gradient_without_labels_in_several_processes(build_tas, batch, monkeypatch):
+    """DDP waits for all of them; the head's is 0."""
+    monkeypatch.setattr('tas_mm.models.algorithms.tas.is_distributed', lambda: True)
+    algorithm = build_tas(networks.resnet(), timm_vit(), calculate_student_loss=False)
+    losses = algorithm(batch[0], [DataSample() for _ in range(4)], mode='loss')
+    assert losses['student.loss_unlabeled'] == 0
+    algorithm.parse_losses(losses)[0].backward()
+    assert all(p.grad is not None for p in algorithm.parameters() if p.requires_grad)
+    assert not algorithm.student.head.fc.weight.grad.any()
