@@ -66,7 +66,11 @@ def labels_of(data_samples: list[BaseDataElement] | None) -> Tensor | None:
     Returns:
         Tensor | None: Class indices, ``UNLABELED`` for an image without label; None if no image has one.
     """
-    labels = [_label(sample) for sample in data_samples or []]
+    if not data_samples:
+        return None
+    if all('gt_label' in sample and 'gt_score' not in sample for sample in data_samples):
+        return torch.cat([sample.gt_label for sample in data_samples])
+    labels = [_label(sample) for sample in data_samples]
     known = next((label for label in labels if label is not None), None)
     if known is None:
         return None

@@ -256,8 +256,8 @@ FAULTS = [
     Fault(
         'of a head with two branches one is distilled',
         VIEW,
-        "logits_of(sum_of_branches(record) if self.logits_source == 'head' else record)",
-        'logits_of(record)',
+        "sum(logits) if self.logits_source == 'head' else logits[0]",
+        'logits[0]',
         'test_models/test_heads.py::test_what_is_distilled_of_a_head_is_what_it_predicts[ConformerHead-Conformer]',
         'The student learns from half of the Conformer.',
     ),

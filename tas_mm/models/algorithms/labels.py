@@ -23,7 +23,7 @@ def labeled_alone(student: nn.Module, samples: list[BaseDataElement]) -> Iterato
 
     Args:
         student (nn.Module): A classifier.
-        samples (list): Data samples of the batch, at least one with a label.
+        samples (list): Data samples of the batch, of which some have a label.
 
     Yields:
         list: Data samples to call the student with.
@@ -32,9 +32,6 @@ def labeled_alone(student: nn.Module, samples: list[BaseDataElement]) -> Iterato
         ValueError: If the student has no loss module by MMPretrain's name.
     """
     labeled = [i for i, sample in enumerate(samples) if 'gt_label' in sample or 'gt_score' in sample]
-    if len(labeled) == len(samples):
-        yield samples
-        return
     losses = [module for name, module in student.named_modules() if name.rpartition('.')[2] == LOSS]
     if not losses:
         raise ValueError(

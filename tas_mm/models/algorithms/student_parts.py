@@ -22,7 +22,7 @@ class StudentParts(nn.Module):
 
     def __getattr__(self, name: str) -> Any:
         """Return a part of the student if the distillation has nothing of that name."""
-        student = self._student_part(name)
+        student = None if name in OWN else self._student_part(name)
         return super().__getattr__(name) if student is None else getattr(student, name)
 
     def __setattr__(self, name: str, value: Any) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from functools import partial
 from typing import Any
@@ -24,7 +23,7 @@ from tas_mm.registry import MODELS, refuse_unknown
 from ..compiling import compile_network
 from ..distillers import interface_of
 from ..knowledge import Observation, labels_of
-from ..stages import view_of
+from ..stages import StageView, view_of
 from ..teachers import TeacherOptions, build_frozen, settle
 from ..utils import tensors
 from .build import RazorOptions, build_distiller, build_student, chosen, model_scope, switch_off_inplace
@@ -137,38 +136,37 @@ class TAS(StudentParts, SingleTeacherDistill):
             return self._loss_alone(inputs, data_samples)
         self._check_batch(inputs, data_samples)
         regions = self._regions(inputs, data_samples)
-        distiller = interface_of(self)
-        teacher = self.teacher.observe(inputs, distiller.teacher_observer, regions=regions)
+        distiller, network, teacher = interface_of(self), self.architecture, self.teacher
+        taught = teacher.observe(inputs, distiller.teacher_observer, regions=regions)
         labels = labels_of(data_samples)
-        student, own = self._run_student(inputs, data_samples, labels, regions)
-        distilled = distiller(student, teacher, labels)
+        observe = partial(distiller.student_observer, network, inputs, regions=regions)
+        student, own = self._run_student(observe, distiller.student_view, data_samples, labels)
+        distilled = distiller(student, taught, labels)
         return add_prefix(own, 'student') | add_prefix(distilled, 'distill')
 
-    @property
-    def _learns_labels(self) -> bool:
-        """Whether the student's own loss runs: it is asked for, and there is a head for it."""
-        view = interface_of(self).student_view
+    def _learns_labels(self, view: StageView | None) -> bool:
+        """Tell whether the student's own loss runs: it is asked for, and there is a head for it."""
         has_head = view is None or not view.headless or view.feature_kind is not None
         return self.calculate_student_loss and has_head
 
     def _run_student(
         self,
-        inputs: Tensor,
+        observe: Callable[..., tuple[Observation, Any]],
+        view: StageView | None,
         data_samples: list[BaseDataElement] | None,
         labels: Tensor | None,
-        regions: Tensor | None,
     ) -> tuple[Observation, LossResults]:
         """Run the student; its own loss sees the labeled images alone, and does not run without them."""
-        observe = partial(interface_of(self).student_observer, self.architecture, inputs, regions=regions)
-        if not self._learns_labels or (labels is None and self.gives_logits):
+        if not self._learns_labels(view) or (labels is None and self.gives_logits):
             seen, output = observe(mode='tensor')
             # Under DDP every parameter needs a gradient, be it 0.
             return seen, dict(loss_unlabeled=0.0 * sum(map(torch.sum, tensors(output)))) if is_distributed() else {}
-        with labeled_alone(self.architecture, data_samples) if self.gives_logits else nullcontext(data_samples) as own:
+        if not self.gives_logits or all('gt_label' in each or 'gt_score' in each for each in data_samples):
+            return observe(data_samples=data_samples, mode='loss')
+        with labeled_alone(self.architecture, data_samples) as own:
             seen, losses = observe(data_samples=own, mode='loss')
-        if own is not data_samples:  # the head's accuracy would count the others too
-            losses = {name: value for name, value in losses.items() if 'loss' in name}
-        return seen, losses
+        # The head's accuracy would count the others too.
+        return seen, {name: value for name, value in losses.items() if 'loss' in name}
 
     def _loss_alone(self, inputs: Tensor, data_samples: list[BaseDataElement] | None) -> LossResults:
         """Compute the student's own losses, and a loss of 0 for parameters without a gradient, which would stop DDP."""
@@ -186,11 +184,13 @@ class TAS(StudentParts, SingleTeacherDistill):
         Raises:
             ValueError: If images have another size than the networks were built for, or labels are out of range.
         """
-        view = None if self._batch_checked else interface_of(self).student_view
+        if self._batch_checked:
+            return
         self._batch_checked = True
+        view = interface_of(self).student_view
         if view is None:
             return
-        if self._learns_labels and labels_of(data_samples) is None:
+        if self._learns_labels(view) and labels_of(data_samples) is None:
             print_log(
                 "train_dataloader: the images have no labels, so the student's own loss does not run, and nothing but "
                 'the teacher trains it. Set model.calculate_student_loss=False if that is intended',

@@ -147,17 +147,22 @@ class PairDistiller(Distiller, ConfigurableDistiller):
 
     def compare(self, name: str, learner: Tensor, target: Tensor, labels: Tensor | None) -> Tensor:
         """Compute one loss, in float32 under any autocast; only a loss that says so lets its target learn."""
-        return self.compare_all(name, [learner], [target], labels)
+        if self._detaches[name]:
+            target = target.detach()
+        arguments = dict(gt_labels=labels) if self._wants_labels[name] else {}
+        exact = torch.promote_types(learner.dtype, torch.float32)  # float64 stays
+        with torch.autocast(learner.device.type, enabled=False):
+            return self.distill_losses[name](learner.to(exact), target.to(exact), **arguments)
 
     def compare_all(
         self, name: str, learners: Sequence[Tensor], targets: Sequence[Tensor], labels: Tensor | None
     ) -> Tensor:
-        """Compute one loss between several readings of either side; see :meth:`compare`."""
+        """Compute the loss of a term between one or several readings of either side; see :meth:`compare`."""
         loss = self.distill_losses[name]
         if self._detaches[name]:
             targets = [target.detach() for target in targets]
         arguments = dict(gt_labels=labels) if self._wants_labels[name] else {}
-        exact = torch.promote_types(learners[0].dtype, torch.float32)  # float64 stays
+        exact = torch.promote_types(learners[0].dtype, torch.float32)
         with precision_of(loss, learners[0].device.type):
             return loss(*(x.to(exact) for x in (*learners, *targets)), **arguments)
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from ..heads import check_predictions, is_self_supervised, linear_layers, logits_of, sum_of_branches
+from ..heads import check_predictions, is_self_supervised, linear_layers, sum_of_branches
 from ..knowledge import Knowledge
 from ..observer import Observer, outputs_of
 from ..pooling import FEATURES, Pooling
@@ -134,7 +134,9 @@ class StageView(ABC):
 
     def logits_of(self, record: Any) -> Tensor:
         """Return the logits ``(B, num_classes)`` in what was read at their source, in the order of ``classes``."""
-        logits = logits_of(sum_of_branches(record) if self.logits_source == 'head' else record)
+        logits = getattr(record, 'logits', record)
+        if isinstance(logits, (tuple, list)):  # MMPretrain's Conformer predicts by the sum of its branches
+            logits = sum(logits) if self.logits_source == 'head' else logits[0]
         return logits if self.classes is None else logits[:, self.classes]
 
     def find_logits(self) -> str:
