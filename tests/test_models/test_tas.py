@@ -167,25 +167,6 @@ def test_compiled_networks_compute_and_save_the_same(build_tas, batch):
     torch.testing.assert_close(gradients[1], gradients[0])
 
 
-def test_compiled_networks_of_two_distillations_do_not_mix(build_tas, batch):
-    """Networks of one kind with other observers: the second must not run what was compiled for the first."""
-    kd = dict(type='tas_mm.PairDistiller', terms=dict(kd=dict(type='mmrazor.KLDivergence')))
-    for distiller in (kd, dict(type='tas_mm.TASDistiller')):
-        model = build_tas(networks.resnet(), networks.swin(), distiller=distiller, compile=dict(backend='eager'))
-        assert any('distill' in name for name in model(*batch, mode='loss'))
-
-
-def test_compiling_leaves_no_graph_break_in_droppath(build_tas, batch):
-    """Its rates come from numpy, whose numbers dynamo takes for data."""
-    from torch._dynamo.utils import counters
-
-    torch._dynamo.reset()
-    counters.clear()
-    build_tas(networks.swin(0.2), networks.resnet(), compile=dict(backend='eager'))(*batch, mode='loss')
-    assert counters['stats']['unique_graphs'] > 0
-    assert counters['graph_break'] == {}
-
-
 def test_teacher_computes_no_loss_and_builds_no_graph(build_tas, batch):
     algorithm = pair(build_tas)
     seen = []
