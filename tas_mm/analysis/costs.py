@@ -86,10 +86,10 @@ def _assistant_parts(assistant: HybridAssistant) -> list[Part]:
     given = assistant.early.stages[assistant.early_stages - 1]
     x = torch.zeros(1, given.channels, *given.grid, device=next(assistant.parameters()).device)
     projector = cost(assistant.projector, x)
-    late = [whole - part for whole, part in zip(cost(assistant, x, model=assistant.late.model), projector)]
-    used = _used(
-        assistant.late.model, lambda: sum(each.sum() for each in assistant(x.requires_grad_()) if each is not None)
-    )
+    with eval_mode(assistant.projector):
+        late = [whole - part for whole, part in zip(cost(assistant, x, model=assistant.late.model), projector)]
+        x.requires_grad_()
+        used = _used(assistant.late.model, lambda: sum(each.sum() for each in assistant(x) if each is not None))
     stages = f'stage{"s" if assistant.early_stages > 1 else ""} 1 to {assistant.early_stages}'
     own = f'projector ({type(assistant.projector).__name__})'
     tail = {0: 'head', 1: 'stage 4 and head'}.get(assistant.late_stages, f'stages {assistant.start} to 4 and head')

@@ -13,6 +13,8 @@ from .recipe import Recipe, augments_strongly, head_optimizer, optimizer, pipeli
 from .sources import Network
 from .writer import Name
 
+LEAN = dict(early='teacher', late_stages=0)
+"""The assistant without labels: it was ahead on projects/label_free, and costs least."""
 Parts = dict[str, dict[str, Any]]
 """Settings of each part of a config by its comment."""
 
@@ -223,6 +225,7 @@ def unlabeled_parts(
     parts = distill_parts(teacher, start, student, data, recipe, work_dir, val_cfg)
     networks = next(iter(parts.values()))
     networks['model']['calculate_student_loss'] = False
+    networks['model']['distiller']['assistant'] = LEAN
     return parts
 
 
