@@ -61,6 +61,11 @@ class OwnData:
     load: list[dict]
     to_rgb: bool
 
+    def preprocessor(self, normalization: dict) -> dict:
+        """Return the data preprocessor of a network that wants images normalized so."""
+        classes = dict(num_classes=len(self.classes)) if self.classes else {}
+        return dict(**classes, **normalization, to_rgb=self.to_rgb)
+
 
 def find_data(data: str, data_root: str | None = None, val_csv: str | None = None, lists: str | Path = '.') -> OwnData:
     """Find a data set.

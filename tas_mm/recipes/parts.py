@@ -38,7 +38,6 @@ def data_parts(data: OwnData, family: str, recipe: Recipe, normalization: dict) 
     )
     topk = (1, 5) if len(data.classes) > 9 else (1,)
     kind = f'of {len(data.classes)} classes' if data.classes else 'without labels'
-    classes = dict(num_classes=len(data.classes)) if data.classes else {}
     if data.classes:
         evaluation = dict(
             test_dataloader=Name('val_dataloader'),
@@ -49,7 +48,7 @@ def data_parts(data: OwnData, family: str, recipe: Recipe, normalization: dict) 
         evaluation = dict(val_evaluator=[])
     return {
         f'Data: {data.sizes[0]} training and {data.sizes[1]} validation images {kind}.': dict(
-            data_preprocessor=dict(**classes, **normalization, to_rgb=data.to_rgb),
+            data_preprocessor=data.preprocessor(normalization),
             train_pipeline=train,
             test_pipeline=test,
             train_dataloader=dict(
@@ -171,8 +170,6 @@ def distill_parts(
     if data.classes and augments_strongly(family, recipe.epochs):
         mixing = dict(augments=[dict(type='Mixup', alpha=0.8), dict(type='CutMix', alpha=1.0)])
         architecture.setdefault('train_cfg', mixing)
-    classes = dict(num_classes=len(data.classes)) if data.classes else {}
-    preprocessor = dict(**classes, **teacher.normalization, to_rgb=data.to_rgb)
     ckpt = {key: value for key, value in start.items() if key == 'teacher_ckpt'}
     loading = {key: value for key, value in start.items() if key != 'teacher_ckpt'}
     model = dict(
@@ -184,7 +181,9 @@ def distill_parts(
     )
     return {
         f'Networks: {teacher.name} teaches {student.name}.': dict(
-            teacher=dict(teacher.config, **loading, data_preprocessor=preprocessor), student=architecture, model=model
+            teacher=dict(teacher.config, **loading, data_preprocessor=data.preprocessor(teacher.normalization)),
+            student=architecture,
+            model=model,
         ),
         **data_parts(data, family, recipe, student.normalization),
         **run_parts(

@@ -97,8 +97,8 @@ FAULTS = [
     Fault(
         "distill.py gives the teacher the student's mean and std",
         PARTS,
-        '**teacher.normalization, to_rgb=data.to_rgb)',
-        '**student.normalization, to_rgb=data.to_rgb)',
+        'data.preprocessor(teacher.normalization)',
+        'data.preprocessor(student.normalization)',
         f'{RECIPES}test_each_network_gets_its_own_mean_and_std',
         'A teacher that sees wrong images.',
     ),

@@ -46,5 +46,4 @@ def source_of(config: Mapping[str, Any]) -> NetworkSource:
     kinds = [type_name(part) for part in (config, config.get('backbone') or {})]
     if TIMM.wrapper in kinds or TIMM.backbone in kinds:
         return TIMM
-    own = {HUGGING_FACE.wrapper, HUGGING_FACE.backbone.rpartition('.')[2]}
-    return HUGGING_FACE if own & {*kinds} else MMPRETRAIN
+    return HUGGING_FACE if {HUGGING_FACE.wrapper, HUGGING_FACE.backbone} & {*kinds} else MMPRETRAIN

@@ -20,7 +20,7 @@ class HuggingFaceSource(NetworkSource):
 
     name = 'hf'
     wrapper = 'HuggingFaceClassifier'
-    backbone = 'tas_mm.HuggingFaceBackbone'
+    backbone = 'HuggingFaceBackbone'
     prefix = 'model.'
 
     def has(self, name: str) -> bool:
@@ -35,7 +35,7 @@ class HuggingFaceSource(NetworkSource):
     def classifier(self, name: str, num_classes: int, **options: Any) -> dict:
         """Return the config of a classifier, or of the network without a head."""
         if num_classes == 0:
-            return dict(type=self.backbone, model_name=name, pretrained=False, **options)
+            return dict(type=f'tas_mm.{self.backbone}', model_name=name, pretrained=False, **options)
         # The published head may have other classes.
         options = dict(num_labels=num_classes, ignore_mismatched_sizes=True) | options
         return dict(type=self.wrapper, model_name=name, pretrained=False, **options)
@@ -76,8 +76,7 @@ class HuggingFaceSource(NetworkSource):
 
     def reads(self, config: Mapping[str, Any]) -> list[tuple[str, str]]:
         """List the network's config on the hub and, if it is pretrained, its weights; nothing for a folder."""
-        own = self.wrapper, self.backbone.rpartition('.')[2]
-        if type_name(config) not in own or os.path.isdir(config['model_name']):
+        if type_name(config) not in (self.wrapper, self.backbone) or os.path.isdir(config['model_name']):
             return []
         place = HUB + config['model_name']
         files = [('model_name', f'{place}#config.json')]

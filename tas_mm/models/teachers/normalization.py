@@ -19,7 +19,7 @@ from ..stages import image_channels
 Statistics = tuple[Tensor, Tensor]
 """Mean and std, each ``(C, 1, 1)``."""
 
-RGB_ONLY = (TIMM.wrapper, TIMM.backbone, HUGGING_FACE.wrapper, 'HuggingFaceBackbone', 'ModuleTeacher')
+RGB_ONLY = (TIMM.wrapper, TIMM.backbone, HUGGING_FACE.wrapper, HUGGING_FACE.backbone, 'ModuleTeacher')
 """Classes whose networks were trained on RGB, whatever a preprocessor says of the dataset's order."""
 
 KNOWN_MEANS = (
