@@ -37,7 +37,8 @@ class ShareSampler(Sampler):
         >>> from tas_mm.datasets import ShareSampler
         >>> labeled, unlabeled = range(4), range(100, 112)
         >>> sampler = ShareSampler(ConcatDataset([labeled, unlabeled]), shares=(1, 3), seed=0)
-        >>> len(sampler), [index < 4 for index in sampler][:8]
+        >>> is_labeled = [index < 4 for index in sampler]
+        >>> len(sampler), is_labeled[0:8]
         (16, [False, True, False, False, False, True, False, False])
     """
 

@@ -88,8 +88,8 @@ class LabelProbe(Probe):
         val (dict | Dataset): Config of the data set to classify, or the validation's own.
         kinds (sequence): ``'knn'``, ``'linear'`` or both. Defaults to both.
         interval (int): As in :class:`Probe`. Defaults to 1.
-        k, temperature: Those of :func:`knn_accuracy`.
-        C, max_iter: Those of :func:`linear_accuracy`.
+        k, temperature (float): Options of :func:`knn_accuracy`.
+        C, max_iter (float): Options of :func:`linear_accuracy`.
 
     Raises:
         ValueError: If a kind is unknown.

@@ -79,7 +79,9 @@ class PairDistiller(Distiller, ConfigurableDistiller):
 
     Args:
         terms (dict, optional): Terms by name; None in place of one drops it. Defaults to None.
-        input_size, teacher_size, student_feature, teacher_feature, teacher_classes: See :class:`Sides`.
+        input_size, teacher_size (tuple | int, optional): See :class:`Sides`.
+        student_feature, teacher_feature (str, optional): See :class:`Sides`.
+        teacher_classes (sequence | str, optional): See :class:`Sides`.
         student_recorders, teacher_recorders, connectors, distill_losses, loss_forward_mappings (dict, optional): In
             MMRazor's format; each takes the place of what would have been inferred. Mappings may name the readings and
             ``gt_labels`` without a recorder. A stage is read as a map, unless the mapping takes a part of it with
