@@ -24,7 +24,7 @@ except Exception as error:
     if 'tas_mm.doctor' not in sys.orig_argv:
         raise ImportError(
             f'tas_mm cannot start: {type(error).__name__}: {error}\n'
-            'Run `python -m tas_mm.doctor` to see what is missing or broken, and how to fix it.'
+            'Run `python -m tas_mm.doctor` to see what is missing or broken, and how to fix it'
         ) from error
 
 __all__ = ['__version__']

@@ -127,7 +127,7 @@ def _(folder):
     CONFIG,
     'a teacher named by a config that does not exist',
     FileNotFoundError,
-    "model.teacher='nowhere.py': config 'nowhere.py' does not exist (looked for ...); name a config file, or one "
+    "model.teacher='nowhere.py': config 'nowhere.py' does not exist (looked for ...). Name a config file, or one "
     'of a package as mmpretrain::PATH',
 )
 def _(folder):
@@ -138,7 +138,7 @@ def _(folder):
     CONFIG,
     'no teacher',
     TypeError,
-    "model.teacher=None, but it must be a model config, the path of a config, the name of one of MMPretrain's models, "
+    "model.teacher=None. Expected a model config, the path of a config, the name of one of MMPretrain's models, "
     'or a built model',
 )
 def _(folder):
@@ -177,9 +177,9 @@ bad(
     "model.distiller has no option 'featur_loss'; nearest: feature_loss",
     featur_loss=None,
 )
-bad('an unknown path', "model.distiller.paths has 'ts', but valid are TS, TA, AS", paths=dict(ts=1))
-bad('a negative weight', 'model.distiller.paths.TA=-1, but a weight is a number of at least 0', paths=dict(TA=-1))
-bad('a weight of NaN', 'model.distiller.paths.TA=nan, but a weight is a number of at least 0', paths=dict(TA=NAN))
+bad('an unknown path', "model.distiller.paths: unknown path 'ts'. Expected one of TS, TA, AS", paths=dict(ts=1))
+bad('a negative weight', 'model.distiller.paths.TA=-1. Expected a number of at least 0', paths=dict(TA=-1))
+bad('a weight of NaN', 'model.distiller.paths.TA=nan. Expected a number of at least 0', paths=dict(TA=NAN))
 bad(
     'an unknown loss',
     "model.distiller.logit_loss.type='KLDivergenc' is not registered; nearest: KLDivergence",
@@ -187,12 +187,12 @@ bad(
 )
 bad(
     'an option of a loss out of range',
-    'model.distiller.distill_losses.loss_ts_kd: OFALoss: gamma=0.5, but it must be at least 1',
+    'model.distiller.distill_losses.loss_ts_kd: OFALoss: gamma=0.5. Expected at least 1',
     logit_loss=dict(gamma=0.5),
 )
 bad(
     'a temperature of NaN',
-    'model.distiller.distill_losses.loss_ts_nce: InfoNCELoss: temperature=nan, but it must be at least 0.01',
+    'model.distiller.distill_losses.loss_ts_nce: InfoNCELoss: temperature=nan. Expected at least 0.01',
     feature_loss=dict(temperature=NAN),
 )
 bad(
@@ -217,22 +217,22 @@ bad(
 )
 bad(
     'a term that reads what there is not',
-    "model.distiller.terms.x.reads='stage5', but valid are logits, feature, stage1, stage2, stage3, stage4",
+    "model.distiller.terms.x.reads='stage5'. Expected one of logits, feature, stage1, stage2, stage3, stage4",
     terms=dict(x=dict(type='L2Loss', reads='stage5')),
 )
 bad(
     'a term without a loss',
-    "model.distiller.terms.x={'reads': 'feature'}, but it must be the config of a loss, with its type",
+    "model.distiller.terms.x={'reads': 'feature'}. Expected the config of a loss, with its type",
     terms=dict(x=dict(reads='feature')),
 )
 bad(
     'a recorder of a module that there is not',
-    "model.distiller.student_recorders.x.source='neck2' is no module of model.architecture; nearest: neck",
+    "model.distiller.student_recorders.x.source='neck2'is not a module of model.architecture. Closest names: neck",
     student_recorders=dict(x=dict(type='ModuleOutputs', source='neck2')),
 )
 bad(
     'an image size that is none',
-    "model.distiller.input_size='64'. Expected a number of pixels, or two",
+    "model.distiller.input_size='64'. Expected a number of pixels, or height and width",
     input_size='64',
 )
 
@@ -258,7 +258,7 @@ def _(folder):
 
 
 @case(
-    CONFIG, 'a check every 0 iterations', ValueError, 'default_hooks.check_finite.interval=0, but it must be at least 1'
+    CONFIG, 'a check every 0 iterations', ValueError, 'default_hooks.check_finite.interval=0. Expected at least 1'
 )
 def _(folder):
     CheckFiniteHook(interval=0)
@@ -273,7 +273,7 @@ PAIR = 'pair'
     PAIR,
     'a teacher of another class count',
     ValueError,
-    'model.teacher has num_classes=1000 and model.architecture num_classes=5, and a loss compares their logits. Set '
+    'model.teacher has num_classes=1000 and model.architecture has num_classes=5, but a loss compares their logits. Set '
     'model.distiller.teacher_classes',
 )
 def _(folder):
@@ -284,7 +284,7 @@ def _(folder):
     PAIR,
     'a student for grey images, a teacher for colour',
     ValueError,
-    'model.teacher takes images of 3 channels and model.architecture of 1; both see the same images. Set in_channels',
+    'model.teacher takes images of 3 channels and model.architecture of 1. Both get the same images: set in_channels',
 )
 def _(folder):
     tas(changed(networks.resnet_cifar(), 'backbone', in_channels=1))
@@ -338,7 +338,7 @@ def flip(data: bytearray) -> None:
     FILES,
     "the teacher's weights do not exist",
     FileNotFoundError,
-    "model.teacher_ckpt='nowhere.pth' does not exist (looked from ...); name a file or URL",
+    "model.teacher_ckpt='nowhere.pth' does not exist (relative to ...). Name a file or URL",
 )
 def _(folder):
     tas(teacher_ckpt='nowhere.pth')
@@ -355,7 +355,7 @@ def _(folder):
     FILES,
     'a file that was cut short',
     ValueError,
-    "model.teacher_ckpt='...' cannot be read as a checkpoint: ...it is cut short or damaged",
+    "model.teacher_ckpt='...' cannot be read as a checkpoint: ...it is truncated or corrupt",
 )
 def _(folder):
     tas(teacher_ckpt=damaged(folder, cut_short))
@@ -375,7 +375,7 @@ def _(folder):
     FILES,
     'a file that is no checkpoint',
     ValueError,
-    "model.teacher_ckpt='...' cannot be read as a checkpoint: ...is refused: ...",
+    "model.teacher_ckpt='...' cannot be read as a checkpoint: ...was not loaded: ...",
 )
 def _(folder):
     (folder / 'teacher.pth').write_text('Not found')
@@ -386,7 +386,7 @@ def _(folder):
     FILES,
     'a checkpoint without weights',
     ValueError,
-    "model.teacher_ckpt='...' cannot be read as a checkpoint: ValueError: it holds no weights, but meta",
+    "model.teacher_ckpt='...' cannot be read as a checkpoint: ValueError: it has no weights. Got meta",
 )
 def _(folder):
     tas(teacher_ckpt=weights(folder, dict(meta=dict(epoch=3))))
@@ -396,8 +396,8 @@ def _(folder):
     FILES,
     'a checkpoint that wants to run code',
     ValueError,
-    "model.teacher_ckpt='...' cannot be read as a checkpoint: ...is refused: it wants 'posix.getcwd', and a "
-    'checkpoint may hold only tensors',
+    "model.teacher_ckpt='...' cannot be read as a checkpoint: ...was not loaded: it wants 'posix.getcwd'. "
+    'Expected only tensors',
 )
 def _(folder):
     tas(teacher_ckpt=weights(folder, dict(state_dict=state(), hooks=[os.getcwd])))
@@ -428,7 +428,7 @@ def _(folder):
     FILES,
     'weights of which some are NaN',
     ValueError,
-    "model.teacher_ckpt='...' holds weights that are not finite (NaN or infinity), such as 'backbone.cls_token': "
+    "model.teacher_ckpt='...' has weights that are not finite (NaN or infinity), such as 'backbone.cls_token': "
     'its training failed',
 )
 def _(folder):
@@ -441,7 +441,7 @@ def _(folder):
     FILES,
     'no checkpoint that is whole, to resume from',
     ValueError,
-    'cannot resume: ...epoch_1.pth cannot be used: it is cut short or damaged ...; and ... has no other '
+    'cannot resume: ...epoch_1.pth cannot be used: it is truncated or corrupt ...; and ... has no other '
     'checkpoint. Name one with --resume FILE',
 )
 def _(folder):
@@ -603,7 +603,7 @@ data(
 )
 data(
     'images of another size than built for',
-    'the train pipeline gives images of (96, 96), but the assistant was built for (64, 64): set '
+    'train_pipeline gives images of (96, 96), but the assistant was built for (64, 64). Set '
     'model.distiller.input_size=(96, 96)',
     lambda folder: Data(size=96),
 )

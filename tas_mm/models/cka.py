@@ -34,7 +34,7 @@ def hsic(grams: Tensor) -> Tensor:
     """
     n = grams.size(-1)
     if n < 4:
-        raise ValueError(f'CKA of {n} images. Expected a batch of at least 4.')
+        raise ValueError(f'CKA of {n} images. Expected a batch of at least 4')
     grams = grams - torch.diag_embed(grams.diagonal(dim1=-2, dim2=-1))
     sums = grams.sum(dim=(1, 2))
     rows = grams.sum(dim=2)

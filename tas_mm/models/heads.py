@@ -43,7 +43,7 @@ def check_predictions(head: nn.Module, features: Any, logits: Any, key: str) -> 
         raise ValueError(
             f'{key}: {type(head).__name__} does not predict the softmax of its logits. Losses and validation expect '
             'logits of one distribution over the classes. Use a head for single-label classification, such as '
-            'LinearClsHead.'
+            'LinearClsHead'
         )
 
 

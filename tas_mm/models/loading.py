@@ -71,7 +71,7 @@ def safe_loading() -> Iterator[None]:
         return
     if not hasattr(torch.serialization, 'safe_globals'):
         print_log(
-            f'torch {torch.__version__} cannot restrict what a checkpoint runs. Load only files that you trust.',
+            f'torch {torch.__version__} cannot restrict what a checkpoint runs. Load only files that you trust',
             logger='current',
             level=logging.WARNING,
         )
@@ -123,7 +123,7 @@ def _restricted(load: Callable) -> Callable:
         if os.getenv(TRUST, '0').lower() in ('1', 'y', 'yes', 'true'):
             return load(cls, filename, map_location, logger)
         if os.path.isfile(path := os.path.expanduser(filename)) and (problem := find_corruption(path)):
-            raise ValueError(f'checkpoint {filename!r} cannot be used: {problem}.')
+            raise ValueError(f'checkpoint {filename!r} cannot be used: {problem}')
         before = os.environ.get(RESTRICT)
         os.environ[RESTRICT] = '1'
         try:

@@ -77,7 +77,7 @@ class Observer:
         if lost := [self.sources[name] for name in self.sources if name not in seen]:
             raise RuntimeError(
                 f'{type(self.view.model).__name__}: {lost[0]!r}, which the distiller reads, did not run. It was '
-                'skipped, or replaced after the model was built, perhaps by a hook. Replace it in the config.'
+                'skipped, or replaced after the model was built, perhaps by a hook. Replace it in the config'
             )
         feature = self.view.feature_of(seen.pop('feature'), regions) if 'feature' in seen else None
         logits = self.view.logits_of(seen.pop('logits')) if 'logits' in seen else None

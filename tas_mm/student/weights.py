@@ -93,7 +93,7 @@ def read_student(path: str, config: str | None = None) -> dict[str, Any]:
         ValueError: If there is no student or no config in the file.
     """
     if not osp.isfile(path):
-        raise FileNotFoundError(f'checkpoint {path!r} does not exist (looked from {Path.cwd()})')
+        raise FileNotFoundError(f'checkpoint {path!r} does not exist (relative to {Path.cwd()})')
     checkpoint = read_checkpoint(path)
     text = checkpoint.get('meta', {}).get('cfg')
     if config is None and not text:

@@ -145,7 +145,7 @@ def test_other_backbones_are_late_parts_too(model, backbone):
             'model.architecture: FasterRCNN has no logits to distill. Set model.distiller.logit_loss=None',
         ),
         (dict(teacher_cache='cache'), 'model.teacher_cache keeps features of images, not of regions'),
-        (dict(teacher=['a', 'b']), 'model.teacher is a list, but valid for DetectorTAS is one teacher'),
+        (dict(teacher=['a', 'b']), 'model.teacher is a list. Expected one teacher for DetectorTAS'),
         (dict(architecture='ResNeXt'), 'no stage view for mmdet.HourglassNet in a detector. Expected ResNet'),
     ],
 )

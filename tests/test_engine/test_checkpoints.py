@@ -102,7 +102,7 @@ def test_where_all_are_lost_nothing_is_trained_over_them(saved, tmp_path):
     cut(saved('epoch_1.pth'))
     (tmp_path / 'last_checkpoint').write_text('')
     with pytest.raises(
-        ValueError, match=r'cannot resume: .*epoch_1.pth cannot be used: it is cut short .*--resume FILE'
+        ValueError, match=r'cannot resume: .*epoch_1.pth cannot be used: it is truncated .*--resume FILE'
     ):
         latest_checkpoint(tmp_path)
 

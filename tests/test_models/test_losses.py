@@ -166,7 +166,7 @@ def test_rsd_trains_head_and_learner_only():
     assert teacher.grad is None
     assert all(x.grad.abs().sum() > 0 for x in (student, loss.head[0].weight, loss.head[-1].weight))
     assert not list(loss.buffers())
-    with pytest.raises(ValueError, match='batch of 1 image has no correlations; set train_dataloader.batch_size'):
+    with pytest.raises(ValueError, match='batch of 1 image has no correlations. Set train_dataloader.batch_size'):
         loss(student[:1], teacher[:1])
     for name, value in (('kappa', -1), ('head_ratio', 0)):
         with pytest.raises(ValueError, match=f'{name}={value}'):

@@ -337,7 +337,7 @@ def test_a_timm_teacher_for_grey_images_gets_one_channel(build_tas):
 def test_a_pipeline_that_may_normalise_by_itself_is_spoken_of(build_tas, logged):
     teacher = dict(networks.swin(), data_preprocessor=dict(mean=[60.0] * 3, std=[30.0] * 3))
     build_tas(networks.resnet(), teacher)
-    assert 'data_preprocessor has no mean and std, so images are taken to be pixels' in logged.text
+    assert 'data_preprocessor has no mean and std, so images are assumed to be pixels' in logged.text
 
 
 # ---- networks of another kind ----------------------------------------------------------------------------------------
@@ -657,7 +657,7 @@ def test_a_file_that_is_no_checkpoint_and_a_teacher_that_is_none(build_tas, tmp_
     path.write_bytes(b'no checkpoint at all')
     with pytest.raises(ValueError, match='model.teacher_ckpt=.*cannot be read as a checkpoint'):
         build_tas(networks.resnet(), networks.swin(), teacher_ckpt=str(path))
-    with pytest.raises(TypeError, match='model.teacher=None, but it must be'):
+    with pytest.raises(TypeError, match='model.teacher=None. Expected'):
         build_tas(networks.resnet(), None)
 
 
@@ -675,7 +675,9 @@ def test_a_teacher_may_be_named_by_the_path_of_its_config(build_tas):
 def test_wrong_class_count(build_tas):
     teacher = networks.swin()
     teacher['head']['num_classes'] = 1000
-    with pytest.raises(ValueError, match=r'model.teacher has num_classes=1000 and model.architecture num_classes=5'):
+    with pytest.raises(
+        ValueError, match=r'model.teacher has num_classes=1000 and model.architecture has num_classes=5'
+    ):
         build_tas(networks.resnet(), teacher)
 
 

@@ -83,7 +83,7 @@ def check_readable(checkpoint: str) -> None:
     if '://' in checkpoint:
         return
     if not os.path.isfile(checkpoint):
-        raise FileNotFoundError(f'checkpoint {checkpoint!r} does not exist (looked from {Path.cwd()})')
+        raise FileNotFoundError(f'checkpoint {checkpoint!r} does not exist (relative to {Path.cwd()})')
     problem = find_corruption(checkpoint)
     with open(checkpoint, 'rb') as file:
         if not problem and not file.read(2).startswith((ZIP, PICKLE)):

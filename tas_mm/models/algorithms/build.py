@@ -49,7 +49,7 @@ class RazorOptions:
             ('student_trainable', True, 'TAS trains the student'),
         ):
             if (value := getattr(self, name)) is not fixed:
-                raise ValueError(f'model.{name}={value!r}. Expected {fixed}: {why}.')
+                raise ValueError(f'model.{name}={value!r}. Expected {fixed}: {why}')
 
 
 Options = TypeVar('Options')
@@ -112,13 +112,13 @@ def build_distiller(
         if len(each) != count:
             raise ValueError(
                 f'model.distiller is a list of {len(each)}, but model.teacher has {count}. Give one distiller for each '
-                'teacher.'
+                'teacher'
             )
         distiller = dict(
             type='tas_mm.DistillerGroup', distillers=each, weights=teacher.weights, by_image=teacher.by_image
         )
     elif isinstance(distiller, Several):
-        raise ValueError('model.distiller is a list, but model.teacher is one teacher. Make model.teacher a list too.')
+        raise ValueError('model.distiller is a list, but model.teacher is one teacher. Make model.teacher a list too')
     with DefaultScope.overwrite_default_scope('mmrazor'):
         built = RAZOR_MODELS.build(dict(distiller))
     built.prepare_from_student(student)

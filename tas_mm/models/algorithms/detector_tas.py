@@ -28,9 +28,9 @@ class DetectorTAS(TAS):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         if kwargs.get('teacher_cache') is not None:
-            raise ValueError('model.teacher_cache keeps features of images, not of regions. Expected None.')
+            raise ValueError('model.teacher_cache keeps features of images, not of regions. Expected None')
         if isinstance(kwargs.get('teacher'), (list, tuple)):
-            raise ValueError('model.teacher is a list. Expected one teacher for DetectorTAS.')
+            raise ValueError('model.teacher is a list. Expected one teacher for DetectorTAS')
         super().__init__(*args, **kwargs)
 
     def _regions(self, inputs: Tensor, data_samples: list[BaseDataElement] | None) -> Tensor | None:

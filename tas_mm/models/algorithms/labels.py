@@ -36,7 +36,7 @@ def labeled_alone(student: nn.Module, samples: list[BaseDataElement]) -> Iterato
     if not losses:
         raise ValueError(
             f'model.architecture: {type(student).__name__} has no {LOSS}, so its loss cannot skip the images without '
-            'a label. Label all images, or set model.calculate_student_loss=False.'
+            'a label. Label all images, or set model.calculate_student_loss=False'
         )
     hooks = [module.register_forward_pre_hook(_Rows(labeled), with_kwargs=True) for module in losses]
     known = samples[labeled[0]]

@@ -39,6 +39,6 @@ class StudentParts(nn.Module):
         if name == 'data_preprocessor' and 'teacher' in built and value is not built[name]:
             raise ValueError(
                 'model.data_preprocessor was replaced after the model was built, perhaps by a hook, but the images of '
-                'model.teacher are normalized by the first one. Set data_preprocessor in the config.'
+                'model.teacher are normalized by the first one. Set data_preprocessor in the config'
             )
         super().__setattr__(name, value)

@@ -192,7 +192,7 @@ class TAS(StudentParts, SingleTeacherDistill):
         if self._learns_labels(view) and labels_of(data_samples) is None:
             print_log(
                 "train_dataloader: the images have no labels, so the student's own loss does not run and only the "
-                'teacher trains it. Set model.calculate_student_loss=False if that is intended.',
+                'teacher trains it. Set model.calculate_student_loss=False if that is intended',
                 logger='current',
                 level=logging.WARNING,
             )
@@ -200,14 +200,14 @@ class TAS(StudentParts, SingleTeacherDistill):
         if size != tuple(view.input_size):
             raise ValueError(
                 f'train_pipeline gives images of {size}, but the assistant was built for {tuple(view.input_size)}. '
-                f'Set model.distiller.input_size={size}, or resize in train_pipeline.'
+                f'Set model.distiller.input_size={size}, or resize in train_pipeline'
             )
         labels = [sample.gt_label for sample in data_samples or [] if 'gt_label' in sample]
         least, most = (int(torch.cat(labels).min()), int(torch.cat(labels).max())) if labels else (0, 0)
         if view.num_classes is not None and not 0 <= least <= most < view.num_classes:
             raise ValueError(
                 f'train_dataloader.dataset gives labels from {least} to {most}, but '
-                f'model.architecture.head.num_classes={view.num_classes} allows 0 to {view.num_classes - 1}.'
+                f'model.architecture.head.num_classes={view.num_classes} allows 0 to {view.num_classes - 1}'
             )
 
     # ---- validation ------------------------------------------------------------------------------------------------
@@ -278,7 +278,7 @@ class TAS(StudentParts, SingleTeacherDistill):
                 raise ValueError(
                     f'load_from or init_cfg of model: none of its {len(state_dict)} entries, such as '
                     f'{next(iter(state_dict))!r}, is a weight of model.architecture. Expected names such as '
-                    f'{next(iter(self.student.state_dict()))!r}. Give a checkpoint of a distillation or of the student.'
+                    f'{next(iter(self.student.state_dict()))!r}. Give a checkpoint of a distillation or of the student'
                 )
             for name in found:
                 state_dict[ours + name] = state_dict.pop(prefix + name)

@@ -73,18 +73,16 @@ class CrossAttentionProjector(GridProjector):
         super().__init__(in_channels, out_channels, in_grid, out_grid, any_size)
         if any_size:
             raise ValueError(
-                'CrossAttentionProjector: any_size=True, but its positions belong to one grid. Use another projector.'
+                'CrossAttentionProjector: any_size=True, but its positions belong to one grid. Use another projector'
             )
         if not min(width_ratio, ffn_ratio) > 0:
-            raise ValueError(f'CrossAttentionProjector: {width_ratio=}, {ffn_ratio=}. Expected positive numbers.')
+            raise ValueError(f'CrossAttentionProjector: {width_ratio=}, {ffn_ratio=}. Expected positive numbers')
         width = max(1, round(width_ratio * out_channels))
         heads = num_heads or max(1, width // 64)
         while num_heads is None and width % heads:
             heads -= 1
         if heads < 1 or width % heads:
-            raise ValueError(
-                f'CrossAttentionProjector: num_heads={num_heads}. Expected a divisor of the width {width}.'
-            )
+            raise ValueError(f'CrossAttentionProjector: num_heads={num_heads}. Expected a divisor of the width {width}')
         self.heads, self.scale = heads, softmax_scale / math.sqrt(width // heads)
         self.conv = nn.Conv2d(in_channels, in_channels, 3, padding=1)
         self.norm = build_norm_layer(dict(type=norm), in_channels)

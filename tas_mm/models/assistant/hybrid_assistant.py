@@ -94,7 +94,7 @@ class HybridAssistant(BaseConnector):
         ):
             if value not in valid:
                 raise ValueError(
-                    f'model.distiller.assistant.{name}={value!r}. Expected one of {", ".join(map(repr, valid))}.'
+                    f'model.distiller.assistant.{name}={value!r}. Expected one of {", ".join(map(repr, valid))}'
                 )
         self.early_role = early
         self.early_stages = early_stages
@@ -124,7 +124,7 @@ class HybridAssistant(BaseConnector):
             self.late.check_tail(self.start)
         except ValueError as error:
             raise ValueError(
-                f'{error}. Make it the early part: model.distiller.assistant.early={self.late_role!r}.'
+                f'{error}. Make it the early part: model.distiller.assistant.early={self.late_role!r}'
             ) from error
 
     def _build_projector(self) -> torch.nn.Module:
@@ -171,5 +171,5 @@ class HybridAssistant(BaseConnector):
             raise ValueError(
                 f'{self.early.key}: the output of {source} has no gradient, because activation checkpointing covers a '
                 f'whole stage or more. In activation_checkpointing name modules inside of the stages, or {source} '
-                'itself, or use the with_cp option of the backbone.'
+                'itself, or use the with_cp option of the backbone'
             )

@@ -120,9 +120,9 @@ class L2GProjector(GridProjector):
         init_cfg = [*LINEAR_INIT, dict(type='Xavier', override=dict(name='expand'))]
         super().__init__(in_channels, out_channels, in_grid, out_grid, any_size, init_cfg)
         if num_blocks < 0:
-            raise ValueError(f'L2GProjector: num_blocks={num_blocks}. Expected at least 0.')
+            raise ValueError(f'L2GProjector: num_blocks={num_blocks}. Expected at least 0')
         if width_ratio <= 0:
-            raise ValueError(f'L2GProjector: width_ratio={width_ratio}. Expected a positive number.')
+            raise ValueError(f'L2GProjector: width_ratio={width_ratio}. Expected a positive number')
         width = max(1, round(width_ratio * out_channels))
         patch = patch_of(in_grid, out_grid)
         self.embed = nn.Conv2d(in_channels, width, patch, patch)

@@ -31,7 +31,7 @@ class ConvStem(nn.Sequential):
         side = stride if isinstance(stride, int) else stride[0]
         depth = int(math.log2(side))
         if side < 2 or 2**depth != side:
-            raise ValueError(f'ConvStem: stride={stride}. Expected a power of 2.')
+            raise ValueError(f'ConvStem: stride={stride}. Expected a power of 2')
         layers: list[nn.Module] = []
         for i in reversed(range(depth)):
             width = out_channels // 2**i

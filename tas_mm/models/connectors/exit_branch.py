@@ -67,7 +67,7 @@ class ExitBranch(BaseConnector):
     ) -> None:
         super().__init__(init_cfg=INIT)
         if family not in FAMILIES:
-            raise ValueError(f'ExitBranch: family={family!r}. Expected one of {", ".join(FAMILIES)}.')
+            raise ValueError(f'ExitBranch: family={family!r}. Expected one of {", ".join(FAMILIES)}')
         if family == 'cnn':
             width = max(feature_dims)
             self.body = conv_body(in_channels, width, 4 - stage)

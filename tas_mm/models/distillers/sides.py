@@ -141,7 +141,7 @@ def read_classes(classes: Sequence[int] | str) -> list[int]:
         key, path = f'{key}={str(classes)!r}', Path(classes)
         if not path.is_file():
             raise FileNotFoundError(
-                f'{key} does not exist (searched from {Path.cwd()}). Expected a list of indices, or a file of them'
+                f'{key} does not exist (relative to {Path.cwd()}). Expected a list of indices, or a file of them'
             )
         text = path.read_text()
         classes = json.loads(text) if text.lstrip().startswith('[') else [_index(line) for line in text.splitlines()]

@@ -1,4 +1,4 @@
-"""Views of timm's networks: ``feature_info`` says which modules end their levels; tables hold what is special."""
+"""Views of timm's networks. ``feature_info`` says which modules end their levels; tables hold the exceptions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .registry import cut_blocks, register_view
 from .traced import TracedView, last_module, lists_of
 from .view import image_channels
 
-# The patch merging, first in a level, ends the one before: as in MMPretrain's Swin and in the paper's.
+# The patch merging, first in a level, belongs to the previous one, as in MMPretrain's Swin and in the paper.
 SWIN = ['layers.1.downsample', 'layers.2.downsample', 'layers.3.downsample', 'layers.3']
 
 ENDS = {
@@ -31,7 +31,7 @@ ENDS = {
         re.sub(r'(\d+)\.s.*', lambda m: str(int(m[1]) - 1), i['module']) for i in net.feature_info[1:]
     ],
 }
-"""Modules that end the levels, for networks whose ``feature_info`` names others, or none where a cut is possible."""
+"""Modules that end the levels, for networks whose ``feature_info`` names others or none."""
 
 REFUSED = {
     'CrossVit': 'it has three blocks only, each of two branches',
@@ -43,10 +43,10 @@ FAMILY = {
     'FocalNet': 'cnn',  # modulation by convolutions
     'Sequencer2d': 'mlp',  # recurrent mixing over all positions
 }
-"""Families that the names of the modules do not tell."""
+"""Families that cannot be inferred from the names of the modules."""
 
 CHAINS = ('MlpMixer', 'VisionTransformer')
-"""Networks of equal blocks, then ``norm`` and ``forward_head``: the fast path. MlpMixer is the class of ResMLP too."""
+"""Networks of equal blocks, then ``norm`` and ``forward_head``: the fast path. MlpMixer is ResMLP's class too."""
 
 
 def declared_channels(net: nn.Module) -> int:
@@ -56,7 +56,7 @@ def declared_channels(net: nn.Module) -> int:
 
 
 class TimmView(TracedView):
-    """What the views of timm's networks share."""
+    """Base of the views of timm's networks."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
@@ -68,7 +68,7 @@ class TimmView(TracedView):
         name = type(self.net).__name__
         if re.match('Feature.*Net', name):  # by name, since timm is optional
             raise ValueError(
-                f'{self.key}.backbone.features_only=True takes the network apart; leave it out, or set it to False'
+                f'{self.key}.backbone.features_only=True takes the network apart. Remove it, or set it to False'
             )
         if name in REFUSED:
             raise ValueError(f'{self.key}: timm {name} cannot be cut into 4 stages: {REFUSED[name]}')
@@ -82,7 +82,7 @@ class TimmView(TracedView):
         chosen = ENDS.get(type(self.net).__name__, lambda net: [])(self.net)
         modules, infos = dict(self.net.named_modules()), getattr(self.net, 'feature_info', None) or []
         taps = {info['module']: info['reduction'] for info in infos if info['module']}
-        # What is not a module is a stem; pooling ends no stage: the next one starts with it.
+        # A tap that is not a module is a stem. Pooling does not end a stage: the next stage starts with it.
         taps = {tap: s for tap, s in taps.items() if not isinstance(modules.get(tap), (type(None), nn.MaxPool2d))}
         if not chosen and not taps:
             raise ValueError(
@@ -131,8 +131,8 @@ class TimmView(TracedView):
         return native if order is None else native[:, order.argsort()]
 
     def _order(self, stage: int) -> Tensor | None:
-        """Return where each token of a row by row grid is, in a network that keeps the tokens of a window together."""
-        reroll = getattr(self.net, 'reroll', None)  # Hiera
+        """Return the position of each row-major token in a network that keeps a window's tokens together (Hiera)."""
+        reroll = getattr(self.net, 'reroll', None)
         if reroll is None:
             return None
         height, width = self.layouts[stage - 1].grid
@@ -149,7 +149,7 @@ class TimmBackboneView(TimmView):
 
 @register_view('mmpretrain.TimmClassifier')
 class TimmClassifierView(TimmView):
-    """View of a timm network with its own head; of two heads the logits are the mean, and the feature the first's."""
+    """View of a timm network with its own head. Of two heads, it takes the mean logits and the first head's feature."""
 
     net_name = 'model'
 
@@ -158,12 +158,12 @@ class TimmClassifierView(TimmView):
         head = found[0] if isinstance(found, (tuple, list, nn.ModuleList)) else found
         if head is None or isinstance(head, nn.Identity):
             return None
-        # A classifier with a norm or pooling of its own: the feature is what its linear layer reads.
+        # If the classifier has its own norm or pooling, the feature is the input of its linear layer.
         layers = [m for n, m in head.named_modules() if 'dist' not in n and isinstance(m, (nn.Linear, nn.Conv2d))]
         return next(name for name, module in self.model.named_modules() if module is (layers or [head])[-1])
 
     def find_output(self) -> str:
-        """Return the norm before the pooling if tokens or a map are asked for, else the network."""
+        """Return the norm before the pooling if tokens or a map are wanted, else the network."""
         pooled = self.feature_kind in (None, 'output') or getattr(self.net, 'norm', None) is None
         return self.net_name if pooled else f'{self.net_name}.norm'
 

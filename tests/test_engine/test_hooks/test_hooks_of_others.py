@@ -233,10 +233,10 @@ def test_an_exchanged_network_is_an_error_and_not_a_loss_that_is_missing(part, m
         def before_train_epoch(self, runner):
             setattr(runner.model, part, getattr(build(networks.resnet()), part))
 
-    with pytest.raises(RuntimeError, match='which the distiller reads, did not run. It was skipped, or exchanged'):
+    with pytest.raises(RuntimeError, match='which the distiller reads, did not run. It was skipped, or replaced'):
         train(model, tmp_path, Exchange())
 
 
 def test_an_exchanged_preprocessor_is_an_error(model):
-    with pytest.raises(ValueError, match='model.data_preprocessor was exchanged after the model was built'):
+    with pytest.raises(ValueError, match='model.data_preprocessor was replaced after the model was built'):
         model.data_preprocessor = nn.Identity()
