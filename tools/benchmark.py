@@ -29,7 +29,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 import tas_mm  # noqa: F401  (adapts the stack and registers the components)
 from tas_mm.analysis.benchmark.results import Results
-from tas_mm.analysis.benchmark.run import execute
+from tas_mm.analysis.benchmark.run import execute, read_data
 from tas_mm.analysis.benchmark.suite import Suite
 from tas_mm.analysis.figures.gains import draw_gains
 from tas_mm.analysis.tables import markdown, table
@@ -138,6 +138,9 @@ def run(suite: Suite, args: argparse.Namespace) -> list[tuple[str, Path]]:
         ):
             if not work:
                 continue
+            for _, cfg, _, _ in work:  # read here, once, so that the forked runs share it
+                for loader in (cfg.train_dataloader, cfg.val_dataloader):
+                    read_data(loader.dataset.to_dict(), cfg.get('default_scope', 'mmpretrain'))
             pool = Pool(places * jobs, bar, title, len(work))
             for name, cfg, folder, result in work:
                 pool.submit(name, lambda c=cfg, f=folder, r=result: execute(c, f, r), folder)

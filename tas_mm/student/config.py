@@ -56,7 +56,8 @@ def student_config(config: Config) -> Config:
         config (Config): Config of a distillation, or of a network alone.
 
     Returns:
-        Config: ``model``, ``data_preprocessor`` and, if the config has them, ``test_*``, in MMPretrain's scope.
+        Config: ``model``, ``data_preprocessor`` and, if the config has them, ``test_*``, in MMPretrain's scope. Without
+            ``test_dataloader`` also the distiller's ``input_size``, if it is given, since no pipeline names it.
 
     Raises:
         ValueError: If it does not have a ``model``.
@@ -72,6 +73,9 @@ def student_config(config: Config) -> Config:
     for key in ('test_dataloader', 'test_evaluator', 'test_cfg'):
         if config.get(key) is not None:
             exported[key] = _portable(Config({key: config[key]}).to_dict()[key], scope)
+    size = (config.model.get('distiller') or {}).get('input_size')
+    if size and 'test_dataloader' not in exported:
+        exported['input_size'] = size
     if exported.get('test_cfg'):
         exported['test_cfg'].pop('type', None)  # a loop of MMRazor's or ours, which needs a teacher
     if imported := _needed_imports(config, exported):

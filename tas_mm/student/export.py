@@ -44,8 +44,8 @@ def export(
     Args:
         checkpoint (mapping): The student; result of :func:`read_student`.
         form (str): One of ``FORMS``.
-        input_size (tuple, optional): Height and width of its images. Defaults to those of its test pipeline, else to
-            those that its network declares. Without any, graphs raise and other forms are compared at 224x224.
+        input_size (tuple, optional): Height and width of its images. Defaults to those of its test pipeline, of the
+            distillation, or of its network. Without any, graphs raise and other forms are compared at 224x224.
         projection (nn.Module, optional): Maps the feature; the output of a graph is then its ``embedding``. Defaults
             to None.
         kind (str, optional): Which feature the projection reads; see :func:`read_projection`. Defaults to None.
@@ -98,7 +98,8 @@ def _output_name(model: nn.Module) -> str:
 
 def _size_of(model: BaseModel, config: Config, form: str) -> tuple[int, int]:
     """Return height and width of a student's images, from its test pipeline or its network."""
-    size = pipeline_size(config, 'test_dataloader') if 'test_dataloader' in config else None
+    size = pipeline_size(config, 'test_dataloader') if 'test_dataloader' in config else config.get('input_size')
+    size = (size, size) if isinstance(size, int) else size
     size = size or view_of(model).declared_size()
     if size is None and form in GRAPHS:
         raise ValueError(

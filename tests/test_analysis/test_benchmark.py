@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
@@ -15,9 +16,10 @@ from tas_mm.analysis.benchmark import fingerprint as fingerprints
 from tas_mm.analysis.benchmark.fingerprint import fingerprint
 from tas_mm.analysis.benchmark.methods import read_once
 from tas_mm.analysis.benchmark.results import Results
-from tas_mm.analysis.benchmark.run import TRAINED_BY, execute
+from tas_mm.analysis.benchmark.run import TRAINED_BY, execute, read_data
 from tas_mm.analysis.benchmark.suite import Suite
 from tas_mm.recipes.sources import build_classifier_from
+from tas_mm.registry import DATASETS
 
 ROOT = Path(__file__).parents[2]
 SUITE = """
@@ -181,6 +183,19 @@ def test_two_processes_never_train_the_same_run(suite, monkeypatch, tmp_path):
     with pytest.raises(RuntimeError, match='another process trains there'):  # a second claim, while the first trains
         execute(run.cfg, run.dir)
     assert len(began) == 1
+
+
+def test_runs_read_their_data_once_and_draw_their_own_part_of_it():
+    digits = dict(type='tas_mm.Digits', split='train', pipeline=[])
+    first, second = (
+        read_data(dict(type='tas_mm.LabeledSubset', dataset=digits, num_labeled=20, seed=seed)) for seed in range(2)
+    )
+    assert first['dataset'] is second['dataset']
+    parts = [DATASETS.build(part) for part in (first, second)]
+    assert [len(part) for part in parts] == [20, 20]
+    drawn = [np.stack([part.get_data_info(i)['img'] for i in range(20)]) for part in parts]
+    assert not np.array_equal(*drawn)
+    assert len(first['dataset']) == len(DATASETS.build(digits))
 
 
 def test_unknown_names_are_refused(suite):

@@ -107,7 +107,7 @@ def test_graphs_give_its_embedding_in_the_teachers_space(distilled, tmp_path, st
     projection = algorithm.distiller.distill_losses['loss_ts_nce'].projection
     wanted = projection(feature_of(algorithm)).detach()
     assert wanted.shape == (3, 32)
-    tool(path, tmp_path / 'graph', '--to', form, '--projection', '--input-size', SIZE)
+    tool(path, tmp_path / 'graph', '--to', form, '--projection')
     run = dict(
         onnx=lambda file: onnx_output(file.read_bytes(), 'embedding'),
         export=lambda file: torch.export.load(str(file)).module()(IMAGES),

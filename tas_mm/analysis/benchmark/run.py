@@ -6,16 +6,19 @@ import json
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from mmengine.runner.utils import set_random_seed
 
 from tas_mm.engine.checkpoints import atomic_write, resume_from_latest
+from tas_mm.registry import DATASETS
 
 from .fingerprint import fingerprint
 from .memory import PeakMemory
@@ -26,6 +29,39 @@ RESULT = 'result.json'
 
 TRAINED_BY = 'trained_by'
 """File beside a teacher that a suite has trained: the fingerprint of its config."""
+
+
+_DATA: dict[str, Any] = {}
+
+
+def read_data(dataset: dict[str, Any], scope: str = 'mmpretrain') -> Any:
+    """Read a data set once a process, and return its config with the data in place of the innermost dict.
+
+    Runs that are forked from this process share its memory.
+
+    Args:
+        dataset (dict): Config of a data set, which may be a wrapper around another.
+        scope (str): The config's ``default_scope``. Defaults to ``'mmpretrain'``.
+    """
+    if isinstance(dataset.get('dataset'), dict):
+        return dict(dataset, dataset=read_data(dataset['dataset'], scope))
+    key = f'{scope} {dataset}'
+    if key not in _DATA:
+        with DefaultScope.overwrite_default_scope(scope):
+            _DATA[key] = DATASETS.build(deepcopy(dataset))
+    return _DATA[key]
+
+
+class SharingRunner(Runner):
+    """Runner whose loaders take data that this process, or the one that it was forked from, has read."""
+
+    @staticmethod
+    def build_dataloader(dataloader: Any, *args: Any, **kwargs: Any) -> Any:
+        """Build a loader on data that is read once for all runs."""
+        if isinstance(dataloader, dict) and isinstance(dataloader['dataset'], dict):
+            scope = DefaultScope.get_current_instance().scope_name
+            dataloader = dict(dataloader, dataset=read_data(dataloader['dataset'], scope))
+        return Runner.build_dataloader(dataloader, *args, **kwargs)
 
 
 @contextmanager
@@ -71,7 +107,7 @@ def _runner(cfg: Config, folder: Path) -> Runner:
     cfg.work_dir = str(folder)
     resume_from_latest(cfg, folder)
     cfg.experiment_name = folder.name
-    return Runner.from_cfg(cfg)
+    return SharingRunner.from_cfg(cfg)
 
 
 def _train(runner: Runner) -> float:
