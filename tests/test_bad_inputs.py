@@ -149,7 +149,7 @@ def _(folder):
     CONFIG,
     'an option of the model that there is not',
     ValueError,
-    "model has no option 'teacher_checkpoint'; nearest: teacher_ckpt, teacher_cache, teacher_weights",
+    "model: unknown option 'teacher_checkpoint'. Closest names: teacher_ckpt, teacher_cache, teacher_weights",
 )
 def _(folder):
     tas(teacher_checkpoint='teacher.pth')
@@ -174,7 +174,7 @@ def _(folder):
 
 bad(
     'an unknown option of the distiller',
-    "model.distiller has no option 'featur_loss'; nearest: feature_loss",
+    "model.distiller: unknown option 'featur_loss'. Closest names: feature_loss",
     featur_loss=None,
 )
 bad('an unknown path', "model.distiller.paths: unknown path 'ts'. Expected one of TS, TA, AS", paths=dict(ts=1))
@@ -182,7 +182,7 @@ bad('a negative weight', 'model.distiller.paths.TA=-1. Expected a number of at l
 bad('a weight of NaN', 'model.distiller.paths.TA=nan. Expected a number of at least 0', paths=dict(TA=NAN))
 bad(
     'an unknown loss',
-    "model.distiller.logit_loss.type='KLDivergenc' is not registered; nearest: KLDivergence",
+    "model.distiller.logit_loss.type='KLDivergenc' is not registered. Closest names: KLDivergence",
     logit_loss=dict(type='KLDivergenc'),
 )
 bad(
@@ -197,7 +197,7 @@ bad(
 )
 bad(
     'an unknown option of a loss',
-    "model.distiller.logit_loss has no option 'gama'; nearest: gamma",
+    "model.distiller.logit_loss: unknown option 'gama'. Closest names: gamma",
     logit_loss=dict(gama=1.5),
 )
 bad(
@@ -212,7 +212,8 @@ bad(
 )
 bad(
     'an unknown projector',
-    "model.distiller.assistant.projector.type='tas_mm.L2GProjectr' is not registered; nearest: tas_mm.L2GProjector",
+    "model.distiller.assistant.projector.type='tas_mm.L2GProjectr' is not registered. Closest names: "
+    'tas_mm.L2GProjector',
     assistant=dict(projector=dict(type='tas_mm.L2GProjectr')),
 )
 bad(
@@ -257,9 +258,7 @@ def _(folder):
     CheckTeacherHook(expected=0.8)
 
 
-@case(
-    CONFIG, 'a check every 0 iterations', ValueError, 'default_hooks.check_finite.interval=0. Expected at least 1'
-)
+@case(CONFIG, 'a check every 0 iterations', ValueError, 'default_hooks.check_finite.interval=0. Expected at least 1')
 def _(folder):
     CheckFiniteHook(interval=0)
 
@@ -273,8 +272,8 @@ PAIR = 'pair'
     PAIR,
     'a teacher of another class count',
     ValueError,
-    'model.teacher has num_classes=1000 and model.architecture has num_classes=5, but a loss compares their logits. Set '
-    'model.distiller.teacher_classes',
+    'model.teacher has num_classes=1000 and model.architecture has num_classes=5, but a loss compares their logits. '
+    'Set model.distiller.teacher_classes',
 )
 def _(folder):
     tas(teacher=changed(networks.vit(), 'head', num_classes=1000))

@@ -289,12 +289,12 @@ def test_several_teachers_are_told_apart(tmp_path, pool, build_tas):
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        (dict(agreement=dict(images=5)), "val_cfg.agreement has no option 'images'; nearest: num_images"),
+        (dict(agreement=dict(images=5)), "val_cfg.agreement: unknown option 'images'. Closest names: num_images"),
         (dict(agreement=dict(num_images=3)), 'val_cfg.agreement.num_images=3. Expected a whole number of at least 4'),
         (dict(agreement=dict(interval=0)), 'val_cfg.agreement.interval=0. Expected a whole number of at least 1'),
         (dict(agreement=False), r'val_evaluator=\[\] and no val_cfg.probe: nothing would be measured'),
         (dict(probe=dict(val=LABELED)), 'val_cfg.probe has no train. Expected a labeled data set'),
-        (dict(probe=dict(train=LABELED, kind='knn')), "val_cfg.probe has no option 'kind'; nearest: kinds"),
+        (dict(probe=dict(train=LABELED, kind='knn')), "val_cfg.probe: unknown option 'kind'. Closest names: kinds"),
         (dict(probe=dict(train=LABELED, kinds='svm')), r"val_cfg.probe.kinds=\['svm'\]. Expected one of knn, linear"),
         (dict(probe=dict(train=dict(type='tas_mm.Digits', split='all'))), 'val_cfg.probe.train: ValueError: .*"train"'),
     ],

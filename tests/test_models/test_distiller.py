@@ -269,7 +269,7 @@ def test_the_assistant_is_made_of_both_networks_own_modules(build_tas, batch):
         (dict(assistant=dict(early='pupil')), r"assistant.early='pupil'. Expected one of None, 'student', 'teacher'"),
         (
             dict(logit_loss=dict(type='tas_mm.OFALos')),
-            r"model.distiller.logit_loss.type='tas_mm.OFALos' is not registered; nearest: tas_mm.OFALoss",
+            r"model.distiller.logit_loss.type='tas_mm.OFALos' is not registered. Closest names: tas_mm.OFALoss",
         ),
         (dict(feature_loss=dict(type='InfoNCE')), r"model.distiller.feature_loss.type='InfoNCE' is not registered"),
         (
@@ -304,12 +304,15 @@ def test_the_assistant_is_made_of_both_networks_own_modules(build_tas, batch):
         (dict(teacher_size=4), r'images of 4x4 do not fit SwinTransformer'),
         (dict(input_size='64'), r"model.distiller.input_size='64'. Expected a number of pixels"),
         (dict(paths=dict(TS='1')), r"model.distiller.paths.TS='1'. Expected a number"),
-        (dict(logit_loss=dict(type='OFALos')), r"logit_loss.type='OFALos' is not registered; nearest: tas_mm.OFALoss"),
+        (
+            dict(logit_loss=dict(type='OFALos')),
+            r"logit_loss.type='OFALos' is not registered. Closest names: tas_mm.OFALoss",
+        ),
         (dict(logit_loss=dict(gamma=0.5)), r'model.distiller.distill_losses.loss_ts_kd: .*gamma=0.5'),
         (dict(feature_loss=dict(temperature=0)), r'model.distiller.distill_losses.loss_ts_nce: .*temperature=0'),
         (
             dict(assistant=dict(projector=dict(type='tas_mm.L2GProjectr'))),
-            r"assistant.projector.type='tas_mm.L2GProjectr' is not registered; nearest: tas_mm.L2GProjector",
+            r"assistant.projector.type='tas_mm.L2GProjectr' is not registered. Closest names: tas_mm.L2GProjector",
         ),
         (dict(assistant=dict(projector=dict(num_blocks=-1))), r'num_blocks=-1'),
         (dict(assistant=dict(projector=dict(width_ratio=0))), r'width_ratio=0. Expected a positive number'),

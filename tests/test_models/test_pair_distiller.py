@@ -148,13 +148,16 @@ def test_what_is_observed_has_the_shapes_that_the_view_says(build, name):
     [
         (dict(reads='feature'), r"terms.x={'reads': 'feature'}. Expected the config of a loss, with its type"),
         ('KLDivergence', r"terms.x='KLDivergence'. Expected the config of a loss"),
-        (dict(type='KLDivergenc'), r"terms.x.type='KLDivergenc' is not registered; nearest: KLDivergence"),
+        (dict(type='KLDivergenc'), r"terms.x.type='KLDivergenc' is not registered. Closest names: KLDivergence"),
         (dict(type='L2Loss', reads='stage5'), r"terms.x.reads='stage5'. Expected one of logits, feature, stage1, "),
-        (dict(type='L2Loss', reads=dict(pupil='stage1')), r"terms.x.reads={'pupil': 'stage1'}. Expected one of logits, "),
+        (
+            dict(type='L2Loss', reads=dict(pupil='stage1')),
+            r"terms.x.reads={'pupil': 'stage1'}. Expected one of logits, ",
+        ),
         (dict(type='L2Loss', connector='conv'), r"terms.x.connector='conv'. Expected the config of a connector"),
         (
             dict(type='L2Loss', reads='stage1', connector=dict(type='tas_mm.ConvProjectr')),
-            r"terms.x.connector.type='tas_mm.ConvProjectr' is not registered; nearest: tas_mm.ConvProjector",
+            r"terms.x.connector.type='tas_mm.ConvProjectr' is not registered. Closest names: tas_mm.ConvProjector",
         ),
         (
             dict(type='L2Loss', reads='feature', connector=dict(type='tas_mm.ConvProjector')),

@@ -156,7 +156,12 @@ def test_the_cache_of_the_same_weights_is_refused_where_they_see_or_compute_othe
         (networks.vit, networks.resnet(), {}, r'model.teacher_cache stores feature and logits.*reads stage3'),
         (networks.resnet, [networks.swin()] * 2, {}, r'model.teacher_cache .* reads .*\. Use a distiller'),
         (networks.resnet, networks.swin(), dict(topk=6), r'model.teacher_cache.topk=6. Expected 1 to 5'),
-        (networks.resnet, networks.swin(), dict(top=6), r"model.teacher_cache has no option 'top'; nearest: topk"),
+        (
+            networks.resnet,
+            networks.swin(),
+            dict(top=6),
+            r"model.teacher_cache: unknown option 'top'. Closest names: topk",
+        ),
     ],
 )
 def test_what_cannot_be_cached(build_tas, tmp_path, student, teacher, options, message):

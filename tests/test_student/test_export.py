@@ -243,7 +243,7 @@ def test_the_file_is_as_large_as_the_plain_networks(build):
 def test_what_cannot_do_without_tas_mm_is_named(distilled, tmp_path, logged):
     _, path = distilled(vit_with_stem())
     tool(path, tmp_path / 'student.pth')
-    assert 'student.pth needs tas_mm.ConvStem, which MMPretrain does not have: `import tas_mm`' in logged.text
+    assert 'student.pth needs tas_mm.ConvStem, which MMPretrain does not have. Run `import tas_mm`' in logged.text
     build_student(torch.load(tmp_path / 'student.pth', weights_only=True))
 
 
@@ -442,7 +442,7 @@ def test_the_size_of_a_graph_is_what_pipeline_or_network_says(monkeypatch):
         if transforms:
             export(checkpoint, 'torchscript')
         else:
-            with pytest.raises(ValueError, match='neither the test pipeline nor the network names: give it with --inp'):
+            with pytest.raises(ValueError, match='neither test pipeline nor network gives it. Set it with --inp'):
                 export(checkpoint, 'torchscript')
             export(checkpoint, 'mmpretrain')  # whose file is the same for all sizes
     export(alone(networks.vit())[1], 'torchscript')
@@ -453,7 +453,7 @@ def test_other_logits_are_never_written(distilled, tmp_path, monkeypatch):
     _, path = distilled(networks.resnet())
     checkpoint = read_student(str(path))
     monkeypatch.setattr(torch.jit, 'load', lambda file: lambda images: torch.ones(3, NUM_CLASSES))
-    with pytest.raises(ValueError, match=r'its logits would differ by up to [\d.e+-]+, and 0.0001 is'):
+    with pytest.raises(ValueError, match=r'its logits would differ by up to [\d.e+-]+. Expected at most 0.0001'):
         export(checkpoint, 'torchscript', (SIZE, SIZE))
 
 
@@ -478,15 +478,17 @@ def test_the_tool_says_in_one_line_what_is_wrong(distilled, tmp_path):
     whole = torch.load(path)
     others = {key: value for key, value in whole['state_dict'].items() if not key.startswith('architecture.')}
     torch.save(dict(whole, state_dict=others), tmp_path / 'none.pth')
-    assert 'there is no student in it: no weight is called architecture.*' in refusal(tmp_path / 'none.pth', out)
+    assert 'it has no student: no weight is named architecture.*' in refusal(tmp_path / 'none.pth', out)
     torch.save(dict(state_dict=whole['state_dict']), tmp_path / 'bare.pth')
-    assert 'it does not contain a config: name that of the run with --config' in refusal(tmp_path / 'bare.pth', out)
+    assert 'it has no config. Give the config of the run with --config' in refusal(tmp_path / 'bare.pth', out)
     whole['state_dict'].pop('architecture.head.fc.bias')
     torch.save(whole, tmp_path / 'less.pth')
     assert re.search('do not fit: .*head.fc.bias', refusal(tmp_path / 'less.pth', out))
     whole['meta']['cfg'] += '\nimport os'
     torch.save(whole, tmp_path / 'code.pth')
-    assert re.search(r'holds more than values, in line \d+: name that of the run', refusal(tmp_path / 'code.pth', out))
+    assert re.search(
+        r'has more than values, in line \d+. Give the config of the run', refusal(tmp_path / 'code.pth', out)
+    )
     _, path = distilled(timm_classifier())
     assert 'a TimmClassifier does not have a backbone of its own' in refusal(path, out, '--to', 'backbone')
     assert not out.exists()
