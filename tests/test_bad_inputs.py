@@ -252,7 +252,7 @@ def _(folder):
     CONFIG,
     "the teacher's accuracy as a fraction",
     ValueError,
-    'default_hooks.check_teacher.expected=0.8, but it is a percentage, above 1 and up to 100',
+    'default_hooks.check_teacher.expected=0.8. Expected a percentage above 1 and up to 100',
 )
 def _(folder):
     CheckTeacherHook(expected=0.8)
@@ -453,7 +453,7 @@ def _(folder):
     FILES,
     'another teacher, on resuming',
     ValueError,
-    'this run began with another teacher. The fingerprint of its weights is ..., and that of model.teacher with '
+    'this run began with another teacher. The fingerprint of its weights is ..., but that of model.teacher with '
     'model.teacher_ckpt is now ...set model.allow_teacher_change=True',
 )
 def _(folder):
@@ -468,7 +468,7 @@ def _(folder):
     FILES,
     'weights of which some are NaN, in load_from',
     FloatingPointError,
-    'weights are not finite before training: architecture.head.fc.bias. Look at load_from, --resume and init_cfg',
+    'weights are not finite before training: architecture.head.fc.bias. Check load_from, --resume and init_cfg',
 )
 def _(folder):
     content = tas().state_dict()
@@ -569,7 +569,7 @@ bad_pictures(
 )
 bad_pictures(
     'an image with NaN',
-    'train_dataloader.dataset: image ...png holds values that are not finite (NaN or infinity)',
+    'train_dataloader.dataset: image ...png has values that are not finite (NaN or infinity)',
     packed=with_inputs(lambda x: x * NAN),
 )
 bad_pictures(
@@ -580,7 +580,7 @@ bad_pictures(
 )
 bad_pictures(
     'a grey image for a colour network',
-    'train_dataloader.dataset: image ...png has 1 channels, but model.architecture takes 3: set color_type of '
+    'train_dataloader.dataset: image ...png has 1 channels, but model.architecture takes 3. Set color_type of '
     'LoadImageFromFile',
     packed=with_inputs(lambda x: x[:1]),
 )
@@ -596,7 +596,7 @@ bad_pictures(
 )
 data(
     'an empty data set',
-    'train_dataloader gives no batch: its dataset has 0 images, batch_size=2 and drop_last=False. Look at '
+    'train_dataloader gives no batch: its data set has 0 images, batch_size=2 and drop_last=False. Check '
     'data_root, ann_file',
     lambda folder: Data(0),
 )
@@ -647,7 +647,7 @@ def _(folder):
     DATA,
     'validation images without labels',
     ValueError,
-    'val_evaluator needs labels, and the images of val_dataloader.dataset have none. Set val_evaluator=[]',
+    'val_evaluator needs labels, but the images of val_dataloader.dataset have none. Set val_evaluator=[]',
 )
 def _(folder):
     images = [dict(inputs=torch.zeros(3, SIZE, SIZE), data_samples=DataSample()) for _ in range(2)]
@@ -696,7 +696,7 @@ class SpoilWeights(Hook):
     'a loss that becomes NaN',
     FloatingPointError,
     'iteration 2 was not finite: loss=nan, student.loss=nan, distill.loss_ts_kd=nan, ...gradient=nan. There is '
-    'no checkpoint yet. What may help: a lower learning rate',
+    'no checkpoint yet. Try a lower learning rate',
 )
 def _(folder):
     runner_of(folder, train=True, hooks=[SpoilWeights('architecture.head.fc.bias')]).train()
@@ -716,8 +716,8 @@ def _(folder):
     RUN,
     'a full disk',
     OSError,
-    'epoch_2.pth was not saved (No space left on device: it takes ... MiB, and ... MiB are free). Earlier '
-    'files are unchanged; fix this and resume with --resume',
+    'epoch_2.pth was not saved (No space left on device: it takes ... MiB, but ... MiB are free). Earlier '
+    'files are unchanged. Fix this and resume with --resume',
 )
 def _(folder):
     def full(*args):
@@ -744,7 +744,7 @@ QUICKSTART = str(ROOT / 'configs' / 'quickstart' / 'student.py')
     RUN,
     'mixed precision without a GPU',
     SystemExit,
-    '--amp: MMEngine trains in mixed precision on a GPU only, and there is none here',
+    '--amp: MMEngine trains in mixed precision on a GPU only, but there is none here',
 )
 def _(folder):
     tool(QUICKSTART, '--amp')
@@ -775,7 +775,7 @@ def _(folder):
     'processes that would get batches of different sizes',
     ValueError,
     'train_dataloader.sampler.round_up=False shares 9 images unevenly among 2 processes, which wait for each '
-    'other in every iteration: set round_up=True or drop_last=True',
+    'other in every iteration. Set round_up=True or drop_last=True',
 )
 def _(folder):
     sampler = DefaultSampler(Data(9), round_up=False)

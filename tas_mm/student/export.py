@@ -89,8 +89,8 @@ def export(
     difference = float((output - wanted).abs().max())
     if not difference <= TOLERANCE * max(1.0, float(wanted.abs().max())):
         raise ValueError(
-            f'as {form} its {_output_name(model)} would differ by up to {difference:.2g}. Expected at most {TOLERANCE}. '
-            f'The student uses an operation that {form} cannot represent'
+            f'as {form} its {_output_name(model)} would differ by up to {difference:.2g}. Expected {TOLERANCE} or '
+            f'less. The student uses an operation that {form} cannot represent'
         )
     return data, difference
 

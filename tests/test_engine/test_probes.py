@@ -316,7 +316,7 @@ def test_labels_that_are_missing_are_named(tmp_path, pool, build_tas):
     with pytest.raises(ValueError, match='val_cfg.probe.train: all images are of one class'):
         loop_of(tmp_path, model, pool, probe=one).run()
     student = build_tas(headless(networks.resnet()), networks.vit())
-    with pytest.raises(ValueError, match='val_evaluator needs logits, and model.architecture has no head'):
+    with pytest.raises(ValueError, match='val_evaluator needs logits, but model.architecture has no head'):
         loop_of(tmp_path, student, pool, evaluator=accuracy)
 
 

@@ -152,5 +152,5 @@ def test_none_is_measured_where_none_is_wanted(train):
 
 @pytest.mark.parametrize(('name', 'value'), [('expected', 0.8), ('num_images', -1)])
 def test_options_out_of_range(name, value):
-    with pytest.raises(ValueError, match=f'check_teacher.{name}={value}, but it'):
+    with pytest.raises(ValueError, match=f'check_teacher.{name}={value}. Expected'):
         CheckTeacherHook(**{name: value})

@@ -136,7 +136,7 @@ def test_another_teacher_is_refused_unless_it_is_meant(tmp_path):
     run(tmp_path, epochs=1)
     before = torch.load(tmp_path / 'epoch_1.pth', weights_only=False)['meta']['teacher']
     with pytest.raises(
-        ValueError, match=rf'weights is {before}, and that of model.teacher with model.teacher_ckpt is now \w{{16}}\.'
+        ValueError, match=rf'weights is {before}, but that of model.teacher with model.teacher_ckpt is now \w{{16}}\.'
     ):
         run(tmp_path, Tiny(1.0), resume=tmp_path / 'epoch_1.pth')
     run(tmp_path, Tiny(1.0, allow_teacher_change=True), resume=tmp_path / 'epoch_1.pth')
