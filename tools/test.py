@@ -2,8 +2,8 @@
 
     python tools/test.py configs/tas/swin_to_r18.py work_dirs/swin_to_r18/epoch_100.pth
 
-Of a distillation run only the student is built and loaded, as the plain MMPretrain model that it is: the teacher and
-its weights are not needed.
+For a distillation run, only the student is built and loaded, as a plain MMPretrain model. The teacher and its weights
+are not needed.
 """
 
 import argparse
@@ -40,10 +40,10 @@ def parse_args() -> argparse.Namespace:
 
 
 def load_student(model: BaseModel, checkpoint: str) -> None:
-    """Load the student's part of a checkpoint, or all of it if it is of one network.
+    """Load the student's part of a checkpoint, or all of it if it belongs to a single network.
 
     Raises:
-        ValueError: If it does not fit.
+        ValueError: If the weights do not fit.
     """
     loaded = read_checkpoint(checkpoint, logger='current')
     if not isinstance(loaded, Mapping):

@@ -3,9 +3,9 @@
     python tools/transfer_detection.py work_dirs/swin_to_r18/epoch_100.pth configs/detection/faster_rcnn_r18.py 8 \\
         --alone work_dirs/alone_r18/epoch_100.pth
 
-Exports both students' backbones, trains and tests a detector on each, on the data of CONFIG, and prints both mAPs, and
-those at an overlap of 0.5. Detectors are in WORK_DIRS/<name of CONFIG> and WORK_DIRS/<name of CONFIG>_alone. Called
-again, it resumes. Needs the extra `detection`, and the data.
+Exports both students' backbones, trains and tests a detector on each with the data of CONFIG, and prints the mAP of
+both, also at an overlap of 0.5. Detectors are in WORK_DIRS/<name of CONFIG> and WORK_DIRS/<name of CONFIG>_alone. If
+called again, it resumes. Needs the extra `detection`, and the data.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def check_files(args: argparse.Namespace) -> None:
 
 
 def claim(work_dir: Path, student: Path) -> None:
-    """Note which student a work folder's detector starts from, since a finished run is resumed.
+    """Record which student a work folder's detector starts from, because a finished run is resumed.
 
     Raises:
         ValueError: If the folder has a detector of another student.
@@ -68,14 +68,14 @@ def claim(work_dir: Path, student: Path) -> None:
 
 
 def run(what: str, *command: object) -> None:
-    """Print and run a command; stop if it fails."""
+    """Print and run a command, and stop if it fails."""
     words = [str(word) for word in command]
     print(f'{what}: {" ".join(words)}', flush=True)
     subprocess.run(words, check=True, env=dict(os.environ, PYTHON=sys.executable))
 
 
 def transfer(student: Path, work_dir: Path, args: argparse.Namespace) -> str:
-    """Train and test a detector on one student, and return its mAPs."""
+    """Train and test a detector on one student. Return its mAPs."""
     claim(work_dir, student)
     backbone, metrics = work_dir / 'backbone.pth', work_dir / 'metrics.json'
     options = ['--cfg-options', f'model.backbone.init_cfg.checkpoint={backbone}', *args.cfg_options]

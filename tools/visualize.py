@@ -1,11 +1,11 @@
-"""Draw what a distillation does.
+"""Draw figures of a distillation.
 
     python tools/visualize.py cka CONFIG CHECKPOINT               # similarity of all stages, before and after
-    python tools/visualize.py features CONFIG CHECKPOINT PHOTO... # where each stage attends to
+    python tools/visualize.py features CONFIG CHECKPOINT PHOTO... # where each stage responds
     python tools/visualize.py curves WORK_DIR...                  # losses and accuracies of one run or more
-    python tools/visualize.py assistants CONFIG...                # what each assistant is made of
+    python tools/visualize.py assistants CONFIG...                # parts of each assistant
 
-Pictures go to --out; with --backend tensorboard, wandb or mlflow also to where experiments are tracked, through
+Pictures go to --out. With --backend tensorboard, wandb or mlflow they also go to the experiment tracker, through
 MMEngine's visualizer.
 """
 
@@ -68,7 +68,7 @@ def build(cfg: Config, seed: int) -> TAS:
     """Build the distillation as it is before training.
 
     Raises:
-        ValueError: If the config is not of a distillation.
+        ValueError: If the config is not a distillation.
     """
     set_random_seed(seed)
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmpretrain')):
@@ -85,10 +85,10 @@ def build(cfg: Config, seed: int) -> TAS:
 
 
 def load(algorithm: TAS, name: str) -> dict:
-    """Load a checkpoint of the run and return it.
+    """Load a checkpoint of the run, and return it.
 
     Raises:
-        ValueError: If a weight is missing, as in the file of a student alone.
+        ValueError: If a weight is missing, as in a student's file.
     """
     checkpoint = read_checkpoint(name)
     missing = algorithm.load_state_dict(checkpoint.get('state_dict', checkpoint), strict=False).missing_keys
@@ -98,7 +98,7 @@ def load(algorithm: TAS, name: str) -> dict:
 
 
 def batches(cfg: Config, algorithm: TAS, images: int, size: int, seed: int) -> list[Tensor]:
-    """Draw validation images at random, preprocessed, in batches of one size."""
+    """Draw preprocessed validation images at random, in batches of one size."""
     if size < 4:
         raise ValueError(f'--batch-size {size}: expected a number of at least 4')
     loader = dict(
@@ -134,7 +134,7 @@ def draw_cka(args: argparse.Namespace) -> dict:
 
 
 def read_photo(photo: Path, cfg: Config, channels: int) -> Tensor:
-    """Read a photo through the validation pipeline, ``(C, H, W)`` of 0 to 255."""
+    """Read a photo ``(C, H, W)`` of 0 to 255 through the validation pipeline."""
     if not photo.is_file():
         raise ValueError(f'{photo} is not a file. Expected a photo')
     order = 'bgr' if cfg.get('data_preprocessor', {}).get('to_rgb') else 'rgb'
@@ -145,7 +145,7 @@ def read_photo(photo: Path, cfg: Config, channels: int) -> Tensor:
 
 
 def draw_features(args: argparse.Namespace) -> dict:
-    """Draw one figure for each photo."""
+    """Draw one figure per photo."""
     cfg = read_config(args.config)
     algorithm = build(cfg, args.seed)
     classes = load(algorithm, args.checkpoint).get('meta', {}).get('dataset_meta', {}).get('classes')
@@ -164,13 +164,13 @@ def draw_features(args: argparse.Namespace) -> dict:
 
 
 def draw_curves(args: argparse.Namespace) -> dict:
-    """Draw losses, accuracies and what probes measured of runs.
+    """Draw losses, accuracies and metrics of probes of some runs.
 
     Raises:
-        ValueError: If they were validated by another metric.
+        ValueError: If the runs do not have the metric.
     """
     runs = [read_run(work_dir) for work_dir in args.work_dirs]
-    if args.metric and any(run.validations for run in runs):  # else there are the losses
+    if args.metric and any(run.validations for run in runs):  # without validations, only losses are drawn
         check_metric(runs, args.metric)
     return dict(curves=curves_figure(runs, args.metric))
 
