@@ -395,7 +395,7 @@ def _(folder):
     FILES,
     'a checkpoint that wants to run code',
     ValueError,
-    "model.teacher_ckpt='...' cannot be read as a checkpoint: ...was not loaded: it wants 'posix.getcwd'. "
+    "model.teacher_ckpt='...' cannot be read as a checkpoint: ...was not loaded: it contains 'posix.getcwd'. "
     'Expected only tensors',
 )
 def _(folder):

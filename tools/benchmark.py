@@ -38,6 +38,7 @@ from tas_mm.engine.launch import at_least
 
 
 def parse_args() -> argparse.Namespace:
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('suite', help='config of the suite')
     parser.add_argument('--work-dir', help='folder of the runs (default: work_dirs/benchmark/<name of the suite>)')
@@ -175,6 +176,7 @@ def report(suite: Suite, out: Path) -> None:
 
 
 def main() -> None:
+    """Run the tool."""
     args = parse_args()
     name = Path(args.suite.split('::')[-1]).stem
     work_dir = Path(args.work_dir or f'work_dirs/benchmark/{name}')

@@ -40,6 +40,7 @@ DEFAULTS = dict(compare=(16, 10), profile=(16, 5), cache=(8, 6))
 
 
 def parse_args() -> argparse.Namespace:
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('configs', nargs='+', help='configs, or methods (--pair); the first is the reference')
     mode = parser.add_mutually_exclusive_group()
@@ -101,6 +102,7 @@ def comparison(names: Sequence[str], steps: Sequence[Step], args: argparse.Names
 
 
 def main() -> None:
+    """Run the tool."""
     args = parse_args()
     MMLogger.get_current_instance().setLevel('ERROR')
     write = markdown if args.markdown else table

@@ -36,6 +36,7 @@ from tas_mm.recipes.sources import build_classifier
 
 
 def parse_args() -> argparse.Namespace:
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('configs', nargs='*', help='config files, or names of shipped ones (tas_mm::tas/...)')
     parser.add_argument('--pair', nargs=2, metavar=('TEACHER', 'STUDENT'), help='check two networks instead of configs')
@@ -163,6 +164,7 @@ def summarize_configs(args: argparse.Namespace) -> int:
 
 
 def main() -> int:
+    """Run the tool. Return the exit status."""
     args = parse_args()
     MMLogger.get_current_instance().setLevel('ERROR')
     logging.getLogger('timm').setLevel(logging.ERROR)

@@ -71,6 +71,7 @@ print = functools.partial(print, flush=True)  # between the logs of training
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     network = 'timm:NAME, mmpretrain:NAME, hf:NAME, or the path of a config'
     parser.add_argument('--teacher', required=True, help=network)
@@ -135,6 +136,7 @@ def loudly(text: str) -> None:
 
 
 def random_features(why: str) -> str:
+    """Return the warning for a teacher without a head and without trained weights."""
     return (
         f'THE TEACHER HAS RANDOM WEIGHTS: {why}.\n'
         'Its features say little about your images, and without labels nothing can train it. This run tries the data\n'
@@ -144,6 +146,7 @@ def random_features(why: str) -> str:
 
 
 def random_teacher(why: str) -> str:
+    """Return the warning for a teacher that starts with random weights."""
     return (
         f'THE TEACHER STARTS WITH RANDOM WEIGHTS: {why}.\n'
         'So all of it is trained on your images first. It then knows no more than they teach it, and the student\n'
@@ -350,6 +353,7 @@ def write_fine_tuning(args: argparse.Namespace, work_dir: Path, size: int, devic
 
 
 def main(argv: list[str] | None = None) -> None:
+    """Run the tool."""
     args = parse_args(argv)
     try:
         distill(args) if has_classes(args.data) else distill_features(args)

@@ -25,6 +25,7 @@ from tas_mm.student.export import FORMS, export
 
 
 def parse_args() -> argparse.Namespace:
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('checkpoint', metavar='CKPT')
     parser.add_argument('out', metavar='OUT', help='file to write')
@@ -48,6 +49,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
+    """Run the tool."""
     args = parse_args()
     MMLogger.get_instance('mmengine', log_level='WARNING')
     size = None if args.input_size is None else (args.input_size[0], args.input_size[-1])

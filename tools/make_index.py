@@ -60,6 +60,7 @@ def assistant(config: Path) -> str | None:
 
 
 def stages(first: int, last: int) -> str:
+    """Describe a range of stages."""
     return f'stages {first} to {last}' if first < last else f'stage {first}'
 
 
@@ -125,6 +126,7 @@ def index() -> dict[Path, str]:
 
 
 def main() -> int:
+    """Run the tool. Return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--check', action='store_true', help='compare and write nothing')
     args = parser.parse_args()

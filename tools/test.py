@@ -29,6 +29,7 @@ from tas_mm.student import student_model, student_weights
 
 
 def parse_args() -> argparse.Namespace:
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_common_options(parser)
     parser.add_argument('checkpoint', help='checkpoint of the run')
@@ -55,6 +56,7 @@ def load_student(model: BaseModel, checkpoint: str) -> None:
 
 
 def main() -> None:
+    """Run the tool."""
     args = parse_args()
     try:
         check_readable(args.checkpoint)

@@ -1,6 +1,6 @@
-"""Compare a detector that starts from a distilled student with one that starts from the student trained alone.
+r"""Compare a detector that starts from a distilled student with one that starts from the student trained alone.
 
-    python tools/transfer_detection.py work_dirs/swin_to_r18/epoch_100.pth configs/detection/faster_rcnn_r18.py 8 \\
+    python tools/transfer_detection.py work_dirs/swin_to_r18/epoch_100.pth configs/detection/faster_rcnn_r18.py 8 \
         --alone work_dirs/alone_r18/epoch_100.pth
 
 Exports both students' backbones, trains and tests a detector on each with the data of CONFIG, and prints the mAP of
@@ -25,6 +25,7 @@ TOOLS = Path(__file__).resolve().parent
 
 
 def parse_args() -> argparse.Namespace:
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('student', type=Path, metavar='STUDENT_CKPT', help="of a distillation, or a student's file")
     parser.add_argument('config', metavar='CONFIG', help='config of a detector whose backbone starts from a checkpoint')
@@ -90,6 +91,7 @@ def transfer(student: Path, work_dir: Path, args: argparse.Namespace) -> str:
 
 
 def main() -> None:
+    """Run the tool."""
     args = parse_args()
     name = Path(args.config.split('::')[-1]).stem
     students = {name: args.student, f'{name}_alone': args.alone}

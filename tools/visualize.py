@@ -42,6 +42,7 @@ from tas_mm.models.distillers import interface_of
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument('--out', type=Path, default=Path('work_dirs/pictures'), help='default: work_dirs/pictures')
     common.add_argument('--backend', nargs='+', default=[], choices=list(BACKENDS), help='send the pictures there too')
@@ -52,7 +53,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     pictures = parser.add_subparsers(dest='picture', required=True)
     cka = pictures.add_parser('cka', parents=[run], help='similarity of all stages, before and after')
-    cka.add_argument('--images', type=int, default=512, help='validation images to look at (default: 512)')
+    cka.add_argument('--images', type=int, default=512, help='number of validation images (default: 512)')
     cka.add_argument('--batch-size', type=int, default=64, help='at least 4 (default: 64)')
     features = pictures.add_parser('features', parents=[run], help='where each stage attends to')
     features.add_argument('photos', nargs='+', type=Path)
@@ -184,6 +185,7 @@ DRAWINGS = dict(cka=draw_cka, features=draw_features, curves=draw_curves, assist
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Run the tool. Return the exit status."""
     args = parse_args(argv)
     MMLogger.get_current_instance().setLevel('WARNING')
     draw = DRAWINGS[args.picture]

@@ -141,7 +141,7 @@ def _restricted(load: Callable) -> Callable:
 def _refusal(filename: str, said: str) -> UnpicklingError:
     """Build the error for a file that torch did not load."""
     wanted = re.search(r'GLOBAL (\S+)', said)
-    reason = f'it wants {wanted[1]!r}' if wanted else said.rpartition('error: ')[-1].split('\n\n')[-2].strip()
+    reason = f'it contains {wanted[1]!r}' if wanted else said.rpartition('error: ')[-1].split('\n\n')[-2].strip()
     return UnpicklingError(
         f'checkpoint {filename!r} was not loaded: {reason}. Expected only tensors, plain values and what the toolboxes '
         'save, because loading more can run any code in the file. If you trust its source, '

@@ -63,8 +63,10 @@ class Observer:
         """Run a network. Return its knowledge and its output.
 
         Args:
-            run (callable): Runs the network of the view. Called with all other arguments.
+            run (callable): Runs the network of the view.
+            *args: Arguments of ``run``.
             regions (Tensor, optional): Regions of a detector's batch whose features are wanted. Defaults to None.
+            **kwargs: Further arguments of ``run``.
 
         Raises:
             RuntimeError: If an observed module did not run.

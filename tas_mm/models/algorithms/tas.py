@@ -168,7 +168,7 @@ class TAS(StudentParts, SingleTeacherDistill):
         return seen, {name: value for name, value in losses.items() if 'loss' in name}
 
     def _loss_alone(self, inputs: Tensor, data_samples: list[BaseDataElement] | None) -> LossResults:
-        """Compute the student's own losses, and a loss of 0 for the distiller's parameters, which DDP wants used."""
+        """Compute the student's own losses, and a loss of 0 for the distiller, whose parameters DDP needs used."""
         losses = add_prefix(self.architecture(inputs, data_samples, mode='loss'), 'student')
         idle = [p.sum() for p in self.distiller.parameters() if p.requires_grad]
         return dict(losses, **{'distill.loss_stopped': 0.0 * sum(idle, inputs.new_zeros(()))})

@@ -122,6 +122,7 @@ class TokenBody(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Compute the output."""
         grid = tuple(x.shape[-2:])
         x = self.embed(x.flatten(2).transpose(1, 2))  # BxNxC
         for i, merge in enumerate(self.merges):

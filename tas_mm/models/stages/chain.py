@@ -50,6 +50,7 @@ class ChainView(StageView):
         return (chain.finish(self.net, native, self.grid_of(native)),)
 
     def run_tail(self, native: Any, start: int = 4) -> None:
+        """Run stages ``start`` to 4, pooling and head; see :class:`StageView`."""
         outputs = self.run_backbone(native, start)
         if self.headless and self.feature_source == self.net_name:
             self.show(outputs, native)
@@ -59,6 +60,7 @@ class ChainView(StageView):
             self.model.head(outputs)
 
     def to_map(self, native: Any, stage: int) -> Tensor:
+        """Convert the native output of a stage to a map; see :class:`StageView`."""
         grid = self.grid_of(native)
         if grid is None:
             return native
@@ -66,6 +68,7 @@ class ChainView(StageView):
         return tokens[:, len(self.chain.class_tokens(self.net)) :].transpose(1, 2).unflatten(2, grid)
 
     def from_map(self, x: Tensor, stage: int, class_token: str = 'own') -> Any:
+        """Convert a map to a stage's native form; see :class:`StageView`."""
         if self.chain.native == 'map':
             return x
         patches = x.flatten(2).transpose(1, 2)  # BxNxC

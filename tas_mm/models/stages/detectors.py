@@ -46,12 +46,15 @@ class DetectorView(ChainView):
 
     @property
     def feature_dim(self) -> int:
+        """Width of the feature."""
         return self.stages[3].channels
 
     def run(self, images: Tensor) -> Any:
+        """Run the backbone and the neck on images."""
         return self.model.extract_feat(images)
 
     def run_tail(self, native: Any, start: int = 4) -> None:
+        """Run stages ``start`` to 4, pooling and head; see :class:`StageView`."""
         with short_circuit({self.model.neck: [lambda: None]}):  # the neck only passes the map to the observer
             self.model.neck(self.run_backbone(native, start))
 

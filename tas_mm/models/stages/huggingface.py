@@ -81,6 +81,7 @@ class ModuleView(TracedView):
         return (size, size) if isinstance(size, int) else size and tuple(size)
 
     def find_classifier(self) -> str | None:
+        """Return the dotted name of the linear layer whose input is the feature, or None."""
         return next(reversed(linear_layers(self.model)), None)
 
     @cached_property
@@ -118,21 +119,26 @@ class ModuleView(TracedView):
         return outputs[self.net_name], *(seen[-1] if seen else (None, ()))
 
     def find_output(self) -> str:
+        """Return the dotted name of the module whose output a headless network returns."""
         return self.net_name
 
     def pooling_of(self, output: Any) -> Pooling:
+        """Return the conversion of an output to the feature."""
         random = has_random_pooler(self.net)
         return Pooling(output, self.feature_kind, self.input_size, self.prefix, random_pooler=random)
 
     def count_classes(self) -> int:
+        """Return the network's own number of classes, or None if it is not known."""
         with outputs_of(self.model, [self.net_name]) as seen:
             self.look()
         return logits_of(seen[self.net_name]).size(1)
 
     def find_logits(self) -> str:
+        """Return the dotted name of the module whose output is the logits."""
         return self.net_name
 
     def token_parameters(self) -> list[tuple[str, nn.Parameter]]:
+        """Return the network's class tokens, registers and the like, by name."""
         return [(name.rpartition('.')[2], token) for name, token in super().token_parameters()]
 
 

@@ -65,6 +65,7 @@ class TimmView(TracedView):
         self.channels_last = str(getattr(self.net, 'output_fmt', '')).endswith('NHWC')
 
     def cut(self) -> list[list[str]]:
+        """Return four lists of module names, relative to the network."""
         name = type(self.net).__name__
         if re.match('Feature.*Net', name):  # by name, since timm is optional
             raise ValueError(
@@ -111,9 +112,11 @@ class TimmView(TracedView):
 
     @cached_property
     def family(self) -> str:
+        """How the stages mix positions: one of ``FAMILIES``."""
         return FAMILY.get(type(self.net).__name__) or super().family
 
     def declared_size(self) -> Grid | None:
+        """Return the image size that the network was built for, or None if it takes any."""
         config, embed = getattr(self.net, 'pretrained_cfg', None) or {}, getattr(self.net, 'patch_embed', None)
         if getattr(embed, 'strict_img_size', False) and getattr(embed, 'img_size', None):
             return tuple(embed.img_size)
@@ -123,10 +126,12 @@ class TimmView(TracedView):
         return tuple(config['input_size'][-2:]) if config.get('fixed_input_size') else None
 
     def to_map(self, native: Any, stage: int) -> Tensor:
+        """Convert the native output of a stage to a map; see :class:`StageView`."""
         order = self._order(stage)
         return super().to_map(native if order is None else native[:, order], stage)
 
     def from_map(self, x: Tensor, stage: int, class_token: str = 'own') -> Any:
+        """Convert a map to a stage's native form; see :class:`StageView`."""
         native, order = super().from_map(x, stage, class_token), self._order(stage)
         return native if order is None else native[:, order.argsort()]
 
@@ -154,6 +159,7 @@ class TimmClassifierView(TimmView):
     net_name = 'model'
 
     def find_classifier(self) -> str | None:
+        """Return the dotted name of the linear layer whose input is the feature, or None."""
         found = self.net.get_classifier() if hasattr(self.net, 'get_classifier') else None
         head = found[0] if isinstance(found, (tuple, list, nn.ModuleList)) else found
         if head is None or isinstance(head, nn.Identity):
@@ -168,16 +174,20 @@ class TimmClassifierView(TimmView):
         return self.net_name if pooled else f'{self.net_name}.norm'
 
     def feature_of(self, record: Any, regions: Tensor | None = None) -> Tensor:
+        """Return the feature ``(B, C)`` from the output of its source."""
         feature, norm = super().feature_of(record, regions), getattr(self.net, 'fc_norm', None)
         return norm(feature) if norm is not None and self.feature_source.endswith('.norm') else feature
 
     def count_classes(self) -> int:
+        """Return the network's own number of classes, or None if it is not known."""
         return self.net.num_classes
 
     def find_logits(self) -> str:
+        """Return the dotted name of the module whose output is the logits."""
         return self.classifier if type(self.net).__name__ in CHAINS else self.net_name
 
     def run_tail(self, native: Any, start: int = 4) -> None:
+        """Run stages ``start`` to 4, pooling and head; see :class:`StageView`."""
         if type(self.net).__name__ not in CHAINS or getattr(self.net, 'grad_checkpointing', False):
             super().run_tail(native, start)
             return

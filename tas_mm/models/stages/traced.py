@@ -57,9 +57,11 @@ class TracedView(StageView):
         return [self.layout(names[-1]) for names in self.modules]
 
     def to_map(self, native: Any, stage: int) -> Tensor:
+        """Convert the native output of a stage to a map; see :class:`StageView`."""
         return self.layouts[stage - 1].to_map(native)
 
     def from_map(self, x: Tensor, stage: int, class_token: str = 'own') -> Any:
+        """Convert a map to a stage's native form; see :class:`StageView`."""
         named = [] if class_token == 'mean' else self.token_parameters()
         x = x.contiguous() if self._cut and self._cut.takes_view else x
         return self.layouts[stage - 1].from_map(x, partial(own_tokens, named))
@@ -69,6 +71,7 @@ class TracedView(StageView):
         return [(name, token) for name, token in self.net.named_parameters() if 'token' in name]
 
     def run_tail(self, native: Any, start: int = 4) -> None:
+        """Run stages ``start`` to 4, pooling and head; see :class:`StageView`."""
         shape = self.in_channels, *self.input_size
         run = lambda batch, like: self.run(like.new_zeros(batch, *shape))  # noqa: E731
         self.trace.run_from(self.modules[start - 2][-1], native, run)

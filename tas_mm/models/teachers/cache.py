@@ -53,7 +53,7 @@ def image_keys(images: Tensor) -> np.ndarray:
 class TeacherCache:
     """Features and logits of images, stored by :func:`image_keys`.
 
-    Each process of each run appends to two files of its own and reads those of all, so runs may share a folder.
+    Each process of each run appends to its own two files and reads the files of all, so runs may share a folder.
 
     Args:
         path (str): Folder, created if needed.
