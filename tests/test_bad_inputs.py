@@ -42,7 +42,7 @@ class Case(NamedTuple):
     given: str
     error: type[BaseException]
     message: str
-    """What the error says; '...' stands for what differs from run to run."""
+    """Text of the error; '...' stands for parts that differ from run to run."""
     do: Callable[[Path], object]
 
 
@@ -281,7 +281,7 @@ def _(folder):
 
 @case(
     PAIR,
-    'a student for grey images, a teacher for colour',
+    'a student for gray images, a teacher for color',
     ValueError,
     'model.teacher takes images of 3 channels and model.architecture of 1. Both get the same images: set in_channels',
 )
@@ -317,7 +317,7 @@ def state(teacher: dict | None = None) -> dict:
 
 
 def damaged(folder: Path, harm: Callable[[bytearray], None]) -> str:
-    """A checkpoint of the right weights, damaged."""
+    """A checkpoint of the right weights, corrupted."""
     path = Path(weights(folder, state()))
     data = bytearray(path.read_bytes())
     harm(data)
@@ -579,7 +579,7 @@ bad_pictures(
     packed=with_inputs(lambda x: x.long()),
 )
 bad_pictures(
-    'a grey image for a colour network',
+    'a gray image for a color network',
     'train_dataloader.dataset: image ...png has 1 channels, but model.architecture takes 3. Set color_type of '
     'LoadImageFromFile',
     packed=with_inputs(lambda x: x[:1]),

@@ -85,7 +85,7 @@ def test_the_assistants_loss_reaches_the_student_through_the_teachers_last_stage
 
 
 def test_the_assistant_is_made_of_the_networks_own_modules(algorithm):
-    """Its features, of images of a size that it was not laid out for, worked out by hand."""
+    """Its features, for images of a size that it was not built for, computed by hand."""
     algorithm.eval()
     data = batch(algorithm)
     assistant = algorithm.distiller.assistant

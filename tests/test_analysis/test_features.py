@@ -1,4 +1,4 @@
-"""What the networks make of images, and what that costs."""
+"""Stage outputs of the networks, and their costs."""
 
 import numpy as np
 import pytest

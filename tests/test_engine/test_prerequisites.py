@@ -1,4 +1,4 @@
-"""What a run needs is looked for before anything is built, and each missing thing is one line."""
+"""Everything that a run needs is looked for before anything is built, and each missing thing is one line."""
 
 import os
 import runpy

@@ -189,7 +189,7 @@ def loop_of(tmp_path, model, pool, **options):
 
 
 def validations(folder):
-    """What a run has logged of each validation, by epoch."""
+    """Return what a run has logged for each validation, by epoch."""
     lines = [json.loads(line) for log in sorted(folder.glob('*/vis_data/scalars.json')) for line in log.open()]
     return {line['step']: line for line in lines if 'loss' not in line}
 

@@ -120,7 +120,7 @@ def test_mmrazors_losses_fit_in_place_of_ofa(build_tas, batch, loss):
 
 
 def test_explicit_mmrazor_form_equals_the_short_one(build_tas, batch):
-    """What the distiller worked out, given back to it as config, gives the same losses from the same weights."""
+    """The inferred config, given back to the distiller, produces the same losses from the same weights."""
     short = build_tas(networks.resnet(), networks.swin(drop_path_rate=0.0)).eval()
     config = short.distiller.razor_config()
     assert config['loss_forward_mappings']['loss_ts_kd']['gt_labels'] == dict(recorder='gt_labels', from_student=True)

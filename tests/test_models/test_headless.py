@@ -39,7 +39,7 @@ def module_view(module, size=SIZE):
 
 
 class Tokens(nn.Module):
-    """Gives whatever it is told to give: tokens, a map, or several in a tuple or a dict."""
+    """Returns whatever it is set to return: tokens, a map, or several in a tuple or a dict."""
 
     def __init__(self, give) -> None:
         super().__init__()

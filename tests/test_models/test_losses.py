@@ -137,7 +137,7 @@ def test_info_nce_is_exact_in_half_precision():
 
 
 def test_rsd_equals_a_case_by_hand():
-    """Two samples, so every standardised component is 1 or -1; C = [[1, -1], [1, -1]]."""
+    """Two samples, so every standardized component is 1 or -1; C = [[1, -1], [1, -1]]."""
     loss = RSDLoss(2, 2, kappa=0.01, loss_weight=0.5)
     loss.head = torch.nn.Sequential(torch.nn.Linear(2, 2, bias=False))
     torch.nn.init.eye_(loss.head[0].weight)

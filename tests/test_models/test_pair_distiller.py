@@ -1,4 +1,4 @@
-"""Terms: losses that say what they read of two networks, and what is worked out from that."""
+"""Terms: losses that say what they read of two networks, and what is inferred from that."""
 
 import pytest
 import torch
@@ -22,7 +22,7 @@ L2 = dict(type='L2Loss', normalize=False, div_element=True)
 
 @RAZOR_MODELS.register_module()
 class AsksForAll(BaseConnector):
-    """Keeps what it is told of the pair."""
+    """Stores what it receives about the pair."""
 
     def __init__(self, in_channels, out_channels, in_grid, out_grid, num_classes, family, feature_dims, stage=None):
         super().__init__()

@@ -1,4 +1,4 @@
-"""What the teacher said, kept on disk: found again by the image, and refused where it would be wrong."""
+"""The cache of the teacher's outputs: found again by the image, and rejected if it would be wrong."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What the teacher sees, and which of its weights it has: in every form that people have them."""
+"""The teacher gets the right images and the right weights, in every form that people have them."""
 
 import pytest
 import timm

@@ -199,9 +199,9 @@ for file in {files!r}:
     checkpoint = torch.load(file, weights_only=True)
     model = get_model(Config.fromstring(checkpoint['meta']['cfg'], '.py'), pretrained=file)
     model.load_state_dict(checkpoint['state_dict'], strict=True)
-    normalised = model.data_preprocessor(dict(inputs=images))['inputs']
+    normalized = model.data_preprocessor(dict(inputs=images))['inputs']
     with torch.no_grad():
-        torch.save((model(normalised), model._dataset_meta['classes']), file + '.logits')
+        torch.save((model(normalized), model._dataset_meta['classes']), file + '.logits')
 """
 
 
@@ -413,7 +413,7 @@ def alone(student: dict, **kwargs) -> tuple[nn.Module, dict]:
 
 
 @pytest.mark.parametrize('size', [None, (SIZE, SIZE)])
-def test_a_network_for_grey_images_is_shown_such(size):
+def test_a_network_for_gray_images_is_shown_such(size):
     model, checkpoint = alone(networks.vit(in_channels=1), data_preprocessor=dict(mean=[0.0], std=[255.0]))
     data, _ = export(checkpoint, 'torchscript', size)
     with torch.no_grad():
@@ -461,7 +461,7 @@ def test_other_logits_are_never_written(distilled, tmp_path, monkeypatch):
 
 
 def refusal(*arguments: str) -> str:
-    """What the tool says when it gives up."""
+    """Return the tool's error."""
     with pytest.raises(SystemExit) as raised:
         tool(*arguments)
     assert '\n' not in raised.value.code

@@ -46,7 +46,7 @@ def tool(name: str, *args: str) -> subprocess.CompletedProcess:
 
 @pytest.fixture(scope='module')
 def reports(request):
-    """What check_config says of every config that was asked for, all of them in one process."""
+    """Return what check_config prints for the selected configs, in one process."""
     asked = (item for item in request.session.items if item.originalname == 'test_config_builds_and_runs_a_step')
     configs = [item.callspec.params['config'] for item in asked]
     result = tool('check_config.py', *configs)

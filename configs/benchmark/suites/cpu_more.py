@@ -1,4 +1,4 @@
-"""What cpu.py leaves out for time: more methods, two variants of TAS, and all labels with three times the steps.
+"""Runs that cpu.py leaves out for time: more methods, two variants of TAS, and all labels with three times the steps.
 
 python tools/benchmark.py configs/benchmark/suites/cpu_more.py --work-dir work_dirs/benchmark/cpu     # shares its runs
 """

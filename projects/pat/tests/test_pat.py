@@ -58,7 +58,7 @@ def step(algorithm, batch):
 
 
 def recorded(view, images):
-    """What the stages of a network give, and its logits."""
+    """Return a network's stages and logits."""
     given = {}
     hooks = [
         view.model.get_submodule(stage.source).register_forward_hook(

@@ -123,7 +123,7 @@ class Probe(ABC):
     """
 
     compares = False
-    """Whether the measure compares with the teachers' features."""
+    """True if the measure compares with the teachers' features."""
 
     def __init__(self, key: str, interval: int) -> None:
         if not (isinstance(interval, int) and interval > 0):

@@ -82,7 +82,7 @@ class TAS(StudentParts, SingleTeacherDistill):
     """
 
     gives_logits = True
-    """Whether the networks are classifiers with logits to validate."""
+    """True if the networks are classifiers with logits to validate."""
 
     _batch_checked = False
 

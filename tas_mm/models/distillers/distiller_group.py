@@ -75,7 +75,7 @@ class DistillerGroup(Distiller, BaseDistiller):
 
     @property
     def uses_recorders(self) -> bool:
-        """Whether one of the configs has recorders, whose records in-place modules would overwrite."""
+        """True if one of the configs has recorders, whose records in-place modules would overwrite."""
         return any(distiller.uses_recorders for distiller in self.distillers)
 
     def prepare_from_student(self, model: BaseModel) -> None:

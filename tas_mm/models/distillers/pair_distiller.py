@@ -234,7 +234,7 @@ class PairDistiller(Distiller, ConfigurableDistiller):
 
     @property
     def uses_recorders(self) -> bool:
-        """Whether the config has recorders, whose records in-place modules would overwrite."""
+        """True if the config has recorders, whose records in-place modules would overwrite."""
         return bool({f'{side}_recorders' for side in ROLES} & {*self.user_config})
 
     def student_stages(self) -> set[int]:

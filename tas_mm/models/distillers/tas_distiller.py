@@ -139,7 +139,7 @@ class TASDistiller(PairDistiller):
 
     @property
     def head_needs_labels(self) -> bool:
-        """Whether the student's head can only learn from labels, because the teacher has no head."""
+        """True if the student's head can only learn from labels, because the teacher has no head."""
         return self.teacher_view.headless and not self.student_view.headless
 
     @property

@@ -86,7 +86,7 @@ class ModuleView(TracedView):
 
     @cached_property
     def headless(self) -> bool:
-        """Whether the network returns features: no ``logits``, and no classifier as its last layer.
+        """True if the network returns features: no ``logits``, and no classifier as its last layer.
 
         A classifier is a linear layer on vectors, or a layer inside of a head or classifier, by its name.
         """

@@ -181,7 +181,7 @@ class StageView(ABC):
 
     @cached_property
     def headless(self) -> bool:
-        """Whether the network has no head, or is treated so: it gives a feature, but no logits."""
+        """True if the network has no head, or is treated so: it gives a feature, but no logits."""
         return self.classifier is None
 
     @cached_property
@@ -191,7 +191,7 @@ class StageView(ABC):
 
     @property
     def feature_side(self) -> str:
-        """Whether the feature is in the ``'input'`` or the ``'output'`` of its source."""
+        """Side of the source that the feature is on, ``'input'`` or ``'output'``."""
         return 'output' if self.headless else 'input'
 
     @cached_property

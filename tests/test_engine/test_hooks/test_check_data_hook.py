@@ -36,7 +36,7 @@ class Model(BaseModel):
 
 
 def write(folder, *images):
-    """Grey images as files, and the list of their classes."""
+    """Write gray images as files, and the list of their classes."""
     for i, image in enumerate(images):
         imwrite(np.full((8, 8, 3), image, np.uint8), str(folder / f'{i}.png'))
     (folder / 'list.txt').write_text(''.join(f'{i}.png {i % 5}\n' for i in range(len(images))))

@@ -30,7 +30,7 @@ class Model(BaseModel):
 
 
 class Spy(Hook):
-    """What there is after each iteration: weights, statistics and momentum."""
+    """Return the state after each iteration: weights, statistics and momentum."""
 
     priority = 'VERY_LOW'
 

@@ -212,7 +212,7 @@ def test_a_full_disk_costs_nothing_that_was_saved(tmp_path, monkeypatch, save_be
 
 
 def test_a_run_that_begins_anew_costs_nothing_that_was_saved(tmp_path):
-    """Killed before its first checkpoint it must not go on as the earlier run either."""
+    """A new run that is killed before its first checkpoint must not resume as the earlier run."""
     run(tmp_path, epochs=1, save_best='auto')
     before = {path.name: path.read_bytes() for path in tmp_path.glob('*.pth')}
     run(tmp_path, stop=1)
