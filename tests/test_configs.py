@@ -1,4 +1,4 @@
-"""What the configs of pairs say, read without building anything: the paper's pairs, their recipes, their teachers."""
+"""The configs of pairs, read without building anything: the paper's pairs, their recipes, their teachers."""
 
 import importlib.util
 import re

@@ -197,7 +197,7 @@ def test_two_processes_never_train_the_same_run(suite, monkeypatch, tmp_path):
     began = []
     monkeypatch.setattr(Runner, 'train', lambda runner: began.append(runner) or execute(run.cfg, run.dir))
     run = suite(options={'model.teacher_ckpt': None}).runs[0]
-    with pytest.raises(RuntimeError, match='another process trains there'):  # a second claim, while the first trains
+    with pytest.raises(RuntimeError, match='another process is training there'):  # a second claim
         execute(run.cfg, run.dir)
     assert len(began) == 1
 

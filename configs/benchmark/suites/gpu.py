@@ -1,4 +1,4 @@
-"""For one data-centre GPU: the pairs of cpu.py with larger teachers and longer training. make benchmark-data first.
+"""For one data-center GPU: the pairs of cpu.py with larger teachers and longer training. make benchmark-data first.
 
 python tools/benchmark.py configs/benchmark/suites/gpu.py --jobs 4     # small networks: several share a GPU
 """

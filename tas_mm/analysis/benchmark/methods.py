@@ -16,26 +16,26 @@ from tas_mm.models.teachers import teacher_config
 from ..trial import build_model
 
 PLAIN = 'mmrazor:'
-"""Prefix of a method that MMRazor's own algorithm and distiller run."""
+"""Prefix of methods that run in MMRazor's own algorithm and distiller."""
 
 read_once = cache(read_config)
 
 
 def methods() -> dict[str, str | dict]:
-    """List the methods of ``configs/_base_/distillers`` by name, with the paper's as ``tas``."""
+    """List the methods in ``configs/_base_/distillers`` by name, and the paper's as ``tas``."""
     folder = Path(tas_mm.__file__).parent / '.mim/configs/_base_/distillers'
     return {path.stem: str(path) for path in sorted(folder.glob('*.py'))} | {'tas': dict(type='tas_mm.TASDistiller')}
 
 
 def put_distiller(cfg: Config, distiller: str | dict) -> None:
-    """Give a pair another distiller, and change nothing else.
+    """Replace the distiller of a pair's config, and nothing else.
 
     Args:
         cfg (Config): Config of the pair, whose model is a ``tas_mm.TAS``.
         distiller (str | dict): Config of a distiller, or a file with one.
     """
     chosen = deepcopy(read_once(distiller).distiller) if isinstance(distiller, str) else distiller
-    # The pair knows the image size, which two CNNs do not declare.
+    # Keep the image size, which two CNNs do not declare.
     size = {key: value for key, value in cfg.model.get('distiller', {}).items() if key == 'input_size'}
     cfg.model.distiller = dict(chosen, **size)
 
@@ -44,12 +44,12 @@ def named_config(text: str, pair: str | None = None) -> Config:
     """Read the config named by ``'CONFIG+KEY=VALUE'``, or, on a pair, by ``'METHOD+KEY=VALUE'``.
 
     Args:
-        text (str): Config or method, with options of the config behind plus signs. With ``mmrazor:`` in front, the same
+        text (str): Config or method, with options of the config after plus signs. The prefix ``mmrazor:`` runs the same
             networks and losses in MMRazor's own algorithm.
-        pair (str, optional): Config of a pair, which makes ``text`` the name of a method. Defaults to None.
+        pair (str, optional): Config of a pair. If given, ``text`` is the name of a method. Defaults to None.
 
     Raises:
-        ValueError: If there is no such method, or an option has another form.
+        ValueError: If the method is unknown, or an option is not of the form KEY=VALUE.
     """
     name, *options = text.removeprefix(PLAIN).split('+')
     cfg = read_config(pair or name)
@@ -67,7 +67,7 @@ def named_config(text: str, pair: str | None = None) -> Config:
 
 
 def _plain_mmrazor(cfg: Config) -> Config:
-    """Return the same networks, recorders and losses in MMRazor's own algorithm and distiller."""
+    """Return a config with the same networks, recorders and losses in MMRazor's own algorithm and distiller."""
     explicit = _with_label_recorder(build_model(cfg).distiller.razor_config())
     student, teacher = (named_model(teacher_config(cfg.model[role])) for role in ('architecture', 'teacher'))
     model = dict(
@@ -82,7 +82,7 @@ def _plain_mmrazor(cfg: Config) -> Config:
 
 
 def _with_label_recorder(explicit: dict) -> dict:
-    """Record the labels for MMRazor's distiller, which does not read data samples: heads give them to their loss."""
+    """Record the labels from the head's call of its loss, because MMRazor's distiller does not read data samples."""
     explicit = deepcopy(explicit)
     wanted = [mapping for mapping in explicit['loss_forward_mappings'].values() if 'gt_labels' in mapping]
     for mapping in wanted:

@@ -11,7 +11,7 @@ import numpy as np
 from ..tables import markdown
 
 ALONE = 'alone'
-"""Name of the method that trains the student alone, to which gains refer."""
+"""Name of the method that trains the student alone, the baseline for gains."""
 
 METRIC = 'accuracy/top1'
 
@@ -25,19 +25,19 @@ class Cell:
     seeds: int
 
     def text(self, seeds: int, sign: str = '') -> str:
-        """Format the mean, with the deviation of several seeds, and with the number of seeds if the table has more."""
+        """Format the mean, with the deviation over seeds, and the number of seeds if the table has more."""
         spread = f' ± {self.spread:.2f}' if self.seeds > 1 else ''
         return f'{self.mean:{sign}.2f}{spread}' + (f' ({self.seeds})' if self.seeds != seeds else '')
 
 
 def cell_of(by_seed: dict[int, float]) -> Cell | None:
-    """Compute mean and sample standard deviation (0 for a single value); None without values."""
+    """Compute mean and sample standard deviation (0 for a single value). Return None without values."""
     values = np.array(list(by_seed.values()), dtype=float)
     return Cell(values.mean(), values.std(ddof=1) if len(values) > 1 else 0.0, len(values)) if len(values) else None
 
 
 def paired(values: dict[int, float], others: dict[int, float]) -> Cell | None:
-    """Compute mean and deviation of the differences of each seed; None if no seed has both values."""
+    """Compute mean and deviation of the differences by seed. Return None if no seed has both values."""
     return cell_of({seed: values[seed] - others[seed] for seed in values if seed in others})
 
 
@@ -84,7 +84,7 @@ class Results:
     def accuracy_table(self) -> tuple[list[str], list[list[str]]]:
         """Tabulate accuracy by method and pair, the mean over pairs, the gain over the student alone, and the rank.
 
-        A method with fewer seeds than the table says so, and does not get a rank.
+        A method with fewer seeds than the table shows their number, and does not get a rank.
         """
         gains = {method: self.gain(method) for method in self.methods}
         whole = [method for method, gain in gains.items() if gain and gain.seeds == self.seeds]
