@@ -28,7 +28,7 @@ import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 import tas_mm  # noqa: F401  (adapts the stack and registers the components)
-from tas_mm.analysis.benchmark.results import Results
+from tas_mm.analysis.benchmark.results import Results, fill_page
 from tas_mm.analysis.benchmark.run import execute, read_data
 from tas_mm.analysis.benchmark.suite import Suite
 from tas_mm.analysis.figures.gains import draw_gains
@@ -50,6 +50,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--known', nargs='+', default=[], help='raw lines (.jsonl) of runs finished elsewhere by these teachers'
     )
+    parser.add_argument('--page', type=Path, help='page in Markdown, whose marked tables are written again')
     parser.add_argument('--no-run', action='store_true', help='only write the tables of what is finished')
     return parser.parse_args()
 
@@ -151,7 +152,7 @@ def run(suite: Suite, args: argparse.Namespace) -> list[tuple[str, Path]]:
     return []
 
 
-def report(suite: Suite, out: Path) -> None:
+def report(suite: Suite, out: Path, page: Path | None = None) -> None:
     """Write and print the tables of the finished runs."""
     out.mkdir(parents=True, exist_ok=True)
     rows = suite.rows
@@ -172,6 +173,8 @@ def report(suite: Suite, out: Path) -> None:
                 print(f'{setting}\n{table(header, lines)}\n')
         draw_gains(results, out / f'{suite.name}_{setting}.png')
     atomic_write('\n'.join(text).encode(), out / f'{suite.name}.md')
+    if page:
+        atomic_write(fill_page(page.read_text(), rows, suite.cfg.get('compare')).encode(), page)
     print(f'{len(rows)} of {len(suite.runs)} cells; tables and plots: {out}')
 
 
@@ -189,7 +192,7 @@ def main() -> None:
             raise SystemExit(f'--known {file}: the file does not exist')
         print(f'{file}: {suite.adopt(file)} of the missing runs are known')
     failed = [] if args.no_run else run(suite, args)
-    report(suite, Path(args.out or work_dir))
+    report(suite, Path(args.out or work_dir), args.page)
     for name, log in failed:
         errors = [line for line in log.read_text().splitlines() if re.match(r'[\w.]*(Error|Exception|Interrupt)', line)]
         print(f'FAILED: {name}: {errors[-1] if errors else "killed"} (see {log})', file=sys.stderr)

@@ -1,6 +1,7 @@
 """Suites: what is run, what is not run twice, and the arithmetic of the tables."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from mmengine.runner import Runner
 from tas_mm.analysis.benchmark import fingerprint as fingerprints
 from tas_mm.analysis.benchmark.fingerprint import fingerprint
 from tas_mm.analysis.benchmark.methods import read_once
-from tas_mm.analysis.benchmark.results import Results
+from tas_mm.analysis.benchmark.results import Results, fill_page
 from tas_mm.analysis.benchmark.run import TRAINED_BY, execute, read_data
 from tas_mm.analysis.benchmark.suite import Suite
 from tas_mm.recipes.sources import build_classifier_from
@@ -109,10 +110,26 @@ def test_results_from_elsewhere_are_taken_over_by_what_was_run(suite, tmp_path):
 
 
 def test_kept_results_are_known(tmp_path):
-    suite = Suite('tas_mm::benchmark/suites/cpu_more.py', tmp_path)
-    lines = (ROOT / 'docs/benchmark/kept.jsonl').read_text().splitlines()
+    suite = Suite('tas_mm::benchmark/suites/cpu.py', tmp_path)
+    lines = (ROOT / 'docs/benchmark/cpu.jsonl').read_text().splitlines()
     assert {json.loads(line)['run'] for line in lines} <= {run.key for run in suite.runs}
-    assert suite.adopt(ROOT / 'docs/benchmark/kept.jsonl') == len({json.loads(line)['run'] for line in lines})
+    assert suite.adopt(ROOT / 'docs/benchmark/cpu.jsonl') == len({json.loads(line)['run'] for line in lines})
+
+
+def test_the_report_shows_what_the_raw_lines_say():
+    rows = [json.loads(line) for line in (ROOT / 'docs/benchmark/cpu.jsonl').read_text().splitlines()]
+    page = (ROOT / 'docs/benchmark.md').read_text()
+    assert '<!-- gain: labels_1000 -->' in page
+    assert fill_page(page, rows, 'tas, best') == page
+
+
+def test_pages_quote_figures_of_the_report_or_its_log():
+    known = ''.join(
+        (ROOT / 'docs' / name).read_text() for name in ('benchmark.md', 'benchmark/cpu.md', 'benchmark/log.md')
+    )
+    for name in ('README.md', 'docs/choosing_a_teacher.md', 'docs/baselines.md', 'docs/how_it_works.md'):
+        quoted = set(re.findall(r'[-+\d.]+ ± [\d.]+\d', (ROOT / name).read_text()))
+        assert not {figure for figure in quoted if figure.lstrip('+') not in known}, name
 
 
 def test_a_fingerprint_outlives_renames_and_hooks_that_decide_nothing(monkeypatch):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+from ..tables import markdown
 
 ALONE = 'alone'
 """Name of the method that trains the student alone, the baseline for gains."""
@@ -93,6 +96,19 @@ class Results:
             lines.append([method, *self._texts(cells), *self._texts([gains[method]], '+'), rank])
         return ['method', *self.pairs, 'mean', f'gain over {ALONE}', 'rank'], lines
 
+    def gain_table(self) -> tuple[list[str], list[list[str]]]:
+        """Tabulate the mean gain over the student alone by method and pair, and its mean over pairs with the spread."""
+        lines = []
+        for method in self.methods:
+            gains = [paired(self.of(method, pair), self.of(ALONE, pair)) for pair in self.pairs]
+            if method != ALONE and any(gains):
+                whole = self.gain(method)
+                seeds = min(gain.seeds for gain in gains if gain)
+                texts = [f'{gain.mean:+.2f}' if gain else '-' for gain in gains]
+                lines.append([method, *texts, whole.text(whole.seeds, '+') if whole else '-', str(seeds)])
+        lines.sort(key=lambda line: -float(line[-2].split()[0]) if line[-2] != '-' else 0)
+        return ['method', *self.pairs, 'mean', 'seeds'], lines
+
     def assistant_table(self) -> tuple[list[str], list[list[str]]]:
         """Tabulate the accuracy of the assistants, for the methods that have one."""
         lines = []
@@ -130,3 +146,23 @@ class Results:
             line.append(f'{np.median([row["added_parameters"] for row in values]):,.0f}')
             lines.append(line)
         return ['method', 's/step', f'x {reference}', 'peak MiB', f'x {reference}', 'added parameters'], lines
+
+
+def fill_page(text: str, rows: Sequence[dict], compare: str) -> str:
+    """Write tables of the results into a page, between ``<!-- TABLE: SETTING -->`` and ``<!-- end -->``.
+
+    Args:
+        text (str): Text of the page. TABLE is one of accuracy, gain, assistant, paired and cost.
+        rows (sequence): Rows of a :class:`~tas_mm.analysis.benchmark.suite.Suite`.
+        compare (str): Method that the paired table compares with the others.
+    """
+
+    def filled(match: re.Match) -> str:
+        table, setting = match[1], match[2]
+        results = Results(rows, setting)
+        header, lines = getattr(results, f'{table}_table')(*([compare] if table == 'paired' else []))
+        return f'<!-- {table}: {setting} -->\n\n{markdown(header, lines)}\n<!-- end -->'
+
+    return re.sub(
+        r'<!-- (accuracy|gain|assistant|paired|cost): (\w+) -->.*?<!-- end -->', filled, text, flags=re.DOTALL
+    )
