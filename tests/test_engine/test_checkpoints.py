@@ -54,7 +54,7 @@ def test_corruption_is_found(saved, tmp_path):
     assert find_corruption(saved('whole.pth')) is None
     for share in (0.001, 0.5, 0.999):
         cut(path := saved('cut.pth'), share)
-        assert 'cut short' in find_corruption(path)
+        assert 'truncated' in find_corruption(path)
     path = saved('flipped.pth')
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
