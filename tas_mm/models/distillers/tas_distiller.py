@@ -54,7 +54,7 @@ class TASDistiller(PairDistiller):
     Raises:
         ValueError: If a path is unknown. At binding, if something does not match the two networks.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from tas_mm.models import TASDistiller
         >>> from tas_mm.recipes.sources import build_classifier

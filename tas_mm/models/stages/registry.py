@@ -120,7 +120,7 @@ def view_of(
     Raises:
         ValueError: If nothing is registered for its backbone, or if it cannot be cut.
 
-    Example:
+    Examples:
         >>> from tas_mm.models import view_of
         >>> from tas_mm.recipes.sources import build_classifier
         >>> view = view_of(build_classifier('timm:resnet18'))
