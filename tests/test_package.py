@@ -10,7 +10,7 @@ from mmengine.config import Config
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = [
-    'baselines/fitnet_swin_to_r18_cifar100.py',
+    'baselines/scalekd/swin_l_to_vit_s.py',
     'quickstart/student.py',
     'quickstart/tas.py',
     'tas/swin_to_resmlp_cifar100.py',

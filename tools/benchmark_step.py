@@ -1,16 +1,16 @@
 """Measure the training step of configs: in turn against each other, part by part, or with a cached teacher.
 
-    python tools/benchmark_step.py configs/baselines/kd_swin_to_r18.py configs/tas/swin_to_r18.py
+    python tools/benchmark_step.py configs/tas/swin_to_r18.py configs/tas/deit_t_to_r18.py
     python tools/benchmark_step.py --pair configs/tas/swin_to_r18.py kd ofa tas tas+model.teacher_dtype=bfloat16
     python tools/benchmark_step.py --profile configs/tas/swin_to_r18.py
-    python tools/benchmark_step.py --cache configs/tas/swin_to_r18.py configs/baselines/kd_swin_to_r18.py
+    python tools/benchmark_step.py --cache --pair configs/tas/swin_to_r18.py tas kd
 
 Each round takes one step of every config on synthetic images (forward, backward, optimizer), so that other work on the
 machine affects all of them. Ratios are to the first config, medians over the rounds, with the 10th and 90th percentile.
 Multiply-adds are those of a whole step, backward pass included: their ratio is what the ratio of times would be if only
 convolutions and matrix products cost time.
 
-With --pair the arguments are methods on that pair: distillers of configs/_base_/distillers by name. Options of the
+With --pair the arguments are methods on that pair, as for tools/train.py --method. Options of the
 config follow a plus sign; `mmrazor:` in front takes the step as plain MMRazor does (SingleTeacherDistill).
 
 With --profile: shares of teacher, student, assistant, losses, backward pass and optimizer. If a part's share of the
@@ -30,7 +30,7 @@ from mmengine.logging import MMLogger
 
 import tas_mm  # noqa: F401  (adapts the stack and registers the components)
 from tas_mm.analysis.benchmark import cached, profile
-from tas_mm.analysis.benchmark.methods import named_config
+from tas_mm.analysis.benchmark.named import named_config
 from tas_mm.analysis.benchmark.step import Step, take_turns
 from tas_mm.analysis.tables import Rows, markdown, table
 from tas_mm.engine.launch import at_least

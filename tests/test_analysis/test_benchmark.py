@@ -13,10 +13,10 @@ from mmengine.runner import Runner
 
 from tas_mm.analysis.benchmark import fingerprint as fingerprints
 from tas_mm.analysis.benchmark.fingerprint import fingerprint
-from tas_mm.analysis.benchmark.methods import read_once
 from tas_mm.analysis.benchmark.results import Results
 from tas_mm.analysis.benchmark.run import TRAINED_BY, execute
 from tas_mm.analysis.benchmark.suite import Suite
+from tas_mm.recipes.methods import read_once
 from tas_mm.recipes.sources import build_classifier_from
 
 ROOT = Path(__file__).parents[2]
