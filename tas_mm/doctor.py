@@ -1,6 +1,6 @@
-"""Print a table of the stack: what was adapted, what is wrong and the remedy (``python -m tas_mm.doctor``).
+"""Print a table of the stack: what was adapted, what is wrong and how to fix it (``python -m tas_mm.doctor``).
 
-Exit status 0 if tas_mm can run, 1 if not.
+The exit status is 0 if tas_mm can run, else 1.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def _version(distribution: str) -> str | None:
 
 
 def examine(dependency: Dependency, load: Callable[[str], object] = importlib.import_module) -> Finding:
-    """Examine a dependency: is it installed, once, does it import, was it adapted?
+    """Examine a dependency: whether it is installed exactly once, can be imported, and was adapted.
 
     Args:
         dependency (Dependency): The dependency.
@@ -95,7 +95,7 @@ def examine(dependency: Dependency, load: Callable[[str], object] = importlib.im
         return Finding(name, shown, family, 'installed twice', remedy, True)
     try:
         load(name)
-    except BaseException as error:  # an assert or a SystemExit at import counts too
+    except BaseException as error:  # includes an assert or a SystemExit at import
         text = f'does not import: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ""}'
         return Finding(name, shown, family, text, dependency.remedy, dependency.required)
     adapted = [why for what, why in compat.ADAPTED.items() if what.split(' ')[0] == name]

@@ -21,7 +21,7 @@ def _deterministic_and_quiet():
 
 @pytest.fixture
 def logged(caplog):
-    """What MMEngine's logger says, which does not reach the root logger."""
+    """Collect the messages of MMEngine's logger, which do not reach the root logger."""
     logger = MMLogger.get_current_instance()
     logger.addHandler(caplog.handler)
     yield caplog

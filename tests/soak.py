@@ -127,7 +127,7 @@ def train(config: Record, steps: int) -> Record:
     """Train a config and predict with it.
 
     Returns:
-        dict: Number of tensors alive after the second and after the last step; or why the pair was refused, which is
+        dict: Number of tensors alive after the second and after the last step; or why the pair was rejected, which is
         not a failure.
 
     Raises:
@@ -269,7 +269,7 @@ class Soak:
         return summary
 
     def draw_configs(self) -> None:
-        """Train configs from new seeds for an eighth of the time; keep those that are not refused."""
+        """Train configs from new seeds for an eighth of the time; keep those that do not raise."""
         seed, end = self.args.seed * 10**6, self.args.minutes * 60 * 7 / 8
         while len(self.configs) < self.args.configs and self.left > end or not self.configs:
             record = self.take(config := draw(seed), 'drawing')

@@ -1,4 +1,4 @@
-"""What the documentation shows runs as it stands: every block of Python and of shell, and every link.
+"""The documentation is correct: every block of Python and of shell runs as shown, and every link works.
 
 Python that imports is executed, page by page, in a folder with small stand-ins for what a page takes for granted. Other
 Python is a config: one with a base is built and takes a step, a part of one is put on top of the quickstart and built.
@@ -86,7 +86,7 @@ def test_links_and_files_that_are_named_exist(page):
 
 
 def anchors(page: Path) -> set[str]:
-    """Of the headings of a page, as GitHub and MkDocs make them."""
+    """Return the anchors of a page's headings, as GitHub and MkDocs make them."""
     titles = re.findall(r'^#+ (.*)', page.read_text(), flags=re.MULTILINE)
     return {re.sub(r'[^\w -]', '', title.lower()).replace(' ', '-') for title in titles}
 
@@ -114,7 +114,7 @@ def literal(node: ast.AST) -> str:
 
 
 def test_error_texts_are_those_of_the_code():
-    """Of the tables of docs/troubleshooting.md, but that of what other packages say."""
+    """Check the tables of docs/troubleshooting.md, except the errors of other packages."""
     trees = [ast.parse(p.read_text()) for folder in ('tas_mm', 'tools') for p in (ROOT / folder).glob('**/*.py')]
     said = {literal(n) for tree in trees for n in ast.walk(tree) if isinstance(n, (ast.Constant, ast.JoinedStr))}
     page = (ROOT / 'docs/troubleshooting.md').read_text().split('## Said by other packages')[0]
@@ -140,7 +140,7 @@ CONFIGS = [p for p in PYTHON if is_config(p.values[1])]
 
 
 def exported_student() -> None:
-    """Of docs/export.md: the file beside a checkpoint of Swin-T to ResNet-18."""
+    """Write the file that docs/export.md uses: a checkpoint of Swin-T to ResNet-18."""
     config = read_config(str(ROOT / 'configs/tas/swin_to_r18.py'))
     model = build_classifier('mmpretrain:resnet18_8xb32_in1k', 1000)
     weights = {f'architecture.{name}': value for name, value in model.state_dict().items()}
@@ -208,7 +208,7 @@ def test_configs_build(page, text, tmp_path, one_process, monkeypatch):
 
 
 def check_part(shown: Config, config: Config, model: torch.nn.Module) -> None:
-    """Build what the part of a config that is shown says, as it stands in the whole config."""
+    """Build the part of a config that a page shows, in the whole config."""
     keys = {*shown}
     known = {'model', 'optim_wrapper', 'custom_hooks', 'default_hooks', 'model_wrapper_cfg', 'val_cfg', 'sync_bn'}
     assert keys <= {*known, 'activation_checkpointing'}, f'say here how to test {keys - known}'

@@ -1,4 +1,4 @@
-"""What a user gets by installing and importing the package."""
+"""The package installs and imports with everything that a user needs."""
 
 import os
 import subprocess

@@ -5,15 +5,15 @@
     python tools/check_config.py --pair timm:vit_small_patch16_224 mmpretrain:resnet18_8xb32_in1k --classes 100
     python tools/check_config.py configs/tas/swin_to_r18.py --summary --markdown
 
-Builds the model of each config without data, weights or network, prints teacher, student and assistant (where they are
-cut, parameters, multiply-adds, what trains; order of channels, mean and std of the images that each network sees), the
-recorders and losses that the distiller inferred, and takes one training step on synthetic images of the config's real
-size: forward, backward, optimizer. Exits with 1 if any fails.
+Builds the model of each config without data, weights or network, and prints teacher, student and assistant: where they
+are cut, parameters, multiply-adds, what trains, and the order of channels, mean and std of the images that each network
+sees. Then it prints the recorders and losses that the distiller inferred, and takes one training step on synthetic
+images of the config's real size: forward, backward, optimizer. The exit status is 1 if any config fails.
 
 With --method the networks of the configs are checked with another method, as tools/train.py --method trains them.
 With --pair the two arguments are networks, TEACHER and STUDENT: timm:NAME, mmpretrain:NAME or the path of a config.
-With --summary it takes no step, and prints the costs alone: those of one image's forward pass, of convolutions and
-matrix products.
+With --summary it takes no step and prints only the costs, of convolutions and matrix products in one image's forward
+pass.
 """
 
 import argparse
@@ -39,6 +39,7 @@ from tas_mm.recipes.sources import build_classifier
 
 
 def parse_args() -> argparse.Namespace:
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('configs', nargs='*', help='config files, or names of shipped ones (tas_mm::tas/...)')
     parser.add_argument('--pair', nargs=2, metavar=('TEACHER', 'STUDENT'), help='check two networks instead of configs')
@@ -100,13 +101,13 @@ def summarize(name: str, model: BaseModel, as_markdown: bool) -> None:
 
 
 def print_tables(model: TAS, cfg: Config | None = None) -> None:
-    """Print everything about a pair."""
+    """Print all tables of a pair."""
     for title, (header, rows) in describe(model, cfg).items():
         print(f'{title}\n{table(header, rows)}\n')
 
 
 def check_config(name: str, args: argparse.Namespace) -> None:
-    """Check one config; raises what is wrong with it."""
+    """Check one config. Raises an error that says what is wrong with it."""
     model, cfg = config_model(name, args.method)
     optimizer = build_optim_wrapper(model, cfg.optim_wrapper)
     if distills_from_one(model):
@@ -125,7 +126,7 @@ def check_config(name: str, args: argparse.Namespace) -> None:
 
 
 def check_pair(args: argparse.Namespace) -> int:
-    """Check, or summarize, a pair of networks; return the exit status."""
+    """Check or summarize a pair of networks. Return the exit status."""
     name = ' to '.join(args.pair)
     try:
         model = pair_model(args)
@@ -143,7 +144,7 @@ def check_pair(args: argparse.Namespace) -> int:
 
 
 def check_configs(args: argparse.Namespace) -> int:
-    """Check configs one after the other; return the exit status."""
+    """Check configs one after another. Return the exit status."""
     failed = []
     for i, name in enumerate(args.configs, 1):
         print(f'[{i}/{len(args.configs)}] {name}')
@@ -159,7 +160,7 @@ def check_configs(args: argparse.Namespace) -> int:
 
 
 def summarize_configs(args: argparse.Namespace) -> int:
-    """Print the costs of configs; return the exit status."""
+    """Print the costs of configs. Return the exit status."""
     for name in args.configs:
         try:
             summarize(name, config_model(name, args.method)[0], args.markdown)
@@ -170,6 +171,7 @@ def summarize_configs(args: argparse.Namespace) -> int:
 
 
 def main() -> int:
+    """Run the tool. Return the exit status."""
     args = parse_args()
     MMLogger.get_current_instance().setLevel('ERROR')
     logging.getLogger('timm').setLevel(logging.ERROR)

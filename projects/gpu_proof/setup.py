@@ -1,4 +1,4 @@
-"""What all parts share: device, sizes, folders, pairs, precision."""
+"""Shared by all parts: device, sizes, folders, pairs, precision."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ METHODS = (PLAIN_KD, 'kd', 'tas', 'tas_lean', 'tas+model.teacher_dtype=bfloat16'
 
 @dataclass(frozen=True)
 class Setup:
-    """Where and how large parts run.
+    """Place and size of the parts.
 
     Attributes:
         device (str): ``'cuda'`` or ``'cpu'``.

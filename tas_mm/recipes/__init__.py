@@ -1,1 +1,1 @@
-"""From two names and a folder of images, or a pair and a method, to a training config."""
+"""Recipes: from two names and a folder of images, or a pair and a method, to a training config."""

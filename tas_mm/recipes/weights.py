@@ -1,4 +1,4 @@
-"""A teacher's own weights: do they fit a network, with or without its head?"""
+"""Check a teacher's own weights: whether they fit a network, with or without its head."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from .sources import Network
 
 
 def head_fits(network: Network, checkpoint: str) -> bool:
-    """Tell whether a file of weights fits a network with its classifier, or only without (False).
+    """Return True if a weights file fits a network with its classifier, False if only without.
 
     Args:
         network (Network): The network.
         checkpoint (str): The file.
 
     Raises:
-        ValueError: If the weights do not fit without the classifier either.
+        ValueError: If the weights do not fit even without the classifier.
     """
     option = f'--teacher-ckpt {checkpoint}'
     if not Path(checkpoint).is_file():

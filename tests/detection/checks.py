@@ -1,4 +1,4 @@
-"""What every detector that starts from a student must do, whichever folder its config is in."""
+"""Checks of every detector that starts from a student, whichever folder its config is in."""
 
 from pathlib import Path
 

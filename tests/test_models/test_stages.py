@@ -158,7 +158,7 @@ def test_an_unknown_family_is_refused():
 
 def test_a_cut_of_three_stages_is_refused(own):
     register_cut('my_package.MyBackbone', ['layer1', 'layer2', 'layer3'], family='cnn')
-    with pytest.raises(ValueError, match='model.teacher.backbone: this MyBackbone comes out in 3 stages, but 4'):
+    with pytest.raises(ValueError, match='model.teacher.backbone: this MyBackbone has 3 stages, but 4'):
         view_of(own, key='model.teacher')
 
 

@@ -22,7 +22,7 @@ COVERING = (
     ('student', 'late', 'VisionTransformer'),
     ('teacher', 'late', 'ResNet'),
 )
-"""What `make test` tries of every network; `make test-all` tries the whole product."""
+"""Parts that `make test` tries for every network; `make test-all` tries the whole product."""
 CELLS = [
     pytest.param(name, *cell, marks=[] if cell in COVERING else pytest.mark.all_pairs, id='-'.join((name, *cell)))
     for name, role in ROLES
@@ -37,7 +37,7 @@ def built(config):
 
 
 def observe(view):
-    """What an observer sees of two images, and what the network itself returns for them."""
+    """Return what an observer records for two images, and the network's own output."""
     view.model.eval()
     observer = Observer(view, stages=(1, 2, 3, 4))
     with torch.no_grad():
@@ -141,7 +141,7 @@ def test_refused_with_the_reason(name):
     [
         ('RevVisionTransformer', dict(no_custom_backward=False), r'no_custom_backward=False .*set it to True'),
         ('MViT', dict(out_scales=[2, 3]), r'out_scales=\[2, 3\], but \[3\]'),
-        ('HorNet', dict(with_cp=True), r'goes round backbone.stages.0, .*with_cp'),
+        ('HorNet', dict(with_cp=True), r'does not call backbone.stages.0, .*with_cp'),
         ('ResNet', dict(num_stages=3, out_indices=(2,), strides=(1, 2, 2), dilations=(1, 1, 1)), '3 stages, but 4'),
     ],
 )
@@ -179,7 +179,7 @@ def test_distilled_deit_gives_the_mean_of_its_heads_and_the_class_token():
 
 @pytest.mark.parametrize(('sync', 'momentum'), [(False, 0.1), (False, None), (True, 0.1)])
 def test_student_and_assistant_have_running_statistics_of_their_own(sync, momentum):
-    """Late part from the student: either pass normalises with its batch and updates statistics that are its own."""
+    """Late part from the student: each pass normalizes with its batch and updates its own statistics."""
 
     def student():
         model = classifier('ResNet').train()
@@ -226,7 +226,7 @@ def test_student_and_assistant_have_running_statistics_of_their_own(sync, moment
 
 
 def test_batch_norms_that_never_train_are_the_students_in_the_assistant_too():
-    """As in a detector whose backbone has norm_eval=True: the weights are loaded after the assistant is built."""
+    """A detector's backbone with norm_eval=True: the weights are loaded after the assistant is built."""
     model = TAS(
         architecture=classifier('ResNet'),
         teacher=classifier('ResNet'),

@@ -78,7 +78,7 @@ def test_a_pair_takes_a_step_by_any_method(products, product):
 
 @pytest.fixture(scope='module')
 def reports(request):
-    """What check_config says of every config that was asked for, all of them in one process."""
+    """Return what check_config prints for the selected configs, in one process."""
     asked = (item for item in request.session.items if item.originalname == 'test_config_builds_and_runs_a_step')
     configs = [item.callspec.params['config'] for item in asked]
     result = tool('check_config.py', *configs)
@@ -118,7 +118,7 @@ def test_check_config_fails_with_the_key_and_goes_on(tmp_path):
     none.write_text('x = 1\n')
     result = tool('check_config.py', str(bad), 'nowhere.py', 'configs/quickstart/tas.py', str(none))
     assert result.returncode == 1
-    assert "FAILED: ValueError: model.distiller.paths has 'x', but valid are TS, TA, AS" in result.stdout
+    assert "FAILED: ValueError: model.distiller.paths: unknown path 'x'. Expected one of TS, TA, AS" in result.stdout
     assert "FAILED: FileNotFoundError: config 'nowhere.py' does not exist" in result.stdout
     assert '\nok\n' in result.stdout
     assert f'FAILED: ValueError: {none} has no `model`' in result.stdout

@@ -14,19 +14,19 @@ from tas_mm.recipes.methods import find_method, put_method
 from ..trial import build_model
 
 PLAIN = 'mmrazor:'
-"""Prefix of a method that MMRazor's own algorithm and distiller run."""
+"""Prefix of methods that run in MMRazor's own algorithm and distiller."""
 
 
 def named_config(text: str, pair: str | None = None) -> Config:
     """Read the config named by ``'CONFIG+KEY=VALUE'``, or, on a pair, by ``'METHOD+KEY=VALUE'``.
 
     Args:
-        text (str): Config or method, with options of the config behind plus signs. With ``mmrazor:`` in front, the same
+        text (str): Config or method, with options of the config after plus signs. The prefix ``mmrazor:`` runs the same
             networks and losses in MMRazor's own algorithm.
-        pair (str, optional): Config of a pair, which makes ``text`` the name of a method. Defaults to None.
+        pair (str, optional): Config of a pair. If given, ``text`` is the name of a method. Defaults to None.
 
     Raises:
-        ValueError: If there is no such method, or an option has another form.
+        ValueError: If the method is unknown, or an option is not of the form KEY=VALUE.
     """
     name, *options = text.removeprefix(PLAIN).split('+')
     cfg = read_config(pair or name)
@@ -44,7 +44,7 @@ def named_config(text: str, pair: str | None = None) -> Config:
 
 
 def _plain_mmrazor(cfg: Config) -> Config:
-    """Return the same networks, recorders and losses in MMRazor's own algorithm and distiller."""
+    """Return a config with the same networks, recorders and losses in MMRazor's own algorithm and distiller."""
     explicit = _with_label_recorder(build_model(cfg).distiller.razor_config())
     student, teacher = (named_model(teacher_config(cfg.model[role])) for role in ('architecture', 'teacher'))
     model = dict(
@@ -59,7 +59,7 @@ def _plain_mmrazor(cfg: Config) -> Config:
 
 
 def _with_label_recorder(explicit: dict) -> dict:
-    """Record the labels for MMRazor's distiller, which does not read data samples: heads give them to their loss."""
+    """Record the labels from the head's call of its loss, because MMRazor's distiller does not read data samples."""
     explicit = deepcopy(explicit)
     wanted = [mapping for mapping in explicit['loss_forward_mappings'].values() if 'gt_labels' in mapping]
     for mapping in wanted:

@@ -1,6 +1,6 @@
-"""TAS inside a detector: teacher and student detect, the assistant is made of their backbones.
+"""TAS inside a detector: teacher and student are detectors, and the assistant is built from their backbones.
 
-The student keeps its own losses. The three paths compare features of regions: see ``models/stages/detectors.py``.
+The student keeps its own losses. The three paths compare features of regions; see ``models/stages/detectors.py``.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ from .tas import TAS
 class DetectorTAS(TAS):
     """:class:`TAS` for detectors of MMDetection, for one teacher and without ``teacher_cache``.
 
-    The distiller takes losses between features alone: ``dict(type='tas_mm.TASDistiller', logit_loss=None)``. Images may
-    have any size. The teacher runs its backbone and neck only.
+    The distiller may only have losses between features: ``dict(type='tas_mm.TASDistiller', logit_loss=None)``. Images
+    may have any size. Only the teacher's backbone and neck run.
     """
 
     gives_logits = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         if kwargs.get('teacher_cache') is not None:
-            raise ValueError('model.teacher_cache keeps features of images, not of regions: valid here is None')
+            raise ValueError('model.teacher_cache keeps features of images, not of regions. Expected None')
         if isinstance(kwargs.get('teacher'), (list, tuple)):
-            raise ValueError('model.teacher is a list, but valid for DetectorTAS is one teacher')
+            raise ValueError('model.teacher is a list. Expected one teacher for DetectorTAS')
         super().__init__(*args, **kwargs)
 
     def _regions(self, inputs: Tensor, data_samples: list[BaseDataElement] | None) -> Tensor | None:
-        """Return each whole image, without its padding, and then its boxes.
+        """Return the regions to compare: each whole image, without its padding, followed by its boxes.
 
         Args:
             inputs (Tensor): Images ``(B, C, H, W)``.
-            data_samples (list): Their boxes, in ``gt_instances``.
+            data_samples (list): Data samples with boxes in ``gt_instances``.
 
         Returns:
-            Tensor: ``(N, 5)``: index of the image, then left, top, right and bottom in pixels.
+            Tensor: Regions ``(N, 5)``: index of the image, then left, top, right and bottom in pixels.
         """
         regions = []
         for i, sample in enumerate(data_samples):
@@ -51,4 +51,4 @@ class DetectorTAS(TAS):
         return torch.cat(regions)
 
     def _check_batch(self, inputs: Tensor, data_samples: list[BaseDataElement] | None) -> None:
-        """Accept images of any size; labels are the student's own affair."""
+        """Check nothing: images may have any size, and the student checks its own labels."""

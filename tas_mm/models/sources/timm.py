@@ -1,4 +1,4 @@
-"""timm's networks."""
+"""Networks of timm."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .base import HUB, NetworkSource, Published
 
 
 class TimmSource(NetworkSource):
-    """timm's networks: inside a ``TimmClassifier``, or as the ``TIMMBackbone`` of an ``ImageClassifier``."""
+    """timm: networks in a ``TimmClassifier``, or as the ``TIMMBackbone`` of an ``ImageClassifier``."""
 
     name = 'timm'
     wrapper = 'TimmClassifier'
@@ -29,7 +29,7 @@ class TimmSource(NetworkSource):
         return timm.list_models()
 
     def has(self, name: str) -> bool:
-        """Tell whether timm has the network; a name may have a tag, as in ``resnet18.a1_in1k``."""
+        """Return True if timm has the network. A name may have a tag, as in ``resnet18.a1_in1k``."""
         import timm
 
         return timm.is_model(name)
@@ -39,7 +39,7 @@ class TimmSource(NetworkSource):
         return dict(type=self.wrapper, model_name=name, num_classes=num_classes, pretrained=False, **options)
 
     def published(self, name: str, model: nn.Module) -> Published:
-        """Return what the network's pretrained tag lists."""
+        """Return the weights and normalization that the network's pretrained tag lists."""
         tag = self.tag(model)
         if tag is None:
             return Published()
@@ -49,7 +49,7 @@ class TimmSource(NetworkSource):
         return Published(normalization=normalization)
 
     def reads(self, config: Mapping[str, Any]) -> list[tuple[str, str]]:
-        """List the checkpoint that a config names, or else what the pretrained tag lists, as timm would read it."""
+        """List the checkpoint that a config names, or else the one of the pretrained tag, as timm would load it."""
         if type_name(config) not in (self.wrapper, self.backbone):
             return []
         if config.get('checkpoint_path'):
@@ -75,7 +75,7 @@ class TimmSource(NetworkSource):
 
     @staticmethod
     def tag(model: nn.Module) -> Mapping[str, Any] | None:
-        """Return the pretrained tag of the first timm network in a model, with its ``mean`` and ``std`` in 0 to 1.
+        """Return the pretrained tag of the first timm network in a model, with its ``mean`` and ``std`` (0 to 1).
 
         Args:
             model (nn.Module): A classifier or backbone.
@@ -84,10 +84,10 @@ class TimmSource(NetworkSource):
         return next((tag for tag in tags if isinstance(tag, dict) and tag.get('mean') and tag.get('std')), None)
 
     def native_options(self, config: Config) -> dict[str, Any] | None:
-        """Return the arguments of ``timm.create_model`` for a classifier; None if it is not one of timm's.
+        """Return the arguments of ``timm.create_model`` for a classifier. None if it is not one of timm's.
 
         Args:
-            config (Config): Its model config.
+            config (Config): Model config of the classifier.
         """
         if type_name(config) == self.wrapper:
             own = ('type', 'loss', 'train_cfg', 'with_cp', 'data_preprocessor', 'init_cfg')
@@ -101,11 +101,11 @@ class TimmSource(NetworkSource):
         return dict(options, num_classes=classes, in_chans=backbone.get('in_channels', 3))
 
     def native_weights(self, config: Config, state: Mapping[str, Tensor], net: nn.Module) -> dict[str, Tensor]:
-        """Rename a classifier's weights as timm names them.
+        """Rename a classifier's weights to timm's names.
 
         Args:
-            config (Config): Its model config.
-            state (Mapping): Its weights.
+            config (Config): Model config of the classifier.
+            state (Mapping): Weights of the classifier.
             net (nn.Module): The network that timm builds.
         """
         if type_name(config) == self.wrapper:
