@@ -22,7 +22,7 @@ PARALLEL ?= -n auto --dist loadfile
 
 .PHONY: install quickstart quickstart-detection test test-all test-upstream test-kill test-detection mmcv-operators
 .PHONY: test-faults test-mmrazor gpu-proof gpu-proof-pack
-.PHONY: soak benchmark-smoke benchmark-data tree-crowns docs lint format doctor clean
+.PHONY: soak benchmark-smoke benchmark-data tree-crowns docs lint types format doctor clean
 
 install: .venv/installed
 
@@ -171,6 +171,10 @@ $(TREES)/mobilenet_v2.pth: | .venv/installed
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+# Types of the package; the level is in pyproject.toml.
+types: install
+	$(BIN)/mypy
 
 format: install
 	$(BIN)/ruff check --fix .

@@ -17,21 +17,57 @@ from mmengine.utils import get_object_from_string
 def read_config(name: str) -> Config:
     """Read a config from a file or, as ``package::path``, from an installed package.
 
+    If one of its bases is a method, ``_base_ = [pair, method]``, that method takes the place of the pair's.
+
     Args:
         name (str): ``configs/tas/swin_to_r18.py``, ``tas_mm::tas/swin_to_r18.py``,
             ``mmpretrain::resnet/resnet18_8xb32_in1k.py``.
 
     Raises:
         FileNotFoundError: If the file does not exist.
-        ValueError: If the file is not valid Python. The error names the line.
+        ValueError: If the file is not valid Python, and the error names the line. Or if the config has two methods.
     """
     path = Config._get_cfg_path(name, '')[0] if '::' in name else name
     if not os.path.isfile(path):
         raise FileNotFoundError(f'config {name!r} does not exist (looked for {os.path.abspath(path)})')
     try:
-        return Config.fromfile(path)
+        config = Config.fromfile(path)
     except SyntaxError as error:
         raise ValueError(f'config {name!r} is not Python: {error}') from error
+    _take_method_of_bases(config)
+    return config
+
+
+def _take_method_of_bases(config: Config) -> None:
+    """Let ``distiller``, which a base has brought, take the place of a model's default one.
+
+    A model that has its keys already has taken it, by ``model = dict(distiller=_base_.distiller)``, and may say more.
+    """
+    method, model = config.get('distiller'), config.get('model')
+    if not isinstance(method, Mapping) or not isinstance(model, Mapping) or 'teacher' not in model:
+        return
+    given = model.get('distiller') or {}
+    own = {key: value for key, value in given.items() if key != 'input_size'} if isinstance(given, Mapping) else given
+    if own in ({}, dict(type='tas_mm.TASDistiller')):
+        replace_distiller(config, method)
+    elif not isinstance(own, Mapping) or own.get('type') != method.get('type') or not method.keys() <= own.keys():
+        raise ValueError(
+            f'{config.filename}: model.distiller is a {type_name(own) if isinstance(own, Mapping) else "list"} with '
+            f'options of its own, and the base `distiller` a {type_name(method)}. Give one of them, or '
+            'model = dict(distiller=dict(_delete_=True, **_base_.distiller))'
+        )
+
+
+def replace_distiller(config: Config, distiller: Mapping[str, Any]) -> None:
+    """Replace the distiller of a distillation, but for the size of the images, which belongs to the pair.
+
+    Args:
+        config (Config): Config of a distillation, changed in place.
+        distiller (Mapping): Config of the new distiller.
+    """
+    given = config.model.get('distiller')
+    size = given.get('input_size') if isinstance(given, Mapping) else None  # two CNNs do not declare it
+    config.model.distiller = dict(distiller) if size is None else dict(distiller, input_size=size)
 
 
 def type_name(config: Mapping[str, Any]) -> str:

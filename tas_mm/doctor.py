@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from . import compat
 from .compat.versions import untried
@@ -43,6 +44,12 @@ DEPENDENCIES = (
         'transformers',
         {'transformers': ''},
         'pip install transformers (for teachers and students of Hugging Face)',
+        required=False,
+    ),
+    Dependency(
+        'mmdet',
+        {'onedl-mmdetection': 'maintained fork', 'mmdet': 'upstream'},
+        "pip install 'tas_mm[detection]', with mmcv's compiled operators (for detectors; see docs/detection.md)",
         required=False,
     ),
     Dependency('sklearn', {'scikit-learn': ''}, 'pip install scikit-learn (for the quickstart)', required=False),
@@ -106,6 +113,9 @@ def own_components() -> Finding:
     except BaseException as error:
         text = str(error).splitlines()[0] if str(error) else ''
         return Finding('tas_mm', _own_version(), '-', f'{type(error).__name__}: {text}', 'fix the rows above', True)
+    if not (Path(__file__).parent / '.mim/configs').is_dir():
+        remedy = 'install it: pip install tas_mm (from a clone: pip install -e .)'
+        return Finding('tas_mm', _own_version(), '-', 'its configs are missing: it is not installed', remedy, False)
     return Finding('tas_mm', _own_version(), '-', 'ok', '', False)
 
 

@@ -18,6 +18,7 @@ from mmengine.optim import build_optim_wrapper
 from tas_mm.config import read_config
 from tas_mm.engine import hooks
 from tas_mm.models import InfoNCELoss
+from tas_mm.recipes.methods import methods
 
 ROOT = Path(__file__).parents[1]
 PAIRS = {path.stem: path for path in sorted(ROOT.glob('configs/tas/*.py'))}
@@ -97,7 +98,10 @@ def test_every_hook_of_ours_is_in_the_default_runtime():
     assert ours - shipped == {'tas_mm.ShardTeacherHook'}
 
 
-SCHEDULES = [path for path in sorted(ROOT.glob('configs/_base_/schedules/*.py')) if path.stem != 'finetune_cifar100']
+SCHEDULES = [
+    *sorted(path for path in ROOT.glob('configs/_base_/schedules/*.py') if path.stem != 'finetune_cifar100'),
+    *sorted(ROOT.glob('configs/_base_/recipes/*.py')),
+]
 
 
 @pytest.mark.parametrize('path', SCHEDULES, ids=lambda path: path.stem)
@@ -152,49 +156,21 @@ def test_it_fits_on_a_screen_and_says_how_to_launch_it(pair):
     assert f'tools/dist_train.sh configs/tas/{pair[0]}.py 8' in text or pair[0].endswith('explicit')
 
 
-@pytest.mark.parametrize('path', sorted(ROOT.glob('configs/baselines/*.py')), ids=lambda path: path.stem)
-def test_a_baseline_differs_from_its_pair_in_the_distiller_alone(path):
-    method, _, name = path.stem.partition('_')
-    config = Config.fromfile(path).to_dict()
-    if method == 'alone':
-        expected = Config.fromfile(ROOT / f'configs/_base_/students/{name}.py').to_dict()
-        expected['model'] = expected['model']['architecture']
-    else:
-        expected = Config.fromfile(PAIRS[name]).to_dict()
-        distiller = config['model'].pop('distiller')
-        assert distiller == config.pop('distiller')
-        assert (distiller['type'], expected['model'].pop('distiller')['type']) == (
-            'tas_mm.PairDistiller',
-            'tas_mm.TASDistiller',
-        )
-    assert config == expected
-    text = path.read_text()
-    assert f'tools/dist_train.sh configs/baselines/{path.name} 8' in text
-    assert text.count('\n') <= 20
+def test_a_recipe_is_written_once():
+    """A pair names a network of the student, a recipe and a teacher, and nothing that another file says."""
+    recipes = {path.stem for path in ROOT.glob('configs/_base_/recipes/*.py')}
+    for name, path in PAIRS.items():
+        if name.endswith('explicit'):
+            continue
+        bases = re.search(r'_base_ = \[(.*)\]', path.read_text())[1].split(', ')
+        assert len(bases) == 2, name
+        assert Path(bases[1].strip("'")).stem in recipes
 
 
-@pytest.mark.parametrize('path', sorted(ROOT.glob('configs/ablations/*.py')), ids=lambda path: path.stem)
-def test_an_ablation_differs_from_its_pair_in_the_distillers_options_alone(path):
-    text = path.read_text()
-    (pair,) = re.findall(r'all else is configs/tas/(\w+)\.py', text)
-    config, expected = Config.fromfile(path).to_dict(), Config.fromfile(PAIRS[pair]).to_dict()
-    config.pop('distiller', None)  # of a distiller's own file
-    changed, plain = config['model'].pop('distiller'), expected['model'].pop('distiller')
-    assert config == expected
-    assert plain == dict(type=changed.pop('type'))
-    assert len(changed) == 1 or path.stem == 'not_detached'
-    assert f'tools/dist_train.sh configs/ablations/{path.name} 8' in text
-    assert text.count('\n') <= 20
-
-
-def test_baselines_are_there():
-    names = {path.stem for path in ROOT.glob('configs/baselines/*.py')}
-    methods = 'kd dkd dist rkd fitnet ofa rsd queue dense lightly unic phis scalekd'
-    main = pairs(methods, 'swin_to_r18 swin_to_r18_cifar100')
-    more = pairs('kd ofa rsd', 'vit_s_to_mobilenetv2_cifar100 convnext_to_deit_t_cifar100')
-    wanted = {name.replace('_to_', '_', 1) for name in main | more}
-    alone = {f'alone_{student}' for student in ['r18', 'r18_cifar100', 'r50', 'mobilenetv2', 'swin_n', 'swin_t']}
-    assert names == wanted | alone
+def test_the_methods_are_there():
+    wanted = 'alone kd dkd dist rkd fitnet ofa rsd queue dense lightly unic phis scalekd tas'
+    ours = 'tas_best tas_lean tas_light tas_rsd tas_teacher_first'
+    assert set(methods()) == {*wanted.split(), *ours.split()}
 
 
 def test_scalekds_pairs_are_there_under_the_recipe_of_their_student():
@@ -202,7 +178,9 @@ def test_scalekds_pairs_are_there_under_the_recipe_of_their_student():
     assert set(paths) == pairs('swin_l', 'r50 mobilenet_v1 convnext_t mixer_b vit_s swin_t')
     for name, path in paths.items():
         config = Config.fromfile(path).to_dict()
-        expected = Config.fromfile(ROOT / f'configs/_base_/students/{name.partition("_to_")[2]}.py').to_dict()
+        student = name.partition('_to_')[2]
+        kind = 'cnn' if student in ('r50', 'mobilenet_v1') else 'vit'
+        expected = Config.fromfile(ROOT / f'configs/_base_/recipes/imagenet_{kind}.py').to_dict()
         distiller, teacher = config['model'].pop('distiller'), config['model'].pop('teacher')
         assert distiller == config.pop('distiller')
         assert {*distiller['terms']} == {'kd', 'scalekd'}
@@ -211,7 +189,12 @@ def test_scalekds_pairs_are_there_under_the_recipe_of_their_student():
         weights = next(place for place in accuracies('swin_transformer') if 'swin_large_patch4_window7_224' in place)
         accuracy = config['default_hooks']['check_teacher'].pop('expected')
         assert accuracy == accuracies('swin_transformer')[weights]
-        expected['model'].pop('distiller')
+        network = config.pop('model')
+        config.pop('student', None)  # a name of the file's own
+        assert network == dict(type='tas_mm.TAS', architecture=network['architecture'])
+        loss = network['architecture'].get('loss') or network['architecture']['head']['loss']
+        mixed = [augment['type'] for augment in network['architecture'].get('train_cfg', {}).get('augments', [])]
+        assert (loss['type'], mixed) == ('LabelSmoothLoss', [] if kind == 'cnn' else ['Mixup', 'CutMix'])
         assert config == expected, name
         assert f'tools/dist_train.sh configs/baselines/scalekd/{path.name} 8' in path.read_text()
 

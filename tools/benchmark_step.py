@@ -1,17 +1,17 @@
 """Measure the training step of configs: in turn against each other, part by part, or with a cached teacher.
 
-    python tools/benchmark_step.py configs/baselines/kd_swin_to_r18.py configs/tas/swin_to_r18.py
+    python tools/benchmark_step.py configs/tas/swin_to_r18.py configs/tas/deit_t_to_r18.py
     python tools/benchmark_step.py --pair configs/tas/swin_to_r18.py kd ofa tas tas+model.teacher_dtype=bfloat16
     python tools/benchmark_step.py --profile configs/tas/swin_to_r18.py
-    python tools/benchmark_step.py --cache configs/tas/swin_to_r18.py configs/baselines/kd_swin_to_r18.py
+    python tools/benchmark_step.py --cache --pair configs/tas/swin_to_r18.py tas kd
 
 Each round takes one step of every config on synthetic images (forward, backward, optimizer), so that other load on the
 machine affects all of them. Ratios are relative to the first config: medians over the rounds, with the 10th and 90th
 percentile. Multiply-adds count a whole step, including the backward pass. Their ratio would be the ratio of times if
 only convolutions and matrix products took time.
 
-With --pair the arguments are methods on that pair: distillers of configs/_base_/distillers by name. Options of the
-config follow a plus sign. The prefix `mmrazor:` takes the step in plain MMRazor (SingleTeacherDistill).
+With --pair the arguments are methods on that pair, as in tools/train.py --method. Options of the config follow a plus
+sign. The prefix `mmrazor:` takes the step in plain MMRazor (SingleTeacherDistill).
 
 With --profile: shares of teacher, student, assistant, losses, backward pass and optimizer. If a part's share of the
 time is far above its share of the multiply-adds, something other than arithmetic takes the time.
@@ -30,7 +30,7 @@ from mmengine.logging import MMLogger
 
 import tas_mm  # noqa: F401  (adapts the stack and registers the components)
 from tas_mm.analysis.benchmark import cached, profile
-from tas_mm.analysis.benchmark.methods import named_config
+from tas_mm.analysis.benchmark.named import named_config
 from tas_mm.analysis.benchmark.step import Step, take_turns
 from tas_mm.analysis.tables import Rows, markdown, table
 from tas_mm.engine.launch import at_least

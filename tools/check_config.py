@@ -1,6 +1,7 @@
 """Check configs or a pair before anything is downloaded or trained.
 
     python tools/check_config.py configs/tas/swin_to_r18.py [CONFIG ...]
+    python tools/check_config.py configs/tas/swin_to_r18.py --method kd
     python tools/check_config.py --pair timm:vit_small_patch16_224 mmpretrain:resnet18_8xb32_in1k --classes 100
     python tools/check_config.py configs/tas/swin_to_r18.py --summary --markdown
 
@@ -9,6 +10,7 @@ are cut, parameters, multiply-adds, what trains, and the order of channels, mean
 sees. Then it prints the recorders and losses that the distiller inferred, and takes one training step on synthetic
 images of the config's real size: forward, backward, optimizer. The exit status is 1 if any config fails.
 
+With --method the networks of the configs are checked with another method, as tools/train.py --method trains them.
 With --pair the two arguments are networks, TEACHER and STUDENT: timm:NAME, mmpretrain:NAME or the path of a config.
 With --summary it takes no step and prints only the costs, of convolutions and matrix products in one image's forward
 pass.
@@ -32,6 +34,7 @@ from tas_mm.config import has_labels, pipeline_size, read_config
 from tas_mm.engine.launch import at_least
 from tas_mm.models import TAS
 from tas_mm.models.distillers import interface_of
+from tas_mm.recipes.methods import find_method, put_method
 from tas_mm.recipes.sources import build_classifier
 
 
@@ -40,6 +43,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('configs', nargs='*', help='config files, or names of shipped ones (tas_mm::tas/...)')
     parser.add_argument('--pair', nargs=2, metavar=('TEACHER', 'STUDENT'), help='check two networks instead of configs')
+    parser.add_argument('--method', metavar='NAME', help="check the configs' networks with another method")
     parser.add_argument('--batch-size', type=at_least(1), default=2, help='images in the synthetic batch (default: 2)')
     parser.add_argument('--explicit', action='store_true', help="print the distiller in MMRazor's explicit form")
     parser.add_argument('--summary', action='store_true', help='print the costs of each part alone')
@@ -54,14 +58,17 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     if bool(args.configs) == bool(args.pair):
         parser.error('name one CONFIG or more, or a --pair TEACHER STUDENT')
-    if args.pair and args.explicit:
-        parser.error('--explicit is for configs')
+    for option in ('explicit', 'method'):
+        if args.pair and getattr(args, option):
+            parser.error(f'--{option} is for configs')
     return args
 
 
-def config_model(name: str) -> tuple[BaseModel, Config]:
-    """Build the model of a config."""
+def config_model(name: str, method: str | None) -> tuple[BaseModel, Config]:
+    """Build the model of a config, by another method if one is given."""
     cfg = read_config(name)
+    if method:
+        put_method(cfg, find_method(method))
     return build_model(cfg), cfg
 
 
@@ -99,20 +106,20 @@ def print_tables(model: TAS, cfg: Config | None = None) -> None:
         print(f'{title}\n{table(header, rows)}\n')
 
 
-def check_config(name: str, batch_size: int, explicit: bool) -> None:
+def check_config(name: str, args: argparse.Namespace) -> None:
     """Check one config. Raises an error that says what is wrong with it."""
-    model, cfg = config_model(name)
+    model, cfg = config_model(name, args.method)
     optimizer = build_optim_wrapper(model, cfg.optim_wrapper)
     if distills_from_one(model):
         print_tables(model, cfg)
         print(f'recorders\n{table(("side", "recorder", "type", "source"), recorder_rows(model))}\n')
-        if explicit:
+        if args.explicit:
             kind = f'tas_mm.{type(model.distiller).__name__}'
             print(Config(dict(distiller=dict(type=kind, **model.distiller.razor_config()))).pretty_text)
     labeled = has_labels(cfg)
     if not labeled:
         print('train_dataloader: images without labels, so the step goes without them\n')
-    batch = synthetic_batch(model, batch_size, pipeline_size(cfg), labeled)
+    batch = synthetic_batch(model, args.batch_size, pipeline_size(cfg), labeled)
     losses = train_step(model, batch, optimizer, strict=labeled)  # without labels a head gets no gradient
     rows = loss_rows(model, losses) if isinstance(model, TAS) else [(k, '', '', f'{v:.4f}') for k, v in losses.items()]
     print(f'one step\n{table(("loss", "type", "weight", "value"), rows)}')
@@ -142,7 +149,7 @@ def check_configs(args: argparse.Namespace) -> int:
     for i, name in enumerate(args.configs, 1):
         print(f'[{i}/{len(args.configs)}] {name}')
         try:
-            check_config(name, args.batch_size, args.explicit)
+            check_config(name, args)
             print('ok\n', flush=True)
         except Exception as error:
             failed.append(name)
@@ -156,7 +163,7 @@ def summarize_configs(args: argparse.Namespace) -> int:
     """Print the costs of configs. Return the exit status."""
     for name in args.configs:
         try:
-            summarize(name, config_model(name)[0], args.markdown)
+            summarize(name, config_model(name, args.method)[0], args.markdown)
         except (ValueError, OSError) as error:
             print(f'tools/check_config.py: {name}: {error}', file=sys.stderr)
             return 1

@@ -29,7 +29,6 @@ PAPER = dict(
 COLLECTIONS = {  # folder -> its collection, the page that describes it, its task
     'tas': ('TAS', 'README.md', 'Image Classification'),
     'baselines': ('Baselines of TAS', 'docs/baselines.md', 'Image Classification'),
-    'ablations': ('Ablations of TAS', 'docs/baselines.md', 'Image Classification'),
     'benchmark': ('Benchmark of TAS', 'docs/benchmark.md', 'Image Classification'),
     'teachers': ('Teachers of TAS', 'README.md', 'Image Classification'),
     'quickstart': ('Quickstart of TAS', 'README.md', 'Image Classification'),

@@ -1,7 +1,7 @@
 r"""Compare a detector that starts from a distilled student with one that starts from the student trained alone.
 
     python tools/transfer_detection.py work_dirs/swin_to_r18/epoch_100.pth configs/detection/faster_rcnn_r18.py 8 \
-        --alone work_dirs/alone_r18/epoch_100.pth
+        --alone work_dirs/swin_to_r18_alone/epoch_100.pth
 
 Exports both students' backbones, trains and tests a detector on each with the data of CONFIG, and prints the mAP of
 both, also at an overlap of 0.5. Detectors are in WORK_DIRS/<name of CONFIG> and WORK_DIRS/<name of CONFIG>_alone. If

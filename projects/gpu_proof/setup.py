@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from mmengine.config import Config, ConfigDict
 
-from tas_mm.analysis.benchmark.methods import named_config
+from tas_mm.analysis.benchmark.named import named_config
 from tas_mm.analysis.benchmark.suite import OWN_HOOKS
 from tas_mm.analysis.trial import untrained_model
 from tas_mm.config import pipeline_size

@@ -16,6 +16,7 @@ from mmengine.runner import Runner
 from tas_mm.config import read_config
 from tas_mm.models.algorithms import TAS
 from tas_mm.models.utils import unwrap
+from tas_mm.recipes.methods import find_method, put_method
 
 from .checkpoints import safe_loading
 from .hook_checks import check_hooks
@@ -78,21 +79,29 @@ def _has_gpu() -> bool:
     return get_device() != 'cpu'
 
 
-def load_config(args: Namespace) -> Config:
+def load_config(args: Namespace, method: str | None = None) -> Config:
     """Read the config that the options name, and apply the options of :func:`add_common_options`.
 
     Args:
         args (Namespace): Parsed options.
+        method (str, optional): Method that takes the place of the config's, see :func:`find_method`; the work folder's
+            name ends with its name. Defaults to None.
+
+    Raises:
+        FileNotFoundError: If there is no such config or method.
+        ValueError: If the config is not Python, or does not take a method.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = read_config(args.config)
+    if method is not None:
+        try:
+            put_method(cfg, find_method(method))
+        except (FileNotFoundError, ValueError) as error:
+            raise type(error)(f'--method {method}: {error}') from error
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)
     cfg.launcher = args.launcher
-    if args.work_dir is not None:
-        cfg.work_dir = args.work_dir
-    elif cfg.get('work_dir') is None:
-        cfg.work_dir = os.path.join('work_dirs', Path(args.config.split('::')[-1]).stem)
+    cfg.work_dir = args.work_dir or _work_dir(cfg, args.config, method)
     if args.amp and not _has_gpu():
         raise SystemExit('--amp: MMEngine trains in mixed precision on a GPU only, but there is none here')
     if args.launcher == 'pytorch' and not _has_gpu():
@@ -113,6 +122,13 @@ def load_config(args: Namespace) -> Config:
             loader.setdefault('pin_memory', _has_gpu())  # without a GPU torch would warn at every epoch
             loader.setdefault('persistent_workers', loader.get('num_workers', 0) > 0)
     return cfg
+
+
+def _work_dir(cfg: Config, name: str, method: str | None) -> str:
+    """Return the work folder of a config; each method has its own."""
+    folder = cfg.get('work_dir') or os.path.join('work_dirs', Path(name.split('::')[-1]).stem)
+    ending = f'_{Path(method).stem}' if method else ''
+    return folder.removesuffix(ending) + ending
 
 
 def use_mixed_precision(cfg: Config, dtype: str) -> None:

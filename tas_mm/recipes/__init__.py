@@ -1,1 +1,1 @@
-"""Recipes: from two names and a folder of images to a training config."""
+"""Recipes: from two names and a folder of images, or a pair and a method, to a training config."""

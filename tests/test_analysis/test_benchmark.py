@@ -15,10 +15,10 @@ from mmengine.runner import Runner
 
 from tas_mm.analysis.benchmark import fingerprint as fingerprints
 from tas_mm.analysis.benchmark.fingerprint import fingerprint
-from tas_mm.analysis.benchmark.methods import read_once
 from tas_mm.analysis.benchmark.results import Results, fill_page
 from tas_mm.analysis.benchmark.run import TRAINED_BY, execute, read_data
 from tas_mm.analysis.benchmark.suite import Suite
+from tas_mm.recipes.methods import read_once
 from tas_mm.recipes.sources import build_classifier_from
 from tas_mm.registry import DATASETS
 

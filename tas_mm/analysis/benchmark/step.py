@@ -34,7 +34,7 @@ class Step:
             Plain MMRazor ignores it. Defaults to False.
 
     Examples:
-        >>> from tas_mm.analysis.benchmark.methods import named_config
+        >>> from tas_mm.analysis.benchmark.named import named_config
         >>> from tas_mm.analysis.benchmark.step import Step
         >>> step = Step(named_config('tas_mm::quickstart/tas.py'), batch_size=2)
         >>> step.seconds() > 0

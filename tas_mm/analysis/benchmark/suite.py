@@ -25,10 +25,9 @@ from mmengine.config import Config, ConfigDict
 
 from tas_mm.config import read_config
 from tas_mm.engine.checkpoints import atomic_write
-from tas_mm.student import student_model
+from tas_mm.recipes.methods import put_method, read_once
 
 from .fingerprint import fingerprint
-from .methods import put_distiller, read_once
 from .run import RESULT, TRAINED_BY
 
 CELL = ('setting', 'pair', 'method', 'seed', 'run')
@@ -156,12 +155,8 @@ class Suite:
     def _put_method(self, cfg: Config, method: str) -> str | None:
         """Put a method into a pair's config. Return the fingerprint of the teacher's config."""
         teacher = self._note_teacher(cfg.model)
-        distiller = self.cfg.methods[method]
-        if distiller is None:
-            cfg.model = ConfigDict(student_model(cfg))
-            return None
-        put_distiller(cfg, distiller)
-        return teacher
+        put_method(cfg, self.cfg.methods[method])
+        return None if self.cfg.methods[method] is None else teacher
 
     def _folder(self, key: str, name: str) -> Path:
         """Return the folder of a run: that of the same run in the suite or from an earlier call, or a new one."""
