@@ -28,6 +28,10 @@ def three_paths(student: Known, teacher: Known, assistant: Known) -> dict[str, t
     """Return the paper's paths by name: (learner, target), that is, who learns from whom.
 
     The names are in upper case because ``as`` is a keyword in Python, so a config could not write ``dict(as=...)``.
+
+    Examples:
+        >>> three_paths('student', 'teacher', 'assistant')['TA']
+        ('assistant', 'teacher')
     """
     return dict(TS=(student, teacher), TA=(assistant, teacher), AS=(student, assistant))
 
