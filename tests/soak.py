@@ -3,7 +3,7 @@
     python -m tests.soak --minutes 60 --seed 0
 
 The first round draws configs until an eighth of the time is over: a teacher and a student from MMPretrain's backbones
-(tests/specimens.py) and the smaller families of timm (docs/coverage.jsonl), and distiller options. Later rounds train
+and the smaller families of timm (docs/coverage.jsonl), and distiller options. Later rounds train
 the same set again, from the same seeds. The first round fills caches. The second is the reference:
 
 - memory: what the process holds after each config, summed over the set, stays within 2 % of the second round's;

@@ -228,7 +228,7 @@ bad(
 )
 bad(
     'a recorder of a module that there is not',
-    "model.distiller.student_recorders.x.source='neck2'is not a module of model.architecture. Closest names: neck",
+    "model.distiller.student_recorders.x.source='neck2' is not a module of model.architecture. Closest names: neck",
     student_recorders=dict(x=dict(type='ModuleOutputs', source='neck2')),
 )
 bad(
@@ -372,7 +372,7 @@ def _(folder):
 
 @case(
     FILES,
-    'a file that is no checkpoint',
+    'a file that is not a checkpoint',
     ValueError,
     "model.teacher_ckpt='...' cannot be read as a checkpoint: ...was not loaded: ...",
 )
@@ -615,7 +615,7 @@ data(
 data(
     'a last batch of one under batch norm',
     'train_dataloader gives a batch of 1 image (batch_size=2 of 5 images, drop_last=False), which is too few for '
-    'BatchNorm2d and InfoNCELoss: set drop_last=True',
+    'BatchNorm2d and InfoNCELoss. Set drop_last=True',
     lambda folder: Data(5),
 )
 data(

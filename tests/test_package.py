@@ -120,7 +120,7 @@ def run_clean(python: Path, *words: str) -> str:
 def test_the_wheel_works_without_the_clone(clean_python):
     """The doctor is content, and a tool of the wheel builds a shipped config by another method."""
     site = next(clean_python.parents[1].glob('lib/python*/site-packages'))
-    assert run_clean(clean_python, '-c', 'import tas_mm; print(tas_mm.__file__)').strip().startswith(str(site))
+    assert run_clean(clean_python, '-c', 'import tas_mm; print(tas_mm.__file__)').splitlines()[-1].startswith(str(site))
     said = run_clean(clean_python, '-m', 'tas_mm.doctor')
     assert 'tas_mm can run.' in said
     assert 'configs are missing' not in said

@@ -35,7 +35,7 @@ def cost(run: Callable, *inputs: Any, model: nn.Module | None = None) -> tuple[i
     Returns:
         tuple: Multiply-adds, and elements of the outputs of these operations (activations as in arXiv 2103.06877).
 
-    Example:
+    Examples:
         >>> import torch
         >>> from tas_mm.analysis.counting import cost
         >>> cost(torch.nn.Linear(10, 4), torch.zeros(1, 10))

@@ -107,7 +107,7 @@ def attention(feature: Tensor) -> Tensor:
     Returns:
         Tensor: Attention ``(B, H, W)``.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from tas_mm.analysis.features import attention
         >>> attention(torch.tensor([[[[3.0, 0.0]], [[-4.0, 1.0]]]])).tolist()

@@ -32,7 +32,7 @@ class ShareSampler(Sampler):
     Raises:
         ValueError: If a share is not a whole number, or if there is not one share for each data set.
 
-    Example:
+    Examples:
         >>> from torch.utils.data import ConcatDataset
         >>> from tas_mm.datasets import ShareSampler
         >>> labeled, unlabeled = range(4), range(100, 112)

@@ -27,7 +27,7 @@ def check_hooks(hooks: Iterable[Hook]) -> None:
     Raises:
         ValueError: If a hook does. The error names it.
 
-    Example:
+    Examples:
         >>> from mmpretrain.engine.hooks import EMAHook
         >>> from tas_mm.engine.hook_checks import check_hooks
         >>> check_hooks([EMAHook()])

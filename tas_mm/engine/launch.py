@@ -28,7 +28,7 @@ def at_least(least: int) -> Callable[[str], int]:
     Args:
         least (int): The smallest accepted number.
 
-    Example:
+    Examples:
         >>> at_least(1)('3')
         3
     """

@@ -59,7 +59,7 @@ def missing(config: Config, loaders: tuple[str, ...] = LOADERS, processes: int =
         loaders (tuple): The loaders whose data the run reads. Defaults to those of a training run.
         processes (int): Number of processes on this node. Defaults to 1.
 
-    Example:
+    Examples:
         >>> from mmengine.config import Config
         >>> from tas_mm.engine.prerequisites import missing
         >>> config = Config(dict(load_from='lost.pth', work_dir='.'))

@@ -45,7 +45,7 @@ def hsic(grams: Tensor) -> Tensor:
 class CKA:
     """CKA of every pair of several features, accumulated batch by batch.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from tas_mm.models.cka import CKA
         >>> x, cka = torch.randn(16, 8), CKA()

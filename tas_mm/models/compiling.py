@@ -16,7 +16,7 @@ def compile_network(network: nn.Module, options: dict[str, Any]) -> None:
         network (nn.Module): The network, changed in place. The names of its weights stay the same.
         options (dict): Options of ``torch.compile``.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from tas_mm.models.compiling import compile_network
         >>> network = torch.nn.Linear(3, 2)

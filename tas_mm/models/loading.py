@@ -57,7 +57,7 @@ def safe_loading() -> Iterator[None]:
     their checksums. That covers weights named in a config, ``load_from`` and ``resume``, from files and URLs.
     Afterwards MMEngine is as it was. ``TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1`` in the environment overrides the policy.
 
-    Example:
+    Examples:
         >>> import tempfile, torch
         >>> file = tempfile.mkdtemp() + '/weights.pth'
         >>> torch.save(dict(weight=torch.zeros(2)), file)

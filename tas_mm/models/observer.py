@@ -30,7 +30,7 @@ class Observer:
         knowledge (collection): ``'feature'``, ``'logits'`` or both. Logits that the network does not have are None.
             Defaults to both.
 
-    Example:
+    Examples:
         >>> import tas_mm, torch
         >>> from tas_mm.models.stages import Observer, view_of
         >>> from mmpretrain import get_model

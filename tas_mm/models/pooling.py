@@ -36,7 +36,7 @@ class Pooling:
     Raises:
         ValueError: If the output has no such feature.
 
-    Example:
+    Examples:
         >>> import torch
         >>> pooling = Pooling(torch.zeros(2, 1 + 4 + 196, 384), None, (224, 224), prefix=5)
         >>> pooling.description, pooling(torch.zeros(8, 201, 384)).shape

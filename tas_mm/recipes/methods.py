@@ -36,7 +36,7 @@ def find_method(name: str) -> str | None:
     Raises:
         ValueError: If no method has this name.
 
-    Example:
+    Examples:
         >>> from tas_mm.recipes.methods import find_method
         >>> find_method('alone') is None
         True

@@ -64,7 +64,7 @@ def classifier_config(name: str, num_classes: int = 10, **options: Any) -> dict:
     Raises:
         ValueError: If there is no such classifier.
 
-    Example:
+    Examples:
         >>> classifier_config('timm:resnet18', 5)['num_classes']
         5
     """
@@ -85,7 +85,7 @@ def classifier_config(name: str, num_classes: int = 10, **options: Any) -> dict:
 def build_classifier(name: str, num_classes: int = 10, **options: Any) -> BaseModel:
     """Build a classifier by name, with random weights; see :func:`classifier_config`.
 
-    Example:
+    Examples:
         >>> build_classifier('timm:resnet18', 5).model.fc.out_features
         5
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tas_mm.models.loading import read_checkpoint
+from tas_mm.models.sources import TIMM
 from tas_mm.models.stages import StageView
 
 from .sources import Network
@@ -30,6 +31,7 @@ def head_fits(network: Network, checkpoint: str) -> bool:
     loaded = loaded.get('state_dict', loaded.get('model', loaded))
     loaded = {name.removeprefix('module.').removeprefix('architecture.'): value for name, value in loaded.items()}
     model = network.view.model
+    loaded = TIMM.as_loaded(loaded, model)
     wanted = {name: value.shape for name, value in model.state_dict().items()}
     needed = {name for name, _ in model.named_parameters()}
     wrapper = network.source.prefix

@@ -27,7 +27,7 @@ def python_source(value: Any, indent: int = 0, used: int = 0) -> str:
         indent (int): Spaces before each line. Defaults to 0.
         used (int): Characters before the value on its first line. Defaults to 0.
 
-    Example:
+    Examples:
         >>> python_source(dict(type='SGD', model=Name('student')))
         "dict(type='SGD', model=student)"
     """

@@ -61,6 +61,13 @@ def student_config(config: Config) -> Config:
 
     Raises:
         ValueError: If the config does not have a ``model``.
+
+    Examples:
+        >>> from mmengine import Config
+        >>> from tas_mm.recipes.sources import classifier_config
+        >>> from tas_mm.student import student_config
+        >>> student_config(Config(dict(model=classifier_config('timm:resnet18')))).model.type
+        'TimmClassifier'
     """
     if 'model' not in config:
         raise ValueError(f'{config.filename or "its config"} has no `model`')

@@ -30,7 +30,7 @@ class Embedding(nn.Module):
         projection (nn.Module, optional): Projection of the feature. Defaults to None.
         kind (str, optional): Kind of feature, as ``student_feature`` of a distiller. Defaults to None.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from tas_mm.recipes.sources import build_classifier
         >>> from tas_mm.student.embedding import Embedding

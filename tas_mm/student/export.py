@@ -60,7 +60,7 @@ def export(
             if the projection does not fit.
         ImportError: If packages that the form needs are not installed.
 
-    Example:
+    Examples:
         >>> from mmengine import Config
         >>> from tas_mm.recipes.sources import build_classifier, classifier_config
         >>> from tas_mm.student import student_checkpoint, student_config

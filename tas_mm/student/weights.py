@@ -33,6 +33,10 @@ def student_path(checkpoint: str) -> str:
 
     Args:
         checkpoint (str): The checkpoint.
+
+    Examples:
+        >>> student_path('run/epoch_9.pth')
+        'run/student_epoch_9.pth'
     """
     folder, name = osp.split(checkpoint)
     return osp.join(folder, f'student_{name}')
@@ -46,6 +50,10 @@ def student_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
     Raises:
         ValueError: If it has a teacher or a distiller, but no student.
+
+    Examples:
+        >>> student_weights({'architecture.fc.bias': 1.0, 'distiller.scale': 2.0})
+        {'fc.bias': 1.0}
     """
     student = {key.removeprefix(PREFIX): value for key, value in state.items() if key.startswith(PREFIX)}
     if not student and (others := [key for key in state if key.startswith(OTHERS)]):
@@ -66,6 +74,10 @@ def student_checkpoint(checkpoint: Mapping[str, Any], config: Config | None = No
 
     Raises:
         ValueError: If it has no student.
+
+    Examples:
+        >>> student_checkpoint(dict(state_dict={'architecture.fc.bias': 1.0}))['state_dict']
+        {'fc.bias': 1.0}
     """
     before = checkpoint.get('meta', {})
     meta = {key: before[key] for key in ('epoch', 'iter', 'time', 'mmengine_version') if key in before}
@@ -91,6 +103,16 @@ def read_student(path: str, config: str | None = None) -> dict[str, Any]:
     Raises:
         FileNotFoundError: If one of the files does not exist.
         ValueError: If the file has no student or no config.
+
+    Examples:
+        >>> import tempfile, torch
+        >>> from tas_mm.recipes.sources import build_classifier, classifier_config
+        >>> from tas_mm.student import build_student, read_student
+        >>> config = Config(dict(model=classifier_config('timm:resnet18'))).pretty_text
+        >>> file = tempfile.mkdtemp() + '/epoch_1.pth'
+        >>> torch.save(dict(meta=dict(cfg=config), state_dict=build_classifier('timm:resnet18').state_dict()), file)
+        >>> build_student(read_student(file))(torch.zeros(1, 3, 64, 64)).shape
+        torch.Size([1, 10])
     """
     if not osp.isfile(path):
         raise FileNotFoundError(f'checkpoint {path!r} does not exist (relative to {Path.cwd()})')

@@ -274,7 +274,7 @@ def test_the_assistant_is_made_of_both_networks_own_modules(build_tas, batch):
         (dict(feature_loss=dict(type='InfoNCE')), r"model.distiller.feature_loss.type='InfoNCE' is not registered"),
         (
             dict(student_recorders=dict(stage3=dict(type='ModuleOutputs', source='backbone.layer9'))),
-            r"student_recorders.stage3.source='backbone.layer9'is not a module of model.architecture. Closest names: ",
+            r"student_recorders.stage3.source='backbone.layer9' is not a module of model.architecture. Closest names: ",
         ),
         (
             dict(

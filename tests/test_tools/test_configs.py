@@ -48,7 +48,7 @@ ALWAYS_PRODUCTS = {('swin_to_r18_cifar100', 'phis'), ('convnext_to_deit_t_cifar1
 
 @pytest.fixture(scope='module')
 def products(request, tmp_path_factory):
-    """What check_config says of every pair with a method that was asked for, written as a config of two bases."""
+    """Answers of check_config for every pair and method that was asked for, written as a config of two bases."""
     asked = (item for item in request.session.items if item.originalname == 'test_a_pair_takes_a_step_by_any_method')
     folder, files = tmp_path_factory.mktemp('products'), {}
     for pair, method in (item.callspec.params['product'] for item in asked):

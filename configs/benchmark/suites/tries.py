@@ -1,4 +1,4 @@
-"""What was tried to choose the best form of TAS, and as many tries for RSD and OFA-KD, on the validation images alone.
+"""Tries to choose the best form of TAS, and as many tries for RSD and OFA-KD, on the validation images alone.
 
 python tools/benchmark.py configs/benchmark/suites/tries.py
 """

@@ -33,7 +33,7 @@ class Step:
         compile (bool | dict): Whether to compile both networks of a ``tas_mm.TAS``, or options of ``torch.compile``.
             Plain MMRazor ignores it. Defaults to False.
 
-    Example:
+    Examples:
         >>> from tas_mm.analysis.benchmark.named import named_config
         >>> from tas_mm.analysis.benchmark.step import Step
         >>> step = Step(named_config('tas_mm::quickstart/tas.py'), batch_size=2)

@@ -92,7 +92,7 @@ class Suite:
     Raises:
         ValueError: If a setting or ``compare`` names an unknown method or pair, or if a pair's model is not a TAS.
 
-    Example:
+    Examples:
         >>> from tas_mm.analysis.benchmark.suite import Suite
         >>> suite = Suite('tas_mm::benchmark/suites/smoke.py', 'work_dirs/benchmark/smoke')
         >>> suite.runs[0].name

@@ -40,7 +40,7 @@ def agreement(
     Raises:
         ValueError: If there are fewer than 4 images.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from tas_mm.engine.probes import agreement
         >>> x = torch.randn(32, 8)

@@ -30,7 +30,7 @@ def knn_accuracy(train: Data, val: Data, k: int = 20, temperature: float = 0.07)
         k (int): Number of neighbors, at most the number of training images. Defaults to 20.
         temperature (float): A neighbor at cosine c has weight ``exp(c / temperature)``. Defaults to 0.07.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from tas_mm.engine.probes import knn_accuracy
         >>> features, labels = torch.eye(4).repeat(3, 1), torch.arange(4).repeat(3)
@@ -58,7 +58,7 @@ def linear_accuracy(train: Data, val: Data, C: float = 1.0, max_iter: int = 1000
         C (float): Inverse strength of the regularization, as in scikit-learn. Defaults to 1.0.
         max_iter (int): Maximum number of iterations. Defaults to 1000.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from tas_mm.engine.probes import linear_accuracy
         >>> features, labels = torch.eye(4).repeat(3, 1), torch.arange(4).repeat(3)

@@ -47,7 +47,7 @@ class FeatureReader:
     Raises:
         ValueError: If a network does not give one feature per image, as a detector.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from tas_mm.engine.probes import FeatureReader
         >>> from tas_mm.recipes.sources import build_classifier

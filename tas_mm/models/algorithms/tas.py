@@ -68,7 +68,7 @@ class TAS(StudentParts, SingleTeacherDistill):
         FileNotFoundError: If ``teacher_ckpt`` is a file that does not exist.
         ValueError: If an option is unknown, if the weights do not fit the teacher, or if the two networks do not match.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from mmpretrain.structures import DataSample
         >>> from tas_mm.models import TAS

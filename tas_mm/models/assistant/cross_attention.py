@@ -46,7 +46,7 @@ class CrossAttentionProjector(GridProjector):
         ValueError: If ``any_size`` is True, if ``width_ratio`` or ``ffn_ratio`` is not positive, or if ``num_heads``
             does not divide the width.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from tas_mm.models import CrossAttentionProjector
         >>> projector = CrossAttentionProjector(32, 64, in_grid=(14, 14), out_grid=(7, 7))

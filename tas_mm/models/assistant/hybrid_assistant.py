@@ -64,7 +64,7 @@ class HybridAssistant(BaseConnector):
     Raises:
         ValueError: If an option has none of these values.
 
-    Example:
+    Examples:
         >>> from tas_mm.models import HybridAssistant
         >>> from tas_mm.recipes.sources import build_classifier
         >>> from tas_mm.models.stages import view_of

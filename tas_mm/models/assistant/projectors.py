@@ -95,7 +95,7 @@ class L2GProjector(GridProjector):
     Raises:
         ValueError: If ``num_blocks`` is negative or ``width_ratio`` is not positive.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from tas_mm.models import L2GProjector
         >>> projector = L2GProjector(256, 768, in_grid=(14, 14), out_grid=(7, 7))
@@ -159,7 +159,7 @@ class ConvProjector(GridProjector):
         out_grid (tuple): Height and width that the late part expects.
         any_size (bool): Whether the output grid follows the size of the input. Defaults to False.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from tas_mm.models import ConvProjector
         >>> projector = ConvProjector(256, 512, in_grid=(14, 14), out_grid=(7, 7))
@@ -193,7 +193,7 @@ class LinearProjector(GridProjector):
         out_grid (tuple): Height and width that the late part expects.
         any_size (bool): Whether the output grid follows the size of the input. Defaults to False.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from tas_mm.models import LinearProjector
         >>> projector = LinearProjector(192, 768, in_grid=(14, 14), out_grid=(7, 7))

@@ -25,6 +25,12 @@ class ConvStem(nn.Sequential):
 
     Raises:
         ValueError: If ``stride`` is not a power of 2.
+
+    Examples:
+        >>> import torch
+        >>> from tas_mm.models.backbones import ConvStem
+        >>> ConvStem(3, 64, stride=4)(torch.zeros(1, 3, 28, 28)).shape
+        torch.Size([1, 64, 7, 7])
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int | tuple[int, int], **kwargs: Any) -> None:

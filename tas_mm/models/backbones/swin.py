@@ -10,7 +10,14 @@ from tas_mm.registry import MODELS
 
 @MODELS.register_module()
 class SwinTransformer(MMPretrainSwinTransformer):
-    """MMPretrain's Swin Transformer, with ``arch='pico'`` and ``arch='nano'`` added."""
+    """MMPretrain's Swin Transformer, with ``arch='pico'`` and ``arch='nano'`` added.
+
+    Examples:
+        >>> import torch
+        >>> from tas_mm.models import SwinTransformer
+        >>> SwinTransformer(arch='pico')(torch.zeros(1, 3, 224, 224))[0].shape
+        torch.Size([1, 384, 7, 7])
+    """
 
     arch_zoo = {
         **MMPretrainSwinTransformer.arch_zoo,

@@ -46,7 +46,7 @@ class ExitBranch(BaseConnector):
     Raises:
         ValueError: If ``family`` is not one of the three.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from tas_mm.models import ExitBranch
         >>> branch = ExitBranch(128, (28, 28), num_classes=10, feature_dims=(512, 192), family='cnn', stage=2)

@@ -95,7 +95,7 @@ class PairDistiller(Distiller, ConfigurableDistiller):
         ValueError: If a term is not a loss config. At binding, if a recorder, loss, connector or mapping does not match
             the two networks.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from tas_mm.models import PairDistiller
         >>> from tas_mm.recipes.sources import build_classifier

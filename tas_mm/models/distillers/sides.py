@@ -39,7 +39,7 @@ class Sides:
     Raises:
         ValueError: If an option has an invalid value.
 
-    Example:
+    Examples:
         >>> from tas_mm.models.distillers import Sides
         >>> Sides(input_size=224, teacher_size=518).teacher_size
         (518, 518)

@@ -28,6 +28,10 @@ def three_paths(student: Known, teacher: Known, assistant: Known) -> dict[str, t
     """Return the paper's paths by name: (learner, target), that is, who learns from whom.
 
     The names are in upper case because ``as`` is a keyword in Python, so a config could not write ``dict(as=...)``.
+
+    Examples:
+        >>> three_paths('student', 'teacher', 'assistant')['TA']
+        ('assistant', 'teacher')
     """
     return dict(TS=(student, teacher), TA=(assistant, teacher), AS=(student, assistant))
 
@@ -54,7 +58,7 @@ class TASDistiller(PairDistiller):
     Raises:
         ValueError: If a path is unknown. At binding, if something does not match the two networks.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from tas_mm.models import TASDistiller
         >>> from tas_mm.recipes.sources import build_classifier

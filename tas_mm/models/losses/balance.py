@@ -34,7 +34,7 @@ class Balance(nn.Module):
     Raises:
         ValueError: If ``refresh`` is below 1.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from tas_mm.models.losses.balance import Balance
         >>> y = torch.randn(1000, 4) * torch.tensor([100.0, 10.0, 1.0, 0.1]) + 5

@@ -46,7 +46,7 @@ class CosineSmoothL1Loss(ProjectedLoss):
         ValueError: If ``beta`` is not positive, if a weight is negative, if ``balanced`` lacks ``target_dim``, or as
             for :class:`ProjectedLoss`.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from tas_mm.models import CosineSmoothL1Loss
         >>> loss = CosineSmoothL1Loss(learner_dim=8, target_dim=12, reduction='none')

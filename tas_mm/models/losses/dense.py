@@ -30,7 +30,7 @@ class DenseMSELoss(ProjectedLoss):
         detach_target (bool): Whether to detach ``feat_T``. Defaults to True.
         reduction (str): ``'mean'`` over the batch, or ``'none'`` for one value per image. Defaults to ``'mean'``.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from tas_mm.models import DenseMSELoss
         >>> DenseMSELoss(8, 12)(torch.randn(4, 8, 7, 7), torch.randn(4, 12, 14, 14)).shape
@@ -81,7 +81,7 @@ class SelfSimilarityLoss(ProjectedLoss):
     Raises:
         ValueError: If ``temperature`` is not positive, or as for :class:`ProjectedLoss`.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from tas_mm.models import SelfSimilarityLoss
         >>> SelfSimilarityLoss(8, 12, reduction='none')(torch.randn(4, 8, 7, 7), torch.randn(4, 12, 14, 14)).shape

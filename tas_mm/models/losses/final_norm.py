@@ -18,7 +18,7 @@ class FinalNorm:
     Args:
         view (StageView): View of the network.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from tas_mm.models.losses.final_norm import FinalNorm
         >>> from tas_mm.models.stages import view_of

@@ -52,7 +52,7 @@ class InfoNCELoss(nn.Module):
         ValueError: If the temperature is below ``1 / max_scale``, if only one of the two widths is given, or if
             ``reduction`` is unknown.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from tas_mm.models import InfoNCELoss
         >>> loss = InfoNCELoss(learner_dim=8, target_dim=16)

@@ -36,7 +36,7 @@ class OFALoss(nn.Module):
     Raises:
         ValueError: If ``gamma`` is below 1, if ``tau`` is not positive, or if ``reduction`` is unknown.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from tas_mm.models import OFALoss
         >>> loss = OFALoss(gamma=1.2)

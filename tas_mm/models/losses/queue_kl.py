@@ -39,7 +39,7 @@ class QueueKLLoss(ProjectedLoss):
     Raises:
         ValueError: If ``queue_size`` is below 1, if ``temperature`` is not positive, or as for :class:`ProjectedLoss`.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from tas_mm.models import QueueKLLoss
         >>> loss = QueueKLLoss(learner_dim=8, target_dim=12, queue_size=16)

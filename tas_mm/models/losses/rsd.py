@@ -37,7 +37,7 @@ class RSDLoss(nn.Module):
     Raises:
         ValueError: If ``kappa`` is negative or ``head_ratio`` is not positive.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from tas_mm.models import RSDLoss
         >>> loss = RSDLoss(learner_dim=8, target_dim=12)

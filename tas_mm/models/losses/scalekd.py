@@ -59,7 +59,7 @@ class ScaleKDLoss(nn.Module):
         ValueError: If a weight is negative, if both are 0, or if ``reduction`` is unknown. At binding, if images have
             many sizes, or if the teacher's stage 4 does not run alone.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from tas_mm.models import PairDistiller
         >>> from tas_mm.recipes.sources import build_classifier

@@ -36,7 +36,7 @@ def weights_read(config: Any, key: str) -> Iterator[tuple[str, str]]:
         config (Any): Model config, or any part of it.
         key (str): Key of ``config`` in the config of the run.
 
-    Example:
+    Examples:
         >>> from tas_mm.models.sources import weights_read
         >>> teacher = dict(type='TimmClassifier', model_name='resnet18', checkpoint_path='r18.pth')
         >>> list(weights_read(teacher, 'model.teacher'))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -82,6 +83,33 @@ class TimmSource(NetworkSource):
         """
         tags = (getattr(module, 'pretrained_cfg', None) for module in model.modules())
         return next((tag for tag in tags if isinstance(tag, dict) and tag.get('mean') and tag.get('std')), None)
+
+    @staticmethod
+    def as_loaded(state: Mapping[str, Tensor], model: nn.Module) -> Mapping[str, Tensor]:
+        """Convert weights as timm does when it loads them: other authors' names, position tables of another size.
+
+        Weights that fit, and those for networks of other libraries, stay as they are.
+
+        Args:
+            state (Mapping): Weights by name, with or without the name of timm's network inside the model.
+            model (nn.Module): The model.
+        """
+        networks = ((n, m) for n, m in model.named_modules() if isinstance(getattr(m, 'pretrained_cfg', None), dict))
+        name, network = next(networks, ('', None))
+        if network is None:
+            return state
+        prefix = f'{name}.' if name and any(key.startswith(f'{name}.') for key in state) else ''
+        given = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+        if all(key in given and given[key].shape == value.shape for key, value in network.named_parameters()):
+            return state
+        modules = (sys.modules[cls.__module__] for cls in type(network).__mro__)
+        convert = next(
+            (module.checkpoint_filter_fn for module in modules if hasattr(module, 'checkpoint_filter_fn')), None
+        )
+        if convert is None:
+            return state
+        others = {key: value for key, value in state.items() if not key.startswith(prefix)}
+        return {**others, **{f'{prefix}{key}': value for key, value in convert(given, network).items()}}
 
     def native_options(self, config: Config) -> dict[str, Any] | None:
         """Return the arguments of ``timm.create_model`` for a classifier. None if it is not one of timm's.

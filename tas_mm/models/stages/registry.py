@@ -80,6 +80,17 @@ def register_cut(name: str, stages: str | Sequence | Callable, family: str | Cal
     """Register a :class:`Cut` for a backbone, or for any module that returns logits, by package and class.
 
     It also applies to subclasses. Example: ``register_cut('my_package.Funnel', 'steps.*', family='cnn')``.
+
+    Examples:
+        >>> import torch
+        >>> from tas_mm.models import ModuleTeacher, register_cut, view_of
+        >>> class Funnel(torch.nn.Sequential):
+        ...     pass
+        >>> register_cut('tas_mm.Funnel', '0 | 1 | 2 | 3', family='cnn')
+        >>> layers = [torch.nn.Conv2d(8 if i else 3, 8, 3, stride=2, padding=1) for i in range(4)]
+        >>> net = Funnel(*layers, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(8, 10))
+        >>> [stage.grid for stage in view_of(ModuleTeacher(net), (64, 64)).stages]
+        [(32, 32), (16, 16), (8, 8), (4, 4)]
     """
     if isinstance(family, str) and family not in FAMILIES:
         raise ValueError(f'register_cut({name!r}): unknown family {family!r}. Expected one of {", ".join(FAMILIES)}')
@@ -120,7 +131,7 @@ def view_of(
     Raises:
         ValueError: If nothing is registered for its backbone, or if it cannot be cut.
 
-    Example:
+    Examples:
         >>> from tas_mm.models import view_of
         >>> from tas_mm.recipes.sources import build_classifier
         >>> view = view_of(build_classifier('timm:resnet18'))

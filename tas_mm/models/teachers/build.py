@@ -118,6 +118,13 @@ class ModuleTeacher(BaseModel):
             tuple; or, without a head, a vector ``(B, C)``, a map ``(B, C, H, W)`` or tokens ``(B, N, C)``.
         data_preprocessor (dict, optional): Its ``mean`` and ``std`` normalize the teacher's images. Defaults to None:
             as for the student.
+
+    Examples:
+        >>> import torch
+        >>> from tas_mm.models import ModuleTeacher
+        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 5))
+        >>> ModuleTeacher(net)(torch.zeros(2, 3, 2, 2)).shape
+        torch.Size([2, 5])
     """
 
     def __init__(self, model: dict | nn.Module, data_preprocessor: dict | None = None) -> None:

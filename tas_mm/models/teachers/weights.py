@@ -44,8 +44,9 @@ def load_weights(teacher: nn.Module, checkpoint: str) -> None:
         raise ValueError(f'{key} cannot be read as a checkpoint: {type(error).__name__}: {error}') from error
     state = named_as(sets, {*teacher.state_dict()}, key)
     try:
+        state = TIMM.as_loaded(state, teacher)
         result = teacher.load_state_dict(dict(state), strict=False)
-    except RuntimeError as error:  # shapes differ
+    except (RuntimeError, KeyError, AttributeError) as error:  # shapes or names differ
         raise ValueError(
             f'{key} does not fit model.teacher: {error}. If the class counts differ, fine-tune the teacher on your '
             'data first'

@@ -168,7 +168,7 @@ def test_a_batch_of_one_is_refused_where_images_are_compared(number, options, re
     if not refused:
         check_smallest_batch(loader, nn.BatchNorm1d(1))
         return
-    with pytest.raises(ValueError, match=r'gives a batch of 1 image \(batch_size=.*too few for BatchNorm1d: set drop'):
+    with pytest.raises(ValueError, match=r'gives a batch of 1 image \(batch_size=.*too few for BatchNorm1d. Set drop'):
         check_smallest_batch(loader, nn.BatchNorm1d(1))
 
 
@@ -221,7 +221,7 @@ def test_processes_get_as_many_batches_each():
     with pytest.raises(ValueError, match='round_up=False shares 9 images unevenly among 2 processes'):
         check_loader(loader, 'train_dataloader', processes=2)
     whole = loader_of(9, batch_size=5, drop_last=True, sampler=lambda data: DefaultSampler(data, round_up=False))
-    with pytest.raises(ValueError, match='round_up=False shares 9 .* set round_up=True$'):  # one batch, and none
+    with pytest.raises(ValueError, match='round_up=False shares 9 .* Set round_up=True$'):  # one batch, and none
         check_loader(whole, 'train_dataloader', processes=2)
 
 
