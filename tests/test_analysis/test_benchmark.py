@@ -276,7 +276,7 @@ def test_the_tool_runs_what_is_missing_and_nothing_twice(tmp_path):
     again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert '2 of 2 cells' in again.stdout
     assert written == [path.stat().st_mtime_ns for path in results]
-    for option, error in ((['--only', '/tsa/'], 'nearest: digits/vit_to_cnn/'), (['--jobs', '-1'], 'at least 1')):
+    for option, error in ((['--only', '/tsa/'], 'Closest names: digits/vit_to_cnn/'), (['--jobs', '-1'], 'at least 1')):
         refused = subprocess.run([*command, *option], cwd=ROOT, capture_output=True, text=True)
         assert refused.returncode
         assert error in refused.stderr

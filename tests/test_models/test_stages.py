@@ -93,7 +93,7 @@ def test_unknown_backbone_is_refused_with_the_nearest_that_are_known(build):
     model = build(networks.resnet())
     model.backbone = ResNot()
     with pytest.raises(
-        ValueError, match=r'model.teacher.backbone: no stage view for mmpretrain.ResNot. Nearest .*All: '
+        ValueError, match=r'model.teacher.backbone: no stage view for mmpretrain.ResNot. Closest names: .*All: '
     ):
         view_of(model, key='model.teacher')
 

@@ -225,7 +225,7 @@ def test_a_run_that_begins_anew_costs_nothing_that_was_saved(tmp_path):
 
 
 def test_a_misspelt_option_of_the_checkpoint_hook_is_found_before_anything_runs():
-    with pytest.raises(ValueError, match=r"default_hooks.checkpoint has no option 'max_keep_ckpt'; .*max_keep_ckpts"):
+    with pytest.raises(ValueError, match=r"default_hooks.checkpoint: unknown option 'max_keep_ckpt'. .*max_keep_ckpts"):
         HOOKS.build(dict(type='tas_mm.CheckpointHook', interval=1, max_keep_ckpt=8))
 
 
