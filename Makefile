@@ -17,8 +17,8 @@ SEED ?= 0
 TRANSFER := work_dirs/quickstart_detection/seed$(SEED)
 # Small models run faster on one thread than on two.
 export OMP_NUM_THREADS ?= 1
-# Files of tests side by side, one a core.
-PARALLEL ?= -n auto --dist loadfile
+# One process a core; one that has finished takes over tests of another.
+PARALLEL ?= -n auto --dist worksteal
 
 .PHONY: install quickstart quickstart-detection test test-all test-upstream test-kill test-detection mmcv-operators
 .PHONY: test-faults test-mmrazor gpu-proof gpu-proof-pack
@@ -42,10 +42,11 @@ quickstart: install
 	$(BIN)/python tools/train.py configs/quickstart/tas.py --work-dir $(RUNS)/tas
 	$(BIN)/python tools/compare_runs.py $(RUNS)/teacher $(RUNS)/student_alone $(RUNS)/tas --out $(RUNS)/curves.png
 
+# A covering set in minutes: of a test with many cases the first and the last, each network early and late once.
 test: install lint
-	$(BIN)/python -m pytest -q $(PARALLEL) --durations=10
+	$(BIN)/python -m pytest -q $(PARALLEL) --durations=10 tests
 
-# Builds every config that is shipped, not just one of each kind; kills runs as often as test-kill.
+# Every case of every test, every pair of networks, every shipped config, the projects; kills runs as often as test-kill.
 test-all: install lint
 	$(BIN)/python -m pytest -q $(PARALLEL) --durations=10 -m 'not detection'
 

@@ -59,30 +59,34 @@ def blocks(language: str) -> list:
     ]
 
 
-@pytest.mark.parametrize('page', PAGES, ids=name_of)
-def test_blocks_are_of_a_language_that_is_tested(page):
+def test_blocks_are_of_a_language_that_is_tested():
     """``text`` or nothing is for output, and for the commands of other projects."""
-    text = page.read_text()
-    assert text.count('```') == 2 * len(FENCE.findall(text)), 'a block that is not closed, or not seen here'
-    assert {language for _, language, _ in FENCE.findall(text)} <= {'python', 'bash', 'text', ''}
+    for page in PAGES:
+        text = page.read_text()
+        assert text.count('```') == 2 * len(FENCE.findall(text)), f'{name_of(page)}: a block that is not closed'
+        assert {language for _, language, _ in FENCE.findall(text)} <= {'python', 'bash', 'text', ''}, name_of(page)
 
 
 # ---- links ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize('page', PAGES, ids=name_of)
-def test_links_and_files_that_are_named_exist(page):
-    text = page.read_text()
+def test_links_and_files_that_are_named_exist():
+    for page in PAGES:
+        check_links(page)
+
+
+def check_links(page: Path) -> None:
+    text, name = page.read_text(), name_of(page)
     for link in re.findall(r'\]\(([^)]+)\)', FENCE.sub('', text)):
         if not re.match(r'https?:|mailto:', link):
             path, _, anchor = link.partition('#')
             target = page.parent / path if path else page
-            assert target.exists(), f'link to {link}'
-            assert not anchor or anchor in anchors(target), f'link to {link}'
+            assert target.exists(), f'{name}: link to {link}'
+            assert not anchor or anchor in anchors(target), f'{name}: link to {link}'
     for path in re.findall(r'(?:projects|tools|configs|docs|examples|tests)/[\w./-]+\.(?:py|sh|md|svg|png)', text):
         if path.startswith('projects/') and not (ROOT / 'projects').exists():
             continue  # whoever does without them keeps the pages
-        assert (ROOT / path).exists() or (page.parent / path).exists() or '*' in path, f'{path} is named'
+        assert (ROOT / path).exists() or (page.parent / path).exists() or '*' in path, f'{name}: {path} is named'
 
 
 def anchors(page: Path) -> set[str]:
@@ -277,9 +281,9 @@ def commands(text: str) -> list[list[str]]:
 
 
 COMMANDS = [
-    pytest.param(page, shlex.join(words), id=f'{param}-{shlex.join(words)[:60]}')
-    for page, text, param in [(*p.values, p.id) for p in blocks('bash')]
-    + [(page, code, name_of(page)) for page in PAGES for code in INLINE.findall(FENCE.sub('', page.read_text()))]
+    (name_of(page), shlex.join(words))
+    for page, text in [p.values for p in blocks('bash')]
+    + [(page, code) for page in PAGES for code in INLINE.findall(FENCE.sub('', page.read_text()))]
     for words in commands(text)
 ]
 
@@ -356,8 +360,19 @@ def check_script(words: list[str], variables: list[str], monkeypatch) -> None:
         parse_with(ROOT / 'tools' / tool, ['CONFIG', *words[number + 1 :]], monkeypatch)
 
 
-@pytest.mark.parametrize(('page', 'command'), COMMANDS)
-def test_commands_have_the_options_that_they_take(page, command, monkeypatch):
+def test_commands_have_the_options_that_they_take(monkeypatch, capsys):
+    problems = []
+    for page, command in COMMANDS:
+        with monkeypatch.context() as patch:
+            try:
+                check_command(command, patch)
+            except (Exception, SystemExit, pytest.fail.Exception) as error:
+                said = capsys.readouterr().err.strip().splitlines()[-1:]
+                problems.append(f'{page}: {command}: {error} {said}')
+    assert not problems
+
+
+def check_command(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, 'environ', os.environ.copy())
     words = shlex.split(command)
     variables = []

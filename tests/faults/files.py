@@ -189,7 +189,7 @@ FAULTS = [
         'configs/_base_/recipes/cifar100_cnn.py',
         "type='SGD', lr=0.05",
         "type='SGD', lr=0.5",
-        f'{CONFIGS}test_the_recipe_goes_by_the_students_kind[swin_to_r18_cifar100]',
+        f'{CONFIGS}test_the_recipe_goes_by_the_students_kind',
         "Not the paper's run.",
     ),
     Fault(
@@ -197,7 +197,7 @@ FAULTS = [
         'configs/_base_/models/resnet18.py',
         'label_smooth_val=0.1',
         'label_smooth_val=0.0',
-        f'{CONFIGS}test_the_recipe_goes_by_the_students_kind[swin_to_r18_cifar100]',
+        f'{CONFIGS}test_the_recipe_goes_by_the_students_kind',
         'Label smoothing is lost.',
     ),
     Fault(
