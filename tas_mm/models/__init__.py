@@ -8,6 +8,7 @@ from .distillers import DistillerGroup, PairDistiller, TASDistiller, interface_o
 from .knowledge import Knowledge, Observation
 from .losses import (
     CosineSmoothL1Loss,
+    DenseLogitLoss,
     DenseMSELoss,
     InfoNCELoss,
     OFALoss,
@@ -24,6 +25,7 @@ __all__ = [
     'ConvProjector',
     'CosineSmoothL1Loss',
     'CrossAttentionProjector',
+    'DenseLogitLoss',
     'DenseMSELoss',
     'DetectorTAS',
     'DistillerGroup',

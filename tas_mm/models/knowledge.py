@@ -42,6 +42,8 @@ class Observation:
         stages (dict): Native outputs of the stages asked for, by number (1 to 4).
         records (dict): Buffers of MMRazor recorders, by name; empty unless the config gives recorders.
         regions (Tensor | None): Of a detector's batch, ``(N, 5)``: image, then left, top, right, bottom in pixels.
+        dense_logits (Tensor | None): Of a one-stage detector, its class scores before the sigmoid, ``(N, K)``: one row
+            for each image, level, location and prior.
     """
 
     view: StageView | None = None
@@ -50,6 +52,7 @@ class Observation:
     stages: Mapping[int, Any] = field(default_factory=dict)
     records: Mapping[str, list] = field(default_factory=dict)
     regions: Tensor | None = None
+    dense_logits: Tensor | None = None
 
     def map(self, stage: int) -> Tensor:
         """Return a stage's output as a map ``(B, C, H, W)``, without class tokens."""

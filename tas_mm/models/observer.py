@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .stages import StageView
 
 KNOWLEDGE = ('feature', 'logits')
+Regions = Tensor | Callable[[Any], Tensor] | None
 
 
 class Observer:
@@ -27,8 +28,8 @@ class Observer:
     Args:
         view (StageView): View of the network.
         stages (iterable): Numbers of the stages to keep, 1 to 4. Defaults to none.
-        knowledge (collection): Which of ``'feature'`` and ``'logits'`` to keep; logits that the network does not have
-            stay None. Defaults to both.
+        knowledge (collection): Which of ``'feature'``, ``'logits'`` and ``'dense_logits'`` to keep; logits that the
+            network does not have stay None. Defaults to the first two.
 
     Example:
         >>> import tas_mm, torch
@@ -56,15 +57,20 @@ class Observer:
             self.sources['logits'] = view.logits_source
             source = self._module(view.logits_source)
             self.hooks.append(source.register_forward_hook(self._see_logits, with_kwargs=True))
+        if 'dense_logits' in knowledge:
+            self.sources['dense_logits'] = view.dense_source
+            source = self._module(view.dense_source)
+            self.hooks.append(source.register_forward_hook(partial(self._see, 'dense_logits')))
 
     def __call__(
-        self, run: Callable[..., Any], *args: Any, regions: Tensor | None = None, **kwargs: Any
+        self, run: Callable[..., Any], *args: Any, regions: Regions = None, **kwargs: Any
     ) -> tuple[Observation, Any]:
         """Run a network and return what it knows, with what it returned.
 
         Args:
             run (callable): Runs the network of the view; called with all other arguments.
-            regions (Tensor, optional): Of a detector, the regions whose features are wanted. Defaults to None.
+            regions (Tensor | callable, optional): Of a detector, the regions whose features are wanted, or a function
+                of what it returned that gives them. Defaults to None.
 
         Raises:
             RuntimeError: If a module that is watched did not run.
@@ -79,9 +85,11 @@ class Observer:
                 f'{type(self.view.model).__name__}: {lost[0]!r}, which the distiller reads, did not run. It was '
                 'skipped, or exchanged after the model was built, by a hook perhaps. Exchange it in the config'
             )
+        regions = regions(output) if callable(regions) else regions
         feature = self.view.feature_of(seen.pop('feature'), regions) if 'feature' in seen else None
         logits = self.view.logits_of(seen.pop('logits')) if 'logits' in seen else None
-        return Observation(self.view, feature, logits, seen, regions=regions), output
+        dense = self.view.dense_logits_of(seen.pop('dense_logits')) if 'dense_logits' in seen else None
+        return Observation(self.view, feature, logits, seen, regions=regions, dense_logits=dense), output
 
     def __deepcopy__(self, memo: dict) -> Observer:
         """Copy the observer with its network; if the copy of a model shares the network, share its observer too."""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .registry import Cut
 
 STAGES = ('stage1', 'stage2', 'stage3', 'stage4')
-READINGS = ('logits', 'feature', *STAGES)  # what a loss can take from either network
+READINGS = ('logits', 'feature', *STAGES, 'dense_logits')  # what a loss can take from either network
 CLASS_TOKENS = ('own', 'mean')  # what class tokens of a late part are made of: the network's own, or the map's mean
 
 
@@ -68,6 +68,7 @@ class StageView(ABC):
     channels_last = False  # whether maps are in NHWC where the shape allows both
     feature_kind: str | None = None  # one of FEATURES: the network is taken as headless, and this is its feature
     classes: list[int] | None = None  # of a teacher of other classes, the index of each of the student's
+    dense_source: str | None = None  # of a one-stage detector, the dotted name of its head
 
     def __init__(
         self, model: nn.Module, input_size: Grid | None = None, key: str = 'model', cut: Cut | None = None
@@ -139,6 +140,21 @@ class StageView(ABC):
             logits = sum(logits) if self.logits_source == 'head' else logits[0]
         return logits if self.classes is None else logits[:, self.classes]
 
+    def dense_logits_of(self, record: Any) -> Tensor:
+        """Return a one-stage detector's class scores by location, ``(N, K)``, in what its head returned."""
+        raise NotImplementedError
+
+    def dense_shape(self) -> tuple[int, ...]:
+        """Return the shape of a row of the class scores by location.
+
+        Raises:
+            ValueError: If the network does not have such scores.
+        """
+        raise ValueError(
+            f'{self.key}: {type(self.model).__name__} has no class scores by location, which dense_logits are. '
+            'Expected a one-stage detector with sigmoid scores, such as RetinaNet, FCOS, ATSS or RTMDet'
+        )
+
     def find_logits(self) -> str:
         """Return the dotted name of the module whose output is the logits, from which the network predicts.
 
@@ -182,6 +198,11 @@ class StageView(ABC):
     def headless(self) -> bool:
         """Whether the network has no head, or is taken so: it gives a feature, and no logits."""
         return self.classifier is None
+
+    @property
+    def has_logits(self) -> bool:
+        """Whether the network gives logits of what its feature is of."""
+        return not self.headless
 
     @cached_property
     def feature_source(self) -> str | None:
@@ -275,6 +296,8 @@ class StageView(ABC):
         if reading in STAGES:
             stage = self.stages[STAGES.index(reading)]
             return stage.channels, *stage.grid
+        if reading == 'dense_logits':
+            return self.dense_shape()
         if reading == 'logits' and self.num_classes is None:
             raise ValueError(
                 f'{self.key}: {type(self.model).__name__} has no logits to distill. Set '

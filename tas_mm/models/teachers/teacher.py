@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..knowledge import Observation
+from ..observer import Regions
 from ..stages import Observer, StageView
 from ..utils import Grid, each_tensor, to_float32
 from .cache import TeacherCache
@@ -85,21 +86,31 @@ class FrozenTeacher(nn.Module):
     # ---- a step ----------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def observe(self, images: Tensor, observer: Observer, regions: Tensor | None = None) -> Observation:
+    def observe(
+        self,
+        images: Tensor,
+        observer: Observer,
+        regions: Regions = None,
+        run: Callable[[Tensor], Any] | None = None,
+    ) -> Observation:
         """Run the teacher, or recall what it said of these very images.
 
         Args:
             images (Tensor): Images as the student sees them, ``(B, C, H, W)``.
             observer (Observer): The distiller's, on the teacher's network.
-            regions (Tensor, optional): Of a detector's batch, ``(N, 5)``. Defaults to None.
+            regions (Tensor | callable, optional): Of a detector's batch, as in :class:`Observer`. Defaults to None.
+            run (callable, optional): Runs the network on images as it sees them. Defaults to None: its forward pass
+                without a loss.
         """
         if self.cache is not None and (known := self.cache.find(images)) is not None:
             return Observation(observer.view, **known)
-        run = partial(self.network, mode='tensor') if observer.view is None else observer.view.run
+        if run is None:
+            run = partial(self.network, mode='tensor') if observer.view is None else observer.view.run
         with self._autocast(images):
             seen, _ = observer(run, self.normalized(images), regions=regions)
         if self.dtype is not None:
-            exact = {name: each_tensor(to_float32, getattr(seen, name)) for name in ('feature', 'logits', 'stages')}
+            names = ('feature', 'logits', 'stages', 'dense_logits')
+            exact = {name: each_tensor(to_float32, getattr(seen, name)) for name in names}
             seen = replace(seen, **exact, records=each_tensor(to_float32, seen.records))
         if self.cache is not None:
             self.cache.keep(images, seen.feature, seen.logits)
