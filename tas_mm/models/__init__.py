@@ -1,6 +1,6 @@
 """Algorithm, teacher, assistant, distillers, losses, stage views and backbones."""
 
-from .algorithms import TAS, DetectorTAS
+from .algorithms import TAS, DetectorTAS, SegmentorTAS
 from .assistant import ConvProjector, CrossAttentionProjector, HybridAssistant, L2GProjector, LinearProjector
 from .backbones import SwinTransformer
 from .connectors import ExitBranch
@@ -46,6 +46,7 @@ __all__ = [
     'QueueKLLoss',
     'RSDLoss',
     'ScaleKDLoss',
+    'SegmentorTAS',
     'SelfSimilarityLoss',
     'StageView',
     'SwinTransformer',

@@ -6,7 +6,8 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 
-from tas_mm.config import read_config, without_weights
+from tas_mm.config import named_model, read_config, without_weights
+from tas_mm.models.teachers.build import teacher_config
 from tas_mm.student import student_checkpoint, student_config, student_model
 from tas_mm.student.export import export
 from tests.detection.data import build_detector
@@ -22,7 +23,8 @@ def check_step(path: Path) -> None:
 def check_distillation(path: Path) -> None:
     """A distillation inside a detector builds, without weights, and takes a step with a loss on each path."""
     model = without_weights(read_config(str(path)).model.to_dict())
-    logs = train_step(dict(model, teacher_ckpt=None), masks='mask' in path.stem)
+    teacher = without_weights(named_model(teacher_config(model['teacher'])))
+    logs = train_step(dict(model, teacher=teacher, teacher_ckpt=None), masks='mask' in path.stem)
     assert {'student.loss_cls', 'student.loss_bbox'} < logs.keys()
     assert any(name.startswith('distill.') for name in logs)
 

@@ -1,4 +1,5 @@
 from .detector_tas import DetectorTAS
+from .segmentor_tas import SegmentorTAS
 from .tas import TAS
 
-__all__ = ['TAS', 'DetectorTAS']
+__all__ = ['TAS', 'DetectorTAS', 'SegmentorTAS']

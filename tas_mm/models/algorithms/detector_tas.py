@@ -64,6 +64,11 @@ class DetectorTAS(TAS):
         super().__init__(*args, **kwargs)
         self.teacher_score = teacher_score
 
+    @staticmethod
+    def annotated(sample: BaseDataElement) -> bool:
+        """Tell whether an image was annotated; an annotated image may have no box."""
+        return 'gt_instances' in sample and 'bboxes' in sample.gt_instances
+
     # ---- the teacher -----------------------------------------------------------------------------------------------
 
     def _observe_teacher(
@@ -78,7 +83,7 @@ class DetectorTAS(TAS):
     def _teacher_pass(self, data_samples: list[BaseDataElement]) -> Callable[[Tensor], Any] | None:
         """Return what runs as much of the teacher as the batch needs; None for backbone and neck alone."""
         network, distiller = self.teacher.network, interface_of(self)
-        if not all(map(has_boxes, data_samples)):
+        if not all(map(self.annotated, data_samples)):
             return partial(network.predict, batch_data_samples=without_boxes(data_samples), rescale=False)
         if distiller.teacher_view is None:  # MMRazor's recorders may be anywhere
             return partial(network, data_samples=without_boxes(data_samples), mode='tensor')
@@ -99,7 +104,7 @@ class DetectorTAS(TAS):
         """
         regions = []
         for i, sample in enumerate(data_samples):
-            if has_boxes(sample):
+            if self.annotated(sample):
                 boxes = sample.gt_instances.bboxes
             else:
                 boxes = found[i].pred_instances.bboxes[found[i].pred_instances.scores >= self.teacher_score]
@@ -118,7 +123,7 @@ class DetectorTAS(TAS):
         labels: None,
     ) -> tuple[Any, LossResults]:
         """Run the student; its own losses see the annotated images alone, and do not run without them."""
-        annotated = [i for i, sample in enumerate(data_samples) if has_boxes(sample)]
+        annotated = [i for i, sample in enumerate(data_samples) if self.annotated(sample)]
         if not self.calculate_student_loss or not annotated:
             seen, _ = observe(data_samples=without_boxes(data_samples), mode='tensor')
             if not is_distributed():
@@ -129,22 +134,17 @@ class DetectorTAS(TAS):
             return observe(data_samples=data_samples, mode='loss')
         # A head whose scores are compared sees all images, and only its losses are of the annotated ones.
         scored = 'dense_logits' in interface_of(self).student_reads
-        last = self.student.get_submodule(view.dense_source if scored else 'neck')
-        with rows_alone(last, annotated):
+        last = view.dense_source if scored else view.feature_source if view else 'neck'
+        with rows_alone(self.student.get_submodule(last), annotated):
             return observe(data_samples=[data_samples[i] for i in annotated], mode='loss')
 
     def _loss_alone(self, inputs: Tensor, data_samples: list[BaseDataElement]) -> LossResults:
         """Compute the student's own losses, once distillation is stopped; see :class:`TAS`."""
-        annotated = [i for i, sample in enumerate(data_samples) if has_boxes(sample)]
+        annotated = [i for i, sample in enumerate(data_samples) if self.annotated(sample)]
         return super()._loss_alone(inputs[annotated], [data_samples[i] for i in annotated])
 
     def _check_batch(self, inputs: Tensor, data_samples: list[BaseDataElement] | None) -> None:
         """Accept images of any size; labels are the student's own affair."""
-
-
-def has_boxes(sample: BaseDataElement) -> bool:
-    """Tell whether an image was annotated; an annotated image may have no box."""
-    return 'gt_instances' in sample and 'bboxes' in sample.gt_instances
 
 
 def without_boxes(data_samples: list[BaseDataElement]) -> list[BaseDataElement]:

@@ -42,8 +42,8 @@ class DetectorView(ChainView):
         if cut is None:
             raise ValueError(
                 f'{key}.backbone: no stage view for {names[0]} in a detector. Expected ResNet, SwinTransformer, '
-                'CSPNeXt or CSPDarknet of MMDetection, or SwinTransformer, ConvNeXt or a plain convolutional network of '
-                'MMPretrain'
+                'CSPNeXt or CSPDarknet of MMDetection, or SwinTransformer, ConvNeXt or another convolutional network '
+                'of MMPretrain'
             )
         if not getattr(model, 'with_neck', False):
             raise ValueError(f'{key}: this {type(model).__name__} has no neck, at which its features are read')
