@@ -16,12 +16,12 @@ TREES := data/tree_crowns
 TRANSFER := work_dirs/quickstart_detection
 # Small models run faster on one thread than on two.
 export OMP_NUM_THREADS ?= 1
-# Files of tests side by side, one a core.
-PARALLEL ?= -n auto --dist loadfile
+# One process a core; one that has finished takes over tests of another.
+PARALLEL ?= -n auto --dist worksteal
 
 .PHONY: install quickstart quickstart-detection test test-all test-upstream test-kill test-detection mmcv-operators
 .PHONY: test-faults test-mmrazor gpu-proof gpu-proof-pack
-.PHONY: soak benchmark-smoke benchmark-data tree-crowns docs lint format doctor clean
+.PHONY: soak benchmark-smoke benchmark-data tree-crowns docs lint types format doctor clean
 
 install: .venv/installed
 
@@ -41,10 +41,11 @@ quickstart: install
 	$(BIN)/python tools/train.py configs/quickstart/tas.py --work-dir $(RUNS)/tas
 	$(BIN)/python tools/compare_runs.py $(RUNS)/teacher $(RUNS)/student_alone $(RUNS)/tas --out $(RUNS)/curves.png
 
+# A covering set in minutes: of a test with many cases the first and the last, each network early and late once.
 test: install lint
-	$(BIN)/python -m pytest -q $(PARALLEL) --durations=10
+	$(BIN)/python -m pytest -q $(PARALLEL) --durations=10 tests
 
-# Builds every config that is shipped, not just one of each kind; kills runs as often as test-kill.
+# Every case of every test, every pair of networks, every shipped config, the projects; kills runs as often as test-kill.
 test-all: install lint
 	$(BIN)/python -m pytest -q $(PARALLEL) --durations=10 -m 'not detection'
 
@@ -113,8 +114,8 @@ test-detection: .venv/detection
 	$(BIN)/python -m pytest -q $(PARALLEL) --durations=10 tests/detection $(wildcard projects) -m detection
 
 .venv/detection: .venv/installed
-	@echo '[1/2] MMDetection and what it needs'
-	$(BIN)/python -m pip install $(TORCH) -e .[mm,quickstart,test,detection]
+	@echo '[1/2] MMDetection, MMSegmentation and what they need'
+	$(BIN)/python -m pip install $(TORCH) -e .[mm,quickstart,test,detection,segmentation]
 	@echo "[2/2] mmcv's compiled operators"
 	$(BIN)/python -W ignore -c 'import mmcv.ops' 2> /dev/null || $(MAKE) mmcv-operators
 	touch $@
@@ -162,6 +163,10 @@ $(TREES)/mobilenet_v2.pth: | .venv/installed
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+# Types of the package; the level is in pyproject.toml.
+types: install
+	$(BIN)/mypy
 
 format: install
 	$(BIN)/ruff check --fix .

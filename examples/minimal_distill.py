@@ -2,9 +2,10 @@
 
     python examples/minimal_distill.py [STEPS] [SEED]
 
-Trains a small vision transformer on 1,297 handwritten digits, then a small CNN on 50, alone and distilled, for as many
-steps. ``TASDistiller`` does the work, and fits into any loop: it cuts both networks, builds the assistant, watches the
-networks' passes and compares what they know on the three paths. Needs scikit-learn for the digits, no GPU, no download.
+Trains a small vision transformer on 1,297 handwritten digits, then a small CNN on 50 of them, alone and distilled, for
+the same number of steps. ``TASDistiller`` does the work, in any loop: it cuts both networks, builds the assistant,
+observes the networks' passes and compares what they know on the three paths. Needs scikit-learn for the digits, but no
+GPU and no download.
 """
 
 import sys
@@ -30,7 +31,7 @@ STUDENT = dict(  # a ResNet-18 for small images, an eighth as wide as usual
 
 
 def data() -> tuple[Tensor, Tensor]:
-    """1,797 digits of 8x8 pixels, enlarged, normalized and in three equal colors, and their labels."""
+    """Return 1,797 digits of 8x8 pixels, enlarged, normalized and in three equal channels, and their labels."""
     digits = load_digits()
     images = torch.tensor(digits.images, dtype=torch.float32)[:, None] / 16
     images = F.interpolate((images - 0.305) / 0.376, SIZE, mode='bilinear').expand(-1, 3, -1, -1)
@@ -38,7 +39,7 @@ def data() -> tuple[Tensor, Tensor]:
 
 
 def vary(images: Tensor) -> Tensor:
-    """Each image turned, scaled and moved a little, by itself: a teacher has something to say of every new view."""
+    """Turn, scale and move each image a little, so that the teacher sees new views."""
     angle, size = 0.3 * (2 * torch.rand(len(images)) - 1), 1 + 0.2 * (2 * torch.rand(len(images)) - 1)
     cos, sin = size * angle.cos(), size * angle.sin()
     move = 0.25 * (2 * torch.rand(2, len(images)) - 1)
@@ -49,7 +50,7 @@ def vary(images: Tensor) -> Tensor:
 def distilled(
     student: nn.Module, teacher: nn.Module, distiller: TASDistiller, images: Tensor, labels: Tensor
 ) -> Tensor:
-    """The paper's loss of a batch: images ``(B, C, H, W)`` and labels ``(B, )``."""
+    """Compute the paper's loss of a batch: images ``(B, C, H, W)`` and labels ``(B, )``."""
     with torch.no_grad():
         taught, _ = distiller.teacher_observer(teacher, images, mode='tensor')
     learned, logits = distiller.student_observer(student, images, mode='tensor')
@@ -57,11 +58,11 @@ def distilled(
 
 
 def train(parameters: list[nn.Parameter], loss_of, images: Tensor, labels: Tensor, steps: int, batch: int) -> None:
-    """An ordinary training loop."""
+    """Train in an ordinary loop."""
     optimizer = torch.optim.AdamW(parameters, lr=2e-3, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=2e-3, total_steps=steps, pct_start=0.1)
     for step in range(steps):
-        drawn = torch.randperm(len(images))[:batch]  # no image twice: it would be its own negative
+        drawn = torch.randperm(len(images))[:batch]  # each image once: a copy would be its own negative
         loss = loss_of(vary(images[drawn]), labels[drawn])
         optimizer.zero_grad()
         loss.backward()
@@ -73,7 +74,7 @@ def train(parameters: list[nn.Parameter], loss_of, images: Tensor, labels: Tenso
 
 @torch.no_grad()
 def accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:
-    """Share of right answers, in percent."""
+    """Return the accuracy in percent."""
     model.eval()
     return 100 * (model(images, mode='tensor').argmax(dim=1) == labels).float().mean().item()
 
@@ -107,7 +108,7 @@ def main(steps: int = 300, seed: int = 0) -> dict[str, float]:
             distiller = TASDistiller(input_size=SIZE)
             distiller.prepare(student, teacher)
             loss_of = partial(distilled, student, teacher, distiller)
-            # The distiller's parameters are the projector's and the losses': the rest belongs to the two networks.
+            # The distiller's own parameters are those of the projector and the losses.
             train([*student.parameters(), *distiller.parameters()], loss_of, *few, steps, 50)
         results[f'student {name}'] = accuracy(student, *test)
     return results

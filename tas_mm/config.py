@@ -1,4 +1,4 @@
-"""Reading configs, from files and from installed packages, and what they say of a model and its images."""
+"""Read configs, from files and installed packages, and what they say about a model and its images."""
 
 from __future__ import annotations
 
@@ -17,39 +17,75 @@ from mmengine.utils import get_object_from_string
 def read_config(name: str) -> Config:
     """Read a config from a file or, as ``package::path``, from an installed package.
 
+    If one of its bases is a method, ``_base_ = [pair, method]``, that method takes the place of the pair's.
+
     Args:
         name (str): ``configs/tas/swin_to_r18.py``, ``tas_mm::tas/swin_to_r18.py``,
             ``mmpretrain::resnet/resnet18_8xb32_in1k.py``.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is not Python; the error names the line.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If the file is not valid Python, and the error names the line. Or if the config has two methods.
     """
     path = Config._get_cfg_path(name, '')[0] if '::' in name else name
     if not os.path.isfile(path):
         raise FileNotFoundError(f'config {name!r} does not exist (looked for {os.path.abspath(path)})')
     try:
-        return Config.fromfile(path)
+        config = Config.fromfile(path)
     except SyntaxError as error:
         raise ValueError(f'config {name!r} is not Python: {error}') from error
+    _take_method_of_bases(config)
+    return config
+
+
+def _take_method_of_bases(config: Config) -> None:
+    """Let ``distiller``, which a base has brought, take the place of a model's default one.
+
+    A model that has its keys already has taken it, by ``model = dict(distiller=_base_.distiller)``, and may say more.
+    """
+    method, model = config.get('distiller'), config.get('model')
+    if not isinstance(method, Mapping) or not isinstance(model, Mapping) or 'teacher' not in model:
+        return
+    given = model.get('distiller') or {}
+    own = {key: value for key, value in given.items() if key != 'input_size'} if isinstance(given, Mapping) else given
+    if own in ({}, dict(type='tas_mm.TASDistiller')):
+        replace_distiller(config, method)
+    elif not isinstance(own, Mapping) or own.get('type') != method.get('type') or not method.keys() <= own.keys():
+        raise ValueError(
+            f'{config.filename}: model.distiller is a {type_name(own) if isinstance(own, Mapping) else "list"} with '
+            f'options of its own, and the base `distiller` a {type_name(method)}. Give one of them, or '
+            'model = dict(distiller=dict(_delete_=True, **_base_.distiller))'
+        )
+
+
+def replace_distiller(config: Config, distiller: Mapping[str, Any]) -> None:
+    """Replace the distiller of a distillation, but for the size of the images, which belongs to the pair.
+
+    Args:
+        config (Config): Config of a distillation, changed in place.
+        distiller (Mapping): Config of the new distiller.
+    """
+    given = config.model.get('distiller')
+    size = given.get('input_size') if isinstance(given, Mapping) else None  # two CNNs do not declare it
+    config.model.distiller = dict(distiller) if size is None else dict(distiller, input_size=size)
 
 
 def type_name(config: Mapping[str, Any]) -> str:
-    """Return the class name in a config's ``type``, which may be a name, one with a scope or a path, or a class.
+    """Return the class name in a config's ``type``, which may be a name, a name with a scope or a path, or a class.
 
     Args:
-        config (Mapping): Config of anything; without a ``type`` the name is empty.
+        config (Mapping): Any config. Without a ``type`` the name is empty.
     """
     kind = config.get('type') or ''
     return kind.__name__ if isinstance(kind, type) else str(kind).split('.')[-1]
 
 
 def registered_name(kind: str | type, scope: str | None = None) -> str:
-    """Return the name under which a class is registered, with its package unless that is MMPretrain or below it.
+    """Return the name under which a class is registered, with its package unless that is MMPretrain, MMEngine or MMCV.
 
     Args:
-        kind (str | type): A class, the path of one (``'mmpretrain.models.ResNet'``), or a name, which stays.
-        scope (str, optional): Registries in whose scope a bare name is meant. Defaults to None.
+        kind (str | type): A class, its path (``'mmpretrain.models.ResNet'``), or a name, which is returned as it is.
+        scope (str, optional): Scope in which a bare name is looked up. Defaults to None.
     """
     cls = kind if isinstance(kind, type) else None
     if isinstance(kind, str) and kind.count('.') > 1:
@@ -64,36 +100,36 @@ def registered_name(kind: str | type, scope: str | None = None) -> str:
 
 
 def innermost_datasets(dataset: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return the configs of the datasets inside of wrappers, such as ``ConcatDataset`` and ``RepeatDataset``.
+    """Return the configs of the data sets inside wrappers, such as ``ConcatDataset`` and ``RepeatDataset``.
 
     Args:
-        dataset (Mapping): Config of a dataset.
+        dataset (Mapping): Config of a data set.
     """
     inner = dataset.get('datasets') or ([dataset['dataset']] if isinstance(dataset.get('dataset'), Mapping) else [])
     return [found for each in inner for found in innermost_datasets(each)] or [dataset]
 
 
 def has_labels(config: Config, loader: str = 'train_dataloader') -> bool:
-    """Tell whether any images of a loader have labels: all have, but those of data sets with ``with_label=False``.
+    """Return True if any images of a loader have labels. Data sets have them unless ``with_label=False``.
 
     Args:
-        config (Config): Config of a training.
+        config (Config): Config of a training run.
         loader (str): The loader. Defaults to ``'train_dataloader'``.
     """
     return any(dataset.get('with_label', True) for dataset in innermost_datasets(config[loader].dataset))
 
 
 def channel_order(config: Config | None, loader: str, to_rgb: bool, channels: int = 3) -> str:
-    """Return the order of the channels that a network takes, in words.
+    """Return the channel order of the images that a network takes, in words.
 
     Args:
-        config (Config, optional): Config of a training, or of a student; None if there is none.
+        config (Config, optional): Config of a training run or of a student, or None.
         loader (str): The loader that gives the images.
-        to_rgb (bool): Whether the network's preprocessor turns the order of the dataset around.
+        to_rgb (bool): Whether the network's preprocessor reverses the order of the data set.
         channels (int): Number of channels. Defaults to 3.
 
     Returns:
-        str: ``'rgb'``, ``'bgr'``, ``'gray'``, or ``'as the dataset gives them'`` (CIFAR's arrays, say, are RGB).
+        str: ``'rgb'``, ``'bgr'``, ``'gray'``, or ``'as the dataset gives them'`` (for example, CIFAR's arrays are RGB).
     """
     if channels != 3:
         return 'gray' if channels == 1 else 'as the dataset gives them'
@@ -105,14 +141,14 @@ def channel_order(config: Config | None, loader: str, to_rgb: bool, channels: in
 
 
 def transforms_of(config: Config, loader: str) -> list[Mapping[str, Any]]:
-    """Return the transforms of a loader's pipeline that follow the loading of an image.
+    """Return the transforms of a loader's pipeline after the loading of an image.
 
     Args:
-        config (Config): Config of a training, or of a student.
+        config (Config): Config of a training run or of a student.
         loader (str): The loader, such as ``'val_dataloader'``.
 
     Raises:
-        ValueError: If the dataset does not have a pipeline.
+        ValueError: If the data set does not have a pipeline.
     """
     dataset = innermost_datasets(config[loader].dataset)[0]
     if 'pipeline' not in dataset:
@@ -126,7 +162,7 @@ def model_of(config: Config) -> dict[str, Any]:
     """Return the model of a config.
 
     Raises:
-        ValueError: If the config has no model.
+        ValueError: If the config does not have a model.
     """
     if not isinstance(config.get('model'), Mapping):
         raise ValueError(f'{config.filename} has no `model`. Expected the config of a network or of a distillation')
@@ -134,14 +170,14 @@ def model_of(config: Config) -> dict[str, Any]:
 
 
 def named_model(model: Mapping[str, Any]) -> dict[str, Any]:
-    """Replace a model that is named by ``cfg_path`` (MMRazor's way) by its config.
+    """Replace a model that is named by ``cfg_path`` (MMRazor's way) with its config.
 
-    Options beside the name override those in the config; MMEngine's ``get_model`` would drop them. ``pretrained=True``
-    becomes an ``init_cfg`` with the published weights.
+    Options beside the name override those of the config, which MMEngine's ``get_model`` would ignore.
+    ``pretrained=True`` becomes an ``init_cfg`` with the published weights.
 
     Args:
-        model (Mapping): Such as ``dict(cfg_path='mmpretrain::resnet/resnet18_8xb32_in1k.py', pretrained=True)``. A
-            config with a ``type`` is returned as it is.
+        model (Mapping): Model config, such as ``dict(cfg_path='mmpretrain::resnet/resnet18_8xb32_in1k.py',
+            pretrained=True)``. A config with a ``type`` is returned as it is.
     """
     model = dict(model)
     if not model.get('cfg_path') or model.get('type'):
@@ -158,7 +194,7 @@ def named_model(model: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def without_weights(config: Any) -> Any:
-    """Remove from a config what loads weights: ``pretrained``, and ``init_cfg`` of type ``Pretrained``."""
+    """Remove the options of a config that load weights: ``pretrained``, and ``init_cfg`` of type ``Pretrained``."""
     if isinstance(config, Mapping):
         return {
             key: without_weights(value)
@@ -176,13 +212,13 @@ def with_classes(config: Any, num_classes: int) -> Any:
 
 
 def pipeline_size(config: Config, loader: str = 'train_dataloader') -> tuple[int, int] | None:
-    """Return height and width of the images that a pipeline gives; None if it does not resize them.
+    """Return height and width of the images that a pipeline gives. None if it does not resize them.
 
     The pipeline runs on a blank image of 375x500 pixels.
 
     Args:
-        config (Config): Config of a training, or of a student.
-        loader (str): The loader whose pipeline is asked. Defaults to ``'train_dataloader'``.
+        config (Config): Config of a training run or of a student.
+        loader (str): The loader with the pipeline. Defaults to ``'train_dataloader'``.
     """
     transforms = transforms_of(config, loader)
     size = (375, 500)

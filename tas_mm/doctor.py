@@ -1,6 +1,6 @@
-"""Print a table of the stack: what was adapted, what is wrong and the remedy (``python -m tas_mm.doctor``).
+"""Print a table of the stack: what was adapted, what is wrong and how to fix it (``python -m tas_mm.doctor``).
 
-Exit status 0 if tas_mm can run, 1 if not.
+The exit status is 0 if tas_mm can run, else 1.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from . import compat
 from .compat.versions import untried
@@ -45,6 +46,12 @@ DEPENDENCIES = (
         'pip install transformers (for teachers and students of Hugging Face)',
         required=False,
     ),
+    Dependency(
+        'mmdet',
+        {'onedl-mmdetection': 'maintained fork', 'mmdet': 'upstream'},
+        "pip install 'tas_mm[detection]', with mmcv's compiled operators (for detectors; see docs/detection.md)",
+        required=False,
+    ),
     Dependency('sklearn', {'scikit-learn': ''}, 'pip install scikit-learn (for the quickstart)', required=False),
     Dependency('matplotlib', {'matplotlib': ''}, 'pip install matplotlib (for pictures)', required=False),
 )
@@ -70,7 +77,7 @@ def _version(distribution: str) -> str | None:
 
 
 def examine(dependency: Dependency, load: Callable[[str], object] = importlib.import_module) -> Finding:
-    """Examine a dependency: is it installed, once, does it import, was it adapted?
+    """Examine a dependency: whether it is installed exactly once, can be imported, and was adapted.
 
     Args:
         dependency (Dependency): The dependency.
@@ -88,7 +95,7 @@ def examine(dependency: Dependency, load: Callable[[str], object] = importlib.im
         return Finding(name, shown, family, 'installed twice', remedy, True)
     try:
         load(name)
-    except BaseException as error:  # an assert or a SystemExit at import counts too
+    except BaseException as error:  # includes an assert or a SystemExit at import
         text = f'does not import: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ""}'
         return Finding(name, shown, family, text, dependency.remedy, dependency.required)
     adapted = [why for what, why in compat.ADAPTED.items() if what.split(' ')[0] == name]
@@ -106,6 +113,9 @@ def own_components() -> Finding:
     except BaseException as error:
         text = str(error).splitlines()[0] if str(error) else ''
         return Finding('tas_mm', _own_version(), '-', f'{type(error).__name__}: {text}', 'fix the rows above', True)
+    if not (Path(__file__).parent / '.mim/configs').is_dir():
+        remedy = 'install it: pip install tas_mm (from a clone: pip install -e .)'
+        return Finding('tas_mm', _own_version(), '-', 'its configs are missing: it is not installed', remedy, False)
     return Finding('tas_mm', _own_version(), '-', 'ok', '', False)
 
 

@@ -1,10 +1,10 @@
 """tas_mm's registries: children of MMEngine's, with scope ``tas_mm``.
 
-MMEngine imports this module by itself for ``type='tas_mm.X'`` in any scope, so a config does not need
-``custom_imports``. Parts from a base of another package (``_base_ = 'tas_mm::...'``) get that package's scope. So there
-are registries of every kind, and names that tas_mm does not register are looked up in MMPretrain.
+MMEngine imports this module itself for ``type='tas_mm.X'`` in any scope, so a config does not need ``custom_imports``.
+Parts from a base of another package (``_base_ = 'tas_mm::...'``) get that package's scope. So there are registries of
+every kind, and names that tas_mm does not register are looked up in MMPretrain.
 
-Stage views have a simpler registry of their own in ``tas_mm.models.stages``, by the class of a backbone.
+Stage views have their own, simpler registry in ``tas_mm.models.stages``, by the class of a backbone.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class PluginRegistry(Registry):
 
     Args:
         kind (str): Name of MMPretrain's registry, such as ``'MODELS'``.
-        locations (list, optional): Modules of tas_mm that fill it. Defaults to None: none.
+        locations (list, optional): Modules of tas_mm that register classes in it. Defaults to None: none.
     """
 
     def __init__(self, kind: str, locations: list[str] | None = None) -> None:
@@ -30,7 +30,7 @@ class PluginRegistry(Registry):
         super().__init__(self.peer.name, parent=self.peer.parent, scope='tas_mm', locations=locations or [])
 
     def get(self, key: str) -> type | None:
-        """Return the class of a name: tas_mm's, else MMPretrain's, else MMEngine's."""
+        """Return the class of a name, from tas_mm, else MMPretrain, else MMEngine."""
         scope, name = self.split_scope_key(key)
         if scope is None:
             self.import_from_location()
@@ -56,7 +56,7 @@ OTHERS = [
 
 
 def not_registered(name: str) -> str:
-    """Say, for error messages, that a name is not registered, and which are the nearest, here or in MMRazor.
+    """Describe, for error messages, that a name is not registered, with the closest names here and in MMRazor.
 
     Args:
         name (str): The name.
@@ -65,7 +65,7 @@ def not_registered(name: str) -> str:
 
     known = {key: key for key in RAZOR_MODELS.module_dict} | {key: f'tas_mm.{key}' for key in MODELS.module_dict}
     near = get_close_matches(str(name).split('.')[-1], known, n=3, cutoff=0.5)
-    return f'{name!r} is not registered; nearest: {", ".join(known[key] for key in near) or "none"}'
+    return f'{name!r} is not registered. Closest names: {", ".join(known[key] for key in near) or "none"}'
 
 
 def refuse_unknown(key: str, given: Iterable[str], *classes: type) -> None:
@@ -74,7 +74,7 @@ def refuse_unknown(key: str, given: Iterable[str], *classes: type) -> None:
     Args:
         key (str): Key of the config.
         given (iterable): Names of the options.
-        *classes (type): Classes that share the options. Of a class that accepts any keyword, those in its signature.
+        *classes (type): Classes that share the options. For a class that accepts any keyword, those in its signature.
 
     Raises:
         ValueError: For an unknown option; the error suggests the closest valid names.
@@ -83,4 +83,4 @@ def refuse_unknown(key: str, given: Iterable[str], *classes: type) -> None:
     valid = [p.name for p in parameters if p.kind is not p.VAR_KEYWORD]
     for name in sorted(set(given) - {*valid, 'type', '_scope_'}):
         near = get_close_matches(name, valid, n=3, cutoff=0.5) or valid
-        raise ValueError(f'{key} has no option {name!r}; nearest: {", ".join(near)}')
+        raise ValueError(f'{key}: unknown option {name!r}. Closest names: {", ".join(near)}')

@@ -8,7 +8,29 @@ from mmengine.logging import MMLogger
 from mmengine.registry import MODELS, DefaultScope
 
 import tas_mm  # noqa: F401
+from tests.faults.table import FAULTS
 from tests.networks import NUM_CLASSES, SIZE, samples
+
+NAMED = {node for fault in FAULTS for node in fault.nodes}
+"""Tests, or cases of tests, that must catch a planted fault."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what `make test` leaves to `make test-all`: all cases of a test but its first and its last.
+
+    Cases that a planted fault names stay, and so do tests with a choice of their own: the mark ``every_case``.
+    """
+    cases: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        chosen = any(item.get_closest_marker(mark) for mark in ('every_case', 'all_pairs', 'all_configs'))
+        if hasattr(item, 'callspec') and not chosen:
+            cases.setdefault(item.nodeid.partition('[')[0], []).append(item)
+    for name, found in cases.items():
+        if name not in NAMED and name.partition('::')[0] not in NAMED:
+            for item in found[1:-1]:
+                if item.nodeid not in NAMED:
+                    item.add_marker('more_cases')
 
 
 @pytest.fixture(autouse=True)
@@ -21,7 +43,7 @@ def _deterministic_and_quiet():
 
 @pytest.fixture
 def logged(caplog):
-    """What MMEngine's logger says, which does not reach the root logger."""
+    """Collect the messages of MMEngine's logger, which do not reach the root logger."""
     logger = MMLogger.get_current_instance()
     logger.addHandler(caplog.handler)
     yield caplog

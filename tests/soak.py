@@ -3,7 +3,7 @@
     python -m tests.soak --minutes 60 --seed 0
 
 The first round draws configs until an eighth of the time is over: a teacher and a student from MMPretrain's backbones
-(tests/specimens.py) and the smaller families of timm (docs/coverage.jsonl), and distiller options. Later rounds train
+and the smaller families of timm (docs/coverage.jsonl), and distiller options. Later rounds train
 the same set again, from the same seeds. The first round fills caches. The second is the reference:
 
 - memory: what the process holds after each config, summed over the set, stays within 2 % of the second round's;
@@ -127,7 +127,7 @@ def train(config: Record, steps: int) -> Record:
     """Train a config and predict with it.
 
     Returns:
-        dict: Number of tensors alive after the second and after the last step; or why the pair was refused, which is
+        dict: Number of tensors alive after the second and after the last step; or why the pair was rejected, which is
         not a failure.
 
     Raises:
@@ -269,7 +269,7 @@ class Soak:
         return summary
 
     def draw_configs(self) -> None:
-        """Train configs from new seeds for an eighth of the time; keep those that are not refused."""
+        """Train configs from new seeds for an eighth of the time; keep those that do not raise."""
         seed, end = self.args.seed * 10**6, self.args.minutes * 60 * 7 / 8
         while len(self.configs) < self.args.configs and self.left > end or not self.configs:
             record = self.take(config := draw(seed), 'drawing')

@@ -30,7 +30,7 @@ class Specimen(NamedTuple):
 
     @property
     def config(self) -> dict:
-        """Of an ImageClassifier."""
+        """Make the config of an ImageClassifier."""
         head = dict(type=self.head) if isinstance(self.head, str) else self.head
         if head['type'] != 'ClsHead':
             head = dict(head, in_channels=self.width, num_classes=NUM_CLASSES)
@@ -291,10 +291,10 @@ def _built(name: str, size: int | None) -> nn.Module:
 
 
 def classifier(name: str, size: int | None = None) -> nn.Module:
-    """A specimen, built; a new copy at each call, always with the same weights.
+    """Build one of the tiny models; each call gives a new copy with the same weights.
 
     Args:
         name (str): One of ``SPECIMENS``.
-        size (int, optional): Side of the images, for one that can be built for others. Defaults to the specimen's.
+        size (int, optional): Side of the images, for one that can be built for others. Defaults to the smallest.
     """
     return deepcopy(_built(name, size))

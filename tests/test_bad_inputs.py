@@ -42,7 +42,7 @@ class Case(NamedTuple):
     given: str
     error: type[BaseException]
     message: str
-    """What the error says; '...' stands for what differs from run to run."""
+    """Text of the error; '...' stands for parts that differ from run to run."""
     do: Callable[[Path], object]
 
 
@@ -127,7 +127,7 @@ def _(folder):
     CONFIG,
     'a teacher named by a config that does not exist',
     FileNotFoundError,
-    "model.teacher='nowhere.py': config 'nowhere.py' does not exist (looked for ...); name a config file, or one "
+    "model.teacher='nowhere.py': config 'nowhere.py' does not exist (looked for ...). Name a config file, or one "
     'of a package as mmpretrain::PATH',
 )
 def _(folder):
@@ -138,7 +138,7 @@ def _(folder):
     CONFIG,
     'no teacher',
     TypeError,
-    "model.teacher=None, but it must be a model config, the path of a config, the name of one of MMPretrain's models, "
+    "model.teacher=None. Expected a model config, the path of a config, the name of one of MMPretrain's models, "
     'or a built model',
 )
 def _(folder):
@@ -149,7 +149,7 @@ def _(folder):
     CONFIG,
     'an option of the model that there is not',
     ValueError,
-    "model has no option 'teacher_checkpoint'; nearest: teacher_ckpt, teacher_cache, teacher_weights",
+    "model: unknown option 'teacher_checkpoint'. Closest names: teacher_ckpt, teacher_cache, teacher_weights",
 )
 def _(folder):
     tas(teacher_checkpoint='teacher.pth')
@@ -174,30 +174,30 @@ def _(folder):
 
 bad(
     'an unknown option of the distiller',
-    "model.distiller has no option 'featur_loss'; nearest: feature_loss",
+    "model.distiller: unknown option 'featur_loss'. Closest names: feature_loss",
     featur_loss=None,
 )
-bad('an unknown path', "model.distiller.paths has 'ts', but valid are TS, TA, AS", paths=dict(ts=1))
-bad('a negative weight', 'model.distiller.paths.TA=-1, but a weight is a number of at least 0', paths=dict(TA=-1))
-bad('a weight of NaN', 'model.distiller.paths.TA=nan, but a weight is a number of at least 0', paths=dict(TA=NAN))
+bad('an unknown path', "model.distiller.paths: unknown path 'ts'. Expected one of TS, TA, AS", paths=dict(ts=1))
+bad('a negative weight', 'model.distiller.paths.TA=-1. Expected a number of at least 0', paths=dict(TA=-1))
+bad('a weight of NaN', 'model.distiller.paths.TA=nan. Expected a number of at least 0', paths=dict(TA=NAN))
 bad(
     'an unknown loss',
-    "model.distiller.logit_loss.type='KLDivergenc' is not registered; nearest: KLDivergence",
+    "model.distiller.logit_loss.type='KLDivergenc' is not registered. Closest names: KLDivergence",
     logit_loss=dict(type='KLDivergenc'),
 )
 bad(
     'an option of a loss out of range',
-    'model.distiller.distill_losses.loss_ts_kd: OFALoss: gamma=0.5, but it must be at least 1',
+    'model.distiller.distill_losses.loss_ts_kd: OFALoss: gamma=0.5. Expected at least 1',
     logit_loss=dict(gamma=0.5),
 )
 bad(
     'a temperature of NaN',
-    'model.distiller.distill_losses.loss_ts_nce: InfoNCELoss: temperature=nan, but it must be at least 0.01',
+    'model.distiller.distill_losses.loss_ts_nce: InfoNCELoss: temperature=nan. Expected at least 0.01',
     feature_loss=dict(temperature=NAN),
 )
 bad(
     'an unknown option of a loss',
-    "model.distiller.logit_loss has no option 'gama'; nearest: gamma",
+    "model.distiller.logit_loss: unknown option 'gama'. Closest names: gamma",
     logit_loss=dict(gama=1.5),
 )
 bad(
@@ -212,27 +212,28 @@ bad(
 )
 bad(
     'an unknown projector',
-    "model.distiller.assistant.projector.type='tas_mm.L2GProjectr' is not registered; nearest: tas_mm.L2GProjector",
+    "model.distiller.assistant.projector.type='tas_mm.L2GProjectr' is not registered. Closest names: "
+    'tas_mm.L2GProjector',
     assistant=dict(projector=dict(type='tas_mm.L2GProjectr')),
 )
 bad(
     'a term that reads what there is not',
-    "model.distiller.terms.x.reads='stage5', but valid are logits, feature, stage1, stage2, stage3, stage4",
+    "model.distiller.terms.x.reads='stage5'. Expected one of logits, feature, stage1, stage2, stage3, stage4",
     terms=dict(x=dict(type='L2Loss', reads='stage5')),
 )
 bad(
     'a term without a loss',
-    "model.distiller.terms.x={'reads': 'feature'}, but it must be the config of a loss, with its type",
+    "model.distiller.terms.x={'reads': 'feature'}. Expected the config of a loss, with its type",
     terms=dict(x=dict(reads='feature')),
 )
 bad(
     'a recorder of a module that there is not',
-    "model.distiller.student_recorders.x.source='neck2' is no module of model.architecture; nearest: neck",
+    "model.distiller.student_recorders.x.source='neck2' is not a module of model.architecture. Closest names: neck",
     student_recorders=dict(x=dict(type='ModuleOutputs', source='neck2')),
 )
 bad(
     'an image size that is none',
-    "model.distiller.input_size='64'. Expected a number of pixels, or two",
+    "model.distiller.input_size='64'. Expected a number of pixels, or height and width",
     input_size='64',
 )
 
@@ -251,15 +252,13 @@ def _(folder):
     CONFIG,
     "the teacher's accuracy as a fraction",
     ValueError,
-    'default_hooks.check_teacher.expected=0.8, but it is a percentage, above 1 and up to 100',
+    'default_hooks.check_teacher.expected=0.8. Expected a percentage above 1 and up to 100',
 )
 def _(folder):
     CheckTeacherHook(expected=0.8)
 
 
-@case(
-    CONFIG, 'a check every 0 iterations', ValueError, 'default_hooks.check_finite.interval=0, but it must be at least 1'
-)
+@case(CONFIG, 'a check every 0 iterations', ValueError, 'default_hooks.check_finite.interval=0. Expected at least 1')
 def _(folder):
     CheckFiniteHook(interval=0)
 
@@ -273,8 +272,8 @@ PAIR = 'pair'
     PAIR,
     'a teacher of another class count',
     ValueError,
-    'model.teacher has num_classes=1000 and model.architecture num_classes=5, and a loss compares their logits. Set '
-    'model.distiller.teacher_classes',
+    'model.teacher has num_classes=1000 and model.architecture has num_classes=5, but a loss compares their logits. '
+    'Set model.distiller.teacher_classes',
 )
 def _(folder):
     tas(teacher=changed(networks.vit(), 'head', num_classes=1000))
@@ -282,9 +281,9 @@ def _(folder):
 
 @case(
     PAIR,
-    'a student for grey images, a teacher for colour',
+    'a student for gray images, a teacher for color',
     ValueError,
-    'model.teacher takes images of 3 channels and model.architecture of 1; both see the same images. Set in_channels',
+    'model.teacher takes images of 3 channels and model.architecture of 1. Both get the same images: set in_channels',
 )
 def _(folder):
     tas(changed(networks.resnet_cifar(), 'backbone', in_channels=1))
@@ -318,7 +317,7 @@ def state(teacher: dict | None = None) -> dict:
 
 
 def damaged(folder: Path, harm: Callable[[bytearray], None]) -> str:
-    """A checkpoint of the right weights, damaged."""
+    """A checkpoint of the right weights, corrupted."""
     path = Path(weights(folder, state()))
     data = bytearray(path.read_bytes())
     harm(data)
@@ -338,7 +337,7 @@ def flip(data: bytearray) -> None:
     FILES,
     "the teacher's weights do not exist",
     FileNotFoundError,
-    "model.teacher_ckpt='nowhere.pth' does not exist (looked from ...); name a file or URL",
+    "model.teacher_ckpt='nowhere.pth' does not exist (relative to ...). Name a file or URL",
 )
 def _(folder):
     tas(teacher_ckpt='nowhere.pth')
@@ -355,7 +354,7 @@ def _(folder):
     FILES,
     'a file that was cut short',
     ValueError,
-    "model.teacher_ckpt='...' cannot be read as a checkpoint: ...it is cut short or damaged",
+    "model.teacher_ckpt='...' cannot be read as a checkpoint: ...it is truncated or corrupt",
 )
 def _(folder):
     tas(teacher_ckpt=damaged(folder, cut_short))
@@ -373,9 +372,9 @@ def _(folder):
 
 @case(
     FILES,
-    'a file that is no checkpoint',
+    'a file that is not a checkpoint',
     ValueError,
-    "model.teacher_ckpt='...' cannot be read as a checkpoint: ...is refused: ...",
+    "model.teacher_ckpt='...' cannot be read as a checkpoint: ...was not loaded: ...",
 )
 def _(folder):
     (folder / 'teacher.pth').write_text('Not found')
@@ -386,7 +385,7 @@ def _(folder):
     FILES,
     'a checkpoint without weights',
     ValueError,
-    "model.teacher_ckpt='...' cannot be read as a checkpoint: ValueError: it holds no weights, but meta",
+    "model.teacher_ckpt='...' cannot be read as a checkpoint: ValueError: it has no weights. Got meta",
 )
 def _(folder):
     tas(teacher_ckpt=weights(folder, dict(meta=dict(epoch=3))))
@@ -396,8 +395,8 @@ def _(folder):
     FILES,
     'a checkpoint that wants to run code',
     ValueError,
-    "model.teacher_ckpt='...' cannot be read as a checkpoint: ...is refused: it wants 'posix.getcwd', and a "
-    'checkpoint may hold only tensors',
+    "model.teacher_ckpt='...' cannot be read as a checkpoint: ...was not loaded: it contains 'posix.getcwd'. "
+    'Expected only tensors',
 )
 def _(folder):
     tas(teacher_ckpt=weights(folder, dict(state_dict=state(), hooks=[os.getcwd])))
@@ -428,7 +427,7 @@ def _(folder):
     FILES,
     'weights of which some are NaN',
     ValueError,
-    "model.teacher_ckpt='...' holds weights that are not finite (NaN or infinity), such as 'backbone.cls_token': "
+    "model.teacher_ckpt='...' has weights that are not finite (NaN or infinity), such as 'backbone.cls_token': "
     'its training failed',
 )
 def _(folder):
@@ -441,7 +440,7 @@ def _(folder):
     FILES,
     'no checkpoint that is whole, to resume from',
     ValueError,
-    'cannot resume: ...epoch_1.pth cannot be used: it is cut short or damaged ...; and ... has no other '
+    'cannot resume: ...epoch_1.pth cannot be used: it is truncated or corrupt ...; and ... has no other '
     'checkpoint. Name one with --resume FILE',
 )
 def _(folder):
@@ -454,7 +453,7 @@ def _(folder):
     FILES,
     'another teacher, on resuming',
     ValueError,
-    'this run began with another teacher. The fingerprint of its weights is ..., and that of model.teacher with '
+    'this run began with another teacher. The fingerprint of its weights is ..., but that of model.teacher with '
     'model.teacher_ckpt is now ...set model.allow_teacher_change=True',
 )
 def _(folder):
@@ -469,7 +468,7 @@ def _(folder):
     FILES,
     'weights of which some are NaN, in load_from',
     FloatingPointError,
-    'weights are not finite before training: architecture.head.fc.bias. Look at load_from, --resume and init_cfg',
+    'weights are not finite before training: architecture.head.fc.bias. Check load_from, --resume and init_cfg',
 )
 def _(folder):
     content = tas().state_dict()
@@ -570,7 +569,7 @@ bad_pictures(
 )
 bad_pictures(
     'an image with NaN',
-    'train_dataloader.dataset: image ...png holds values that are not finite (NaN or infinity)',
+    'train_dataloader.dataset: image ...png has values that are not finite (NaN or infinity)',
     packed=with_inputs(lambda x: x * NAN),
 )
 bad_pictures(
@@ -580,8 +579,8 @@ bad_pictures(
     packed=with_inputs(lambda x: x.long()),
 )
 bad_pictures(
-    'a grey image for a colour network',
-    'train_dataloader.dataset: image ...png has 1 channels, but model.architecture takes 3: set color_type of '
+    'a gray image for a color network',
+    'train_dataloader.dataset: image ...png has 1 channels, but model.architecture takes 3. Set color_type of '
     'LoadImageFromFile',
     packed=with_inputs(lambda x: x[:1]),
 )
@@ -597,13 +596,13 @@ bad_pictures(
 )
 data(
     'an empty data set',
-    'train_dataloader gives no batch: its dataset has 0 images, batch_size=2 and drop_last=False. Look at '
+    'train_dataloader gives no batch: its data set has 0 images, batch_size=2 and drop_last=False. Check '
     'data_root, ann_file',
     lambda folder: Data(0),
 )
 data(
     'images of another size than built for',
-    'the train pipeline gives images of (96, 96), but the assistant was built for (64, 64): set '
+    'train_pipeline gives images of (96, 96), but the assistant was built for (64, 64). Set '
     'model.distiller.input_size=(96, 96)',
     lambda folder: Data(size=96),
 )
@@ -616,7 +615,7 @@ data(
 data(
     'a last batch of one under batch norm',
     'train_dataloader gives a batch of 1 image (batch_size=2 of 5 images, drop_last=False), which is too few for '
-    'BatchNorm2d and InfoNCELoss: set drop_last=True',
+    'BatchNorm2d and InfoNCELoss. Set drop_last=True',
     lambda folder: Data(5),
 )
 data(
@@ -648,7 +647,7 @@ def _(folder):
     DATA,
     'validation images without labels',
     ValueError,
-    'val_evaluator needs labels, and the images of val_dataloader.dataset have none. Set val_evaluator=[]',
+    'val_evaluator needs labels, but the images of val_dataloader.dataset have none. Set val_evaluator=[]',
 )
 def _(folder):
     images = [dict(inputs=torch.zeros(3, SIZE, SIZE), data_samples=DataSample()) for _ in range(2)]
@@ -697,7 +696,7 @@ class SpoilWeights(Hook):
     'a loss that becomes NaN',
     FloatingPointError,
     'iteration 2 was not finite: loss=nan, student.loss=nan, distill.loss_ts_kd=nan, ...gradient=nan. There is '
-    'no checkpoint yet. What may help: a lower learning rate',
+    'no checkpoint yet. Try a lower learning rate',
 )
 def _(folder):
     runner_of(folder, train=True, hooks=[SpoilWeights('architecture.head.fc.bias')]).train()
@@ -717,8 +716,8 @@ def _(folder):
     RUN,
     'a full disk',
     OSError,
-    'epoch_2.pth was not saved (No space left on device: it takes ... MiB, and ... MiB are free). Earlier '
-    'files are unchanged; fix this and resume with --resume',
+    'epoch_2.pth was not saved (No space left on device: it takes ... MiB, but ... MiB are free). Earlier '
+    'files are unchanged. Fix this and resume with --resume',
 )
 def _(folder):
     def full(*args):
@@ -745,7 +744,7 @@ QUICKSTART = str(ROOT / 'configs' / 'quickstart' / 'student.py')
     RUN,
     'mixed precision without a GPU',
     SystemExit,
-    '--amp: MMEngine trains in mixed precision on a GPU only, and there is none here',
+    '--amp: MMEngine trains in mixed precision on a GPU only, but there is none here',
 )
 def _(folder):
     tool(QUICKSTART, '--amp')
@@ -776,7 +775,7 @@ def _(folder):
     'processes that would get batches of different sizes',
     ValueError,
     'train_dataloader.sampler.round_up=False shares 9 images unevenly among 2 processes, which wait for each '
-    'other in every iteration: set round_up=True or drop_last=True',
+    'other in every iteration. Set round_up=True or drop_last=True',
 )
 def _(folder):
     sampler = DefaultSampler(Data(9), round_up=False)

@@ -1,4 +1,4 @@
-"""What the configs of pairs say, read without building anything: the paper's pairs, their recipes, their teachers."""
+"""The configs of pairs, read without building anything: the paper's pairs, their recipes, their teachers."""
 
 import importlib.util
 import re
@@ -18,6 +18,7 @@ from mmengine.optim import build_optim_wrapper
 from tas_mm.config import read_config
 from tas_mm.engine import hooks
 from tas_mm.models import InfoNCELoss
+from tas_mm.recipes.methods import methods
 
 ROOT = Path(__file__).parents[1]
 PAIRS = {path.stem: path for path in sorted(ROOT.glob('configs/tas/*.py'))}
@@ -34,10 +35,9 @@ STUDENTS = {  # as a config's name has them -> depth, width, arch or name of the
 }
 
 
-@pytest.fixture(scope='module', params=PAIRS)
-def pair(request):
-    """Name and config."""
-    return request.param, Config.fromfile(PAIRS[request.param])
+@cache
+def pair_config(name: str) -> Config:
+    return Config.fromfile(PAIRS[name])
 
 
 get_config = cache(get_config)  # it reads all metafiles, every time
@@ -62,8 +62,12 @@ def test_every_pair_of_the_paper_is_there():
     assert set(PAIRS) == on_cifar | on_imagenet | of_one_family | {'swin_to_r18_explicit', 'swin_to_r50'}
 
 
-def test_the_recipe_goes_by_the_students_kind(pair):
-    name, cfg = pair
+def test_the_recipe_goes_by_the_students_kind():
+    for name in PAIRS:
+        check_recipe(name, pair_config(name))
+
+
+def check_recipe(name: str, cfg: Config) -> None:
     student = cfg.model.architecture
     cifar = name.endswith('cifar100')
     backbone = student.get('backbone', student)
@@ -97,7 +101,10 @@ def test_every_hook_of_ours_is_in_the_default_runtime():
     assert ours - shipped == {'tas_mm.ShardTeacherHook'}
 
 
-SCHEDULES = [path for path in sorted(ROOT.glob('configs/_base_/schedules/*.py')) if path.stem != 'finetune_cifar100']
+SCHEDULES = [
+    *sorted(path for path in ROOT.glob('configs/_base_/schedules/*.py') if path.stem != 'finetune_cifar100'),
+    *sorted(ROOT.glob('configs/_base_/recipes/*.py')),
+]
 
 
 @pytest.mark.parametrize('path', SCHEDULES, ids=lambda path: path.stem)
@@ -127,9 +134,13 @@ def accuracies(folder: str) -> dict[str, float]:
     }
 
 
-def test_the_teacher_has_weights_and_the_accuracy_that_they_are_known_for(pair):
+def test_the_teacher_has_weights_and_the_accuracy_that_they_are_known_for():
     """In MMPretrain's metafiles for ImageNet; for CIFAR-100 what its fine-tuning leaves, and what the paper states."""
-    name, cfg = pair
+    for name in PAIRS:
+        check_teacher(name, pair_config(name))
+
+
+def check_teacher(name: str, cfg: Config) -> None:
     teacher, expected = cfg.model.teacher, cfg.default_hooks.check_teacher.expected
     if not name.endswith('cifar100'):
         assert teacher.pretrained
@@ -146,55 +157,28 @@ def test_the_teacher_has_weights_and_the_accuracy_that_they_are_known_for(pair):
     assert f'tools/dist_train.sh configs/{teacher.partition("::")[2]} 8' in PAIRS[name].read_text()
 
 
-def test_it_fits_on_a_screen_and_says_how_to_launch_it(pair):
-    text = PAIRS[pair[0]].read_text()
-    assert text.count('\n') <= 30 or pair[0].endswith('explicit')
-    assert f'tools/dist_train.sh configs/tas/{pair[0]}.py 8' in text or pair[0].endswith('explicit')
+def test_it_fits_on_a_screen_and_says_how_to_launch_it():
+    for name, path in PAIRS.items():
+        text = path.read_text()
+        assert text.count('\n') <= 30 or name.endswith('explicit')
+        assert f'tools/dist_train.sh configs/tas/{name}.py 8' in text or name.endswith('explicit')
 
 
-@pytest.mark.parametrize('path', sorted(ROOT.glob('configs/baselines/*.py')), ids=lambda path: path.stem)
-def test_a_baseline_differs_from_its_pair_in_the_distiller_alone(path):
-    method, _, name = path.stem.partition('_')
-    config = Config.fromfile(path).to_dict()
-    if method == 'alone':
-        expected = Config.fromfile(ROOT / f'configs/_base_/students/{name}.py').to_dict()
-        expected['model'] = expected['model']['architecture']
-    else:
-        expected = Config.fromfile(PAIRS[name]).to_dict()
-        distiller = config['model'].pop('distiller')
-        assert distiller == config.pop('distiller')
-        assert (distiller['type'], expected['model'].pop('distiller')['type']) == (
-            'tas_mm.PairDistiller',
-            'tas_mm.TASDistiller',
-        )
-    assert config == expected
-    text = path.read_text()
-    assert f'tools/dist_train.sh configs/baselines/{path.name} 8' in text
-    assert text.count('\n') <= 20
+def test_a_recipe_is_written_once():
+    """A pair names a network of the student, a recipe and a teacher, and nothing that another file says."""
+    recipes = {path.stem for path in ROOT.glob('configs/_base_/recipes/*.py')}
+    for name, path in PAIRS.items():
+        if name.endswith('explicit'):
+            continue
+        bases = re.search(r'_base_ = \[(.*)\]', path.read_text())[1].split(', ')
+        assert len(bases) == 2, name
+        assert Path(bases[1].strip("'")).stem in recipes
 
 
-@pytest.mark.parametrize('path', sorted(ROOT.glob('configs/ablations/*.py')), ids=lambda path: path.stem)
-def test_an_ablation_differs_from_its_pair_in_the_distillers_options_alone(path):
-    text = path.read_text()
-    (pair,) = re.findall(r'all else is configs/tas/(\w+)\.py', text)
-    config, expected = Config.fromfile(path).to_dict(), Config.fromfile(PAIRS[pair]).to_dict()
-    config.pop('distiller', None)  # of a distiller's own file
-    changed, plain = config['model'].pop('distiller'), expected['model'].pop('distiller')
-    assert config == expected
-    assert plain == dict(type=changed.pop('type'))
-    assert len(changed) == 1 or path.stem == 'not_detached'
-    assert f'tools/dist_train.sh configs/ablations/{path.name} 8' in text
-    assert text.count('\n') <= 20
-
-
-def test_baselines_are_there():
-    names = {path.stem for path in ROOT.glob('configs/baselines/*.py')}
-    methods = 'kd dkd dist rkd fitnet ofa rsd queue dense lightly unic phis scalekd'
-    main = pairs(methods, 'swin_to_r18 swin_to_r18_cifar100')
-    more = pairs('kd ofa rsd', 'vit_s_to_mobilenetv2_cifar100 convnext_to_deit_t_cifar100')
-    wanted = {name.replace('_to_', '_', 1) for name in main | more}
-    alone = {f'alone_{student}' for student in ['r18', 'r18_cifar100', 'r50', 'mobilenetv2', 'swin_n', 'swin_t']}
-    assert names == wanted | alone
+def test_the_methods_are_there():
+    wanted = 'alone kd dkd dist rkd fitnet ofa rsd queue dense lightly unic phis scalekd tas'
+    ours = 'tas_best tas_lean tas_light tas_rsd tas_teacher_first'
+    assert set(methods()) == {*wanted.split(), *ours.split()}
 
 
 def test_scalekds_pairs_are_there_under_the_recipe_of_their_student():
@@ -202,7 +186,9 @@ def test_scalekds_pairs_are_there_under_the_recipe_of_their_student():
     assert set(paths) == pairs('swin_l', 'r50 mobilenet_v1 convnext_t mixer_b vit_s swin_t')
     for name, path in paths.items():
         config = Config.fromfile(path).to_dict()
-        expected = Config.fromfile(ROOT / f'configs/_base_/students/{name.partition("_to_")[2]}.py').to_dict()
+        student = name.partition('_to_')[2]
+        kind = 'cnn' if student in ('r50', 'mobilenet_v1') else 'vit'
+        expected = Config.fromfile(ROOT / f'configs/_base_/recipes/imagenet_{kind}.py').to_dict()
         distiller, teacher = config['model'].pop('distiller'), config['model'].pop('teacher')
         assert distiller == config.pop('distiller')
         assert {*distiller['terms']} == {'kd', 'scalekd'}
@@ -211,7 +197,12 @@ def test_scalekds_pairs_are_there_under_the_recipe_of_their_student():
         weights = next(place for place in accuracies('swin_transformer') if 'swin_large_patch4_window7_224' in place)
         accuracy = config['default_hooks']['check_teacher'].pop('expected')
         assert accuracy == accuracies('swin_transformer')[weights]
-        expected['model'].pop('distiller')
+        network = config.pop('model')
+        config.pop('student', None)  # a name of the file's own
+        assert network == dict(type='tas_mm.TAS', architecture=network['architecture'])
+        loss = network['architecture'].get('loss') or network['architecture']['head']['loss']
+        mixed = [augment['type'] for augment in network['architecture'].get('train_cfg', {}).get('augments', [])]
+        assert (loss['type'], mixed) == ('LabelSmoothLoss', [] if kind == 'cnn' else ['Mixup', 'CutMix'])
         assert config == expected, name
         assert f'tools/dist_train.sh configs/baselines/scalekd/{path.name} 8' in path.read_text()
 

@@ -1,4 +1,4 @@
-"""What the documentation shows runs as it stands: every block of Python and of shell, and every link.
+"""The documentation is correct: every block of Python and of shell runs as shown, and every link works.
 
 Python that imports is executed, page by page, in a folder with small stand-ins for what a page takes for granted. Other
 Python is a config: one with a base is built and takes a step, a part of one is put on top of the quickstart and built.
@@ -59,34 +59,38 @@ def blocks(language: str) -> list:
     ]
 
 
-@pytest.mark.parametrize('page', PAGES, ids=name_of)
-def test_blocks_are_of_a_language_that_is_tested(page):
+def test_blocks_are_of_a_language_that_is_tested():
     """``text`` or nothing is for output, and for the commands of other projects."""
-    text = page.read_text()
-    assert text.count('```') == 2 * len(FENCE.findall(text)), 'a block that is not closed, or not seen here'
-    assert {language for _, language, _ in FENCE.findall(text)} <= {'python', 'bash', 'text', ''}
+    for page in PAGES:
+        text = page.read_text()
+        assert text.count('```') == 2 * len(FENCE.findall(text)), f'{name_of(page)}: a block that is not closed'
+        assert {language for _, language, _ in FENCE.findall(text)} <= {'python', 'bash', 'text', ''}, name_of(page)
 
 
 # ---- links ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize('page', PAGES, ids=name_of)
-def test_links_and_files_that_are_named_exist(page):
-    text = page.read_text()
+def test_links_and_files_that_are_named_exist():
+    for page in PAGES:
+        check_links(page)
+
+
+def check_links(page: Path) -> None:
+    text, name = page.read_text(), name_of(page)
     for link in re.findall(r'\]\(([^)]+)\)', FENCE.sub('', text)):
         if not re.match(r'https?:|mailto:', link):
             path, _, anchor = link.partition('#')
             target = page.parent / path if path else page
-            assert target.exists(), f'link to {link}'
-            assert not anchor or anchor in anchors(target), f'link to {link}'
+            assert target.exists(), f'{name}: link to {link}'
+            assert not anchor or anchor in anchors(target), f'{name}: link to {link}'
     for path in re.findall(r'(?:projects|tools|configs|docs|examples|tests)/[\w./-]+\.(?:py|sh|md|svg|png)', text):
         if path.startswith('projects/') and not (ROOT / 'projects').exists():
             continue  # whoever does without them keeps the pages
-        assert (ROOT / path).exists() or (page.parent / path).exists() or '*' in path, f'{path} is named'
+        assert (ROOT / path).exists() or (page.parent / path).exists() or '*' in path, f'{name}: {path} is named'
 
 
 def anchors(page: Path) -> set[str]:
-    """Of the headings of a page, as GitHub and MkDocs make them."""
+    """Return the anchors of a page's headings, as GitHub and MkDocs make them."""
     titles = re.findall(r'^#+ (.*)', page.read_text(), flags=re.MULTILINE)
     return {re.sub(r'[^\w -]', '', title.lower()).replace(' ', '-') for title in titles}
 
@@ -114,7 +118,7 @@ def literal(node: ast.AST) -> str:
 
 
 def test_error_texts_are_those_of_the_code():
-    """Of the tables of docs/troubleshooting.md, but that of what other packages say."""
+    """Check the tables of docs/troubleshooting.md, except the errors of other packages."""
     trees = [ast.parse(p.read_text()) for folder in ('tas_mm', 'tools') for p in (ROOT / folder).glob('**/*.py')]
     said = {literal(n) for tree in trees for n in ast.walk(tree) if isinstance(n, (ast.Constant, ast.JoinedStr))}
     page = (ROOT / 'docs/troubleshooting.md').read_text().split('## Said by other packages')[0]
@@ -140,7 +144,7 @@ CONFIGS = [p for p in PYTHON if is_config(p.values[1])]
 
 
 def exported_student() -> None:
-    """Of docs/export.md: the file beside a checkpoint of Swin-T to ResNet-18."""
+    """Write the file that docs/export.md uses: a checkpoint of Swin-T to ResNet-18."""
     config = read_config(str(ROOT / 'configs/tas/swin_to_r18.py'))
     model = build_classifier('mmpretrain:resnet18_8xb32_in1k', 1000)
     weights = {f'architecture.{name}': value for name, value in model.state_dict().items()}
@@ -208,7 +212,7 @@ def test_configs_build(page, text, tmp_path, one_process, monkeypatch):
 
 
 def check_part(shown: Config, config: Config, model: torch.nn.Module) -> None:
-    """Build what the part of a config that is shown says, as it stands in the whole config."""
+    """Build the part of a config that a page shows, in the whole config."""
     keys = {*shown}
     known = {'model', 'optim_wrapper', 'custom_hooks', 'default_hooks', 'model_wrapper_cfg', 'val_cfg', 'sync_bn'}
     assert keys <= {*known, 'activation_checkpointing'}, f'say here how to test {keys - known}'
@@ -277,9 +281,9 @@ def commands(text: str) -> list[list[str]]:
 
 
 COMMANDS = [
-    pytest.param(page, shlex.join(words), id=f'{param}-{shlex.join(words)[:60]}')
-    for page, text, param in [(*p.values, p.id) for p in blocks('bash')]
-    + [(page, code, name_of(page)) for page in PAGES for code in INLINE.findall(FENCE.sub('', page.read_text()))]
+    (name_of(page), shlex.join(words))
+    for page, text in [p.values for p in blocks('bash')]
+    + [(page, code) for page in PAGES for code in INLINE.findall(FENCE.sub('', page.read_text()))]
     for words in commands(text)
 ]
 
@@ -356,8 +360,19 @@ def check_script(words: list[str], variables: list[str], monkeypatch) -> None:
         parse_with(ROOT / 'tools' / tool, ['CONFIG', *words[number + 1 :]], monkeypatch)
 
 
-@pytest.mark.parametrize(('page', 'command'), COMMANDS)
-def test_commands_have_the_options_that_they_take(page, command, monkeypatch):
+def test_commands_have_the_options_that_they_take(monkeypatch, capsys):
+    problems = []
+    for page, command in COMMANDS:
+        with monkeypatch.context() as patch:
+            try:
+                check_command(command, patch)
+            except (Exception, SystemExit, pytest.fail.Exception) as error:
+                said = capsys.readouterr().err.strip().splitlines()[-1:]
+                problems.append(f'{page}: {command}: {error} {said}')
+    assert not problems
+
+
+def check_command(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, 'environ', os.environ.copy())
     words = shlex.split(command)
     variables = []

@@ -1,5 +1,6 @@
-"""What a user gets by installing and importing the package."""
+"""The package installs and imports with everything that a user needs."""
 
+import os
 import subprocess
 import sys
 import zipfile
@@ -10,7 +11,7 @@ from mmengine.config import Config
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = [
-    'baselines/fitnet_swin_to_r18_cifar100.py',
+    'baselines/scalekd/swin_l_to_vit_s.py',
     'quickstart/student.py',
     'quickstart/tas.py',
     'tas/swin_to_resmlp_cifar100.py',
@@ -89,6 +90,42 @@ def test_the_wheel_carries_configs_and_tools(wheel):
     ):
         assert f'tas_mm/.mim/{name}' in names
     assert not any('__pycache__' in name or name.startswith('tests') for name in names)
+
+
+@pytest.fixture(scope='module')
+def clean_python(wheel, tmp_path_factory):
+    """An environment with the wheel installed, and the stack of this one without tas_mm's clone."""
+    folder = tmp_path_factory.mktemp('clean')
+    subprocess.run([sys.executable, '-m', 'venv', '--without-pip', str(folder)], check=True)
+    python = folder / 'bin' / 'python'
+    install = ['install', '--quiet', '--no-deps', '--no-index', wheel.filename]
+    subprocess.run([sys.executable, '-m', 'pip', '--python', str(python), *install], env=without_paths(), check=True)
+    (site,) = folder.glob('lib/python*/site-packages')
+    stack = [path for path in sys.path if path.endswith('site-packages')]  # a .pth in them is not read
+    (site / 'stack.pth').write_text('\n'.join(stack))
+    return python
+
+
+def without_paths() -> dict[str, str]:
+    return {key: value for key, value in os.environ.items() if key != 'PYTHONPATH'}
+
+
+def run_clean(python: Path, *words: str) -> str:
+    command = [str(python), '-W', 'ignore', *words]
+    result = subprocess.run(command, cwd=python.parents[1], env=without_paths(), capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+def test_the_wheel_works_without_the_clone(clean_python):
+    """The doctor is content, and a tool of the wheel builds a shipped config by another method."""
+    site = next(clean_python.parents[1].glob('lib/python*/site-packages'))
+    assert run_clean(clean_python, '-c', 'import tas_mm; print(tas_mm.__file__)').splitlines()[-1].startswith(str(site))
+    said = run_clean(clean_python, '-m', 'tas_mm.doctor')
+    assert 'tas_mm can run.' in said
+    assert 'configs are missing' not in said
+    tool = str(site / 'tas_mm/.mim/tools/check_config.py')
+    assert '\nok\n' in run_clean(clean_python, tool, 'tas_mm::quickstart/tas.py', '--method', 'kd')
 
 
 def test_installing_it_pulls_in_nothing(wheel):

@@ -1,23 +1,23 @@
 """Measure the training step of configs: in turn against each other, part by part, or with a cached teacher.
 
-    python tools/benchmark_step.py configs/baselines/kd_swin_to_r18.py configs/tas/swin_to_r18.py
+    python tools/benchmark_step.py configs/tas/swin_to_r18.py configs/tas/deit_t_to_r18.py
     python tools/benchmark_step.py --pair configs/tas/swin_to_r18.py kd ofa tas tas+model.teacher_dtype=bfloat16
     python tools/benchmark_step.py --profile configs/tas/swin_to_r18.py
-    python tools/benchmark_step.py --cache configs/tas/swin_to_r18.py configs/baselines/kd_swin_to_r18.py
+    python tools/benchmark_step.py --cache --pair configs/tas/swin_to_r18.py tas kd
 
-Each round takes one step of every config on synthetic images (forward, backward, optimizer), so that other work on the
-machine affects all of them. Ratios are to the first config, medians over the rounds, with the 10th and 90th percentile.
-Multiply-adds are those of a whole step, backward pass included: their ratio is what the ratio of times would be if only
-convolutions and matrix products cost time.
+Each round takes one step of every config on synthetic images (forward, backward, optimizer), so that other load on the
+machine affects all of them. Ratios are relative to the first config: medians over the rounds, with the 10th and 90th
+percentile. Multiply-adds count a whole step, including the backward pass. Their ratio would be the ratio of times if
+only convolutions and matrix products took time.
 
-With --pair the arguments are methods on that pair: distillers of configs/_base_/distillers by name. Options of the
-config follow a plus sign; `mmrazor:` in front takes the step as plain MMRazor does (SingleTeacherDistill).
+With --pair the arguments are methods on that pair, as in tools/train.py --method. Options of the config follow a plus
+sign. The prefix `mmrazor:` takes the step in plain MMRazor (SingleTeacherDistill).
 
 With --profile: shares of teacher, student, assistant, losses, backward pass and optimizer. If a part's share of the
-time is far above its share of the multiply-adds, something other than arithmetic costs.
+time is far above its share of the multiply-adds, something other than arithmetic takes the time.
 
 With --cache: steps that run the teacher, and steps that read its outputs for the same images from model.teacher_cache.
-Keying and reading the images is part of the time; loading and augmenting them is not, since both need it.
+Hashing and reading the images is part of the time. Loading and augmenting them is not, since both need it.
 """
 
 import argparse
@@ -30,16 +30,17 @@ from mmengine.logging import MMLogger
 
 import tas_mm  # noqa: F401  (adapts the stack and registers the components)
 from tas_mm.analysis.benchmark import cached, profile
-from tas_mm.analysis.benchmark.methods import named_config
+from tas_mm.analysis.benchmark.named import named_config
 from tas_mm.analysis.benchmark.step import Step, take_turns
 from tas_mm.analysis.tables import Rows, markdown, table
 from tas_mm.engine.launch import at_least
 
 DEFAULTS = dict(compare=(16, 10), profile=(16, 5), cache=(8, 6))
-"""Batch size and rounds of each mode."""
+"""Batch size and number of rounds of each mode."""
 
 
 def parse_args() -> argparse.Namespace:
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('configs', nargs='+', help='configs, or methods (--pair); the first is the reference')
     mode = parser.add_mutually_exclusive_group()
@@ -101,6 +102,7 @@ def comparison(names: Sequence[str], steps: Sequence[Step], args: argparse.Names
 
 
 def main() -> None:
+    """Run the tool."""
     args = parse_args()
     MMLogger.get_current_instance().setLevel('ERROR')
     write = markdown if args.markdown else table
@@ -113,7 +115,7 @@ def main() -> None:
     else:
         header = ('config', 'images/s', 'x time', 'x multiply-adds', 'peak MiB', 'x memory', 'trained')
         print(write(header, comparison(*zip(*build_steps(args)), args)))
-        note = '; peak memory beyond what a step finds in use'
+        note = '; peak memory minus the memory in use before a step'
     print(
         f'{args.device}, batch {args.batch_size}, {args.rounds} rounds, torch {torch.__version__}, '
         f'{torch.get_num_threads()} threads{note}'

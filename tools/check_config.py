@@ -1,17 +1,19 @@
 """Check configs or a pair before anything is downloaded or trained.
 
     python tools/check_config.py configs/tas/swin_to_r18.py [CONFIG ...]
+    python tools/check_config.py configs/tas/swin_to_r18.py --method kd
     python tools/check_config.py --pair timm:vit_small_patch16_224 mmpretrain:resnet18_8xb32_in1k --classes 100
     python tools/check_config.py configs/tas/swin_to_r18.py --summary --markdown
 
-Builds the model of each config without data, weights or network, prints teacher, student and assistant (where they are
-cut, parameters, multiply-adds, what trains; order of channels, mean and std of the images that each network sees), the
-recorders and losses that the distiller inferred, and takes one training step on synthetic images of the config's real
-size: forward, backward, optimizer. Exits with 1 if any fails.
+Builds the model of each config without data, weights or network, and prints teacher, student and assistant: where they
+are cut, parameters, multiply-adds, what trains, and the order of channels, mean and std of the images that each network
+sees. Then it prints the recorders and losses that the distiller inferred, and takes one training step on synthetic
+images of the config's real size: forward, backward, optimizer. The exit status is 1 if any config fails.
 
+With --method the networks of the configs are checked with another method, as tools/train.py --method trains them.
 With --pair the two arguments are networks, TEACHER and STUDENT: timm:NAME, mmpretrain:NAME or the path of a config.
-With --summary it takes no step, and prints the costs alone: those of one image's forward pass, of convolutions and
-matrix products.
+With --summary it takes no step and prints only the costs, of convolutions and matrix products in one image's forward
+pass.
 """
 
 import argparse
@@ -32,13 +34,16 @@ from tas_mm.config import has_labels, pipeline_size, read_config
 from tas_mm.engine.launch import at_least
 from tas_mm.models import TAS
 from tas_mm.models.distillers import interface_of
+from tas_mm.recipes.methods import find_method, put_method
 from tas_mm.recipes.sources import build_classifier
 
 
 def parse_args() -> argparse.Namespace:
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('configs', nargs='*', help='config files, or names of shipped ones (tas_mm::tas/...)')
     parser.add_argument('--pair', nargs=2, metavar=('TEACHER', 'STUDENT'), help='check two networks instead of configs')
+    parser.add_argument('--method', metavar='NAME', help="check the configs' networks with another method")
     parser.add_argument('--batch-size', type=at_least(1), default=2, help='images in the synthetic batch (default: 2)')
     parser.add_argument('--explicit', action='store_true', help="print the distiller in MMRazor's explicit form")
     parser.add_argument('--summary', action='store_true', help='print the costs of each part alone')
@@ -53,14 +58,17 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     if bool(args.configs) == bool(args.pair):
         parser.error('name one CONFIG or more, or a --pair TEACHER STUDENT')
-    if args.pair and args.explicit:
-        parser.error('--explicit is for configs')
+    for option in ('explicit', 'method'):
+        if args.pair and getattr(args, option):
+            parser.error(f'--{option} is for configs')
     return args
 
 
-def config_model(name: str) -> tuple[BaseModel, Config]:
-    """Build the model of a config."""
+def config_model(name: str, method: str | None) -> tuple[BaseModel, Config]:
+    """Build the model of a config, by another method if one is given."""
     cfg = read_config(name)
+    if method:
+        put_method(cfg, find_method(method))
     return build_model(cfg), cfg
 
 
@@ -93,32 +101,32 @@ def summarize(name: str, model: BaseModel, as_markdown: bool) -> None:
 
 
 def print_tables(model: TAS, cfg: Config | None = None) -> None:
-    """Print everything about a pair."""
+    """Print all tables of a pair."""
     for title, (header, rows) in describe(model, cfg).items():
         print(f'{title}\n{table(header, rows)}\n')
 
 
-def check_config(name: str, batch_size: int, explicit: bool) -> None:
-    """Check one config; raises what is wrong with it."""
-    model, cfg = config_model(name)
+def check_config(name: str, args: argparse.Namespace) -> None:
+    """Check one config. Raises an error that says what is wrong with it."""
+    model, cfg = config_model(name, args.method)
     optimizer = build_optim_wrapper(model, cfg.optim_wrapper)
     if distills_from_one(model):
         print_tables(model, cfg)
         print(f'recorders\n{table(("side", "recorder", "type", "source"), recorder_rows(model))}\n')
-        if explicit:
+        if args.explicit:
             kind = f'tas_mm.{type(model.distiller).__name__}'
             print(Config(dict(distiller=dict(type=kind, **model.distiller.razor_config()))).pretty_text)
     labeled = has_labels(cfg)
     if not labeled:
         print('train_dataloader: images without labels, so the step goes without them\n')
-    batch = synthetic_batch(model, batch_size, pipeline_size(cfg), labeled)
+    batch = synthetic_batch(model, args.batch_size, pipeline_size(cfg), labeled)
     losses = train_step(model, batch, optimizer, strict=labeled)  # without labels a head gets no gradient
     rows = loss_rows(model, losses) if isinstance(model, TAS) else [(k, '', '', f'{v:.4f}') for k, v in losses.items()]
     print(f'one step\n{table(("loss", "type", "weight", "value"), rows)}')
 
 
 def check_pair(args: argparse.Namespace) -> int:
-    """Check, or summarize, a pair of networks; return the exit status."""
+    """Check or summarize a pair of networks. Return the exit status."""
     name = ' to '.join(args.pair)
     try:
         model = pair_model(args)
@@ -136,12 +144,12 @@ def check_pair(args: argparse.Namespace) -> int:
 
 
 def check_configs(args: argparse.Namespace) -> int:
-    """Check configs one after the other; return the exit status."""
+    """Check configs one after another. Return the exit status."""
     failed = []
     for i, name in enumerate(args.configs, 1):
         print(f'[{i}/{len(args.configs)}] {name}')
         try:
-            check_config(name, args.batch_size, args.explicit)
+            check_config(name, args)
             print('ok\n', flush=True)
         except Exception as error:
             failed.append(name)
@@ -152,10 +160,10 @@ def check_configs(args: argparse.Namespace) -> int:
 
 
 def summarize_configs(args: argparse.Namespace) -> int:
-    """Print the costs of configs; return the exit status."""
+    """Print the costs of configs. Return the exit status."""
     for name in args.configs:
         try:
-            summarize(name, config_model(name)[0], args.markdown)
+            summarize(name, config_model(name, args.method)[0], args.markdown)
         except (ValueError, OSError) as error:
             print(f'tools/check_config.py: {name}: {error}', file=sys.stderr)
             return 1
@@ -163,6 +171,7 @@ def summarize_configs(args: argparse.Namespace) -> int:
 
 
 def main() -> int:
+    """Run the tool. Return the exit status."""
     args = parse_args()
     MMLogger.get_current_instance().setLevel('ERROR')
     logging.getLogger('timm').setLevel(logging.ERROR)

@@ -13,6 +13,7 @@ from tas_mm.analysis.logs import METRIC, ROLES, check_metric, main_metric, read_
 
 
 def parse_args() -> argparse.Namespace:
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('work_dirs', nargs='+', help='work folders of the runs')
     parser.add_argument('--metric', help=f'metric to compare (default: {METRIC}, or what a probe measures)')
@@ -21,6 +22,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
+    """Run the tool."""
     args = parse_args()
     try:
         runs = [read_run(work_dir) for work_dir in args.work_dirs]

@@ -8,18 +8,19 @@
     python tools/distill.py --teacher timm:vit_small_patch14_dinov2.lvd142m --student timm:resnet18 --data photos \
         --probe labeled_photos --finetune labeled_photos
 
-The last one has images without labels, in any nesting: teacher and student have no head, and the student learns the
-teacher's features. --probe measures them on a few labeled images, and --finetune trains the result on labeled images,
-beside the same student from scratch.
+The last example has images without labels, at any depth of the folder. Teacher and student have no head, and the
+student learns the teacher's features. --probe measures them on a few labeled images. --finetune trains the result on
+labeled images, and the same student from scratch for comparison.
 
-With --baseline the student is also trained alone, by the same recipe, which shows what the teacher adds.
+With --baseline the student is also trained alone with the same recipe, which shows what the teacher adds.
 
-Writes WORK_DIR/distill.py, the complete config that it runs, to keep and to edit; checks it; fits the teacher to the
-classes (WORK_DIR/teacher.py); trains, evaluates, exports the student, prints a table and draws curves. Afterwards
+The tool writes WORK_DIR/distill.py, the complete config that it runs, to keep and to edit. It checks the config, fits
+the teacher to the classes (WORK_DIR/teacher.py), trains, evaluates, exports the student, prints a table and draws
+curves. Afterwards
 
     python tools/train.py WORK_DIR/distill.py
 
-does the same training again. --resume resumes an interrupted run: finished parts are not trained again, and the rest
+repeats the same training. --resume resumes an interrupted run: finished parts are not trained again, and the rest
 resumes from its last checkpoint. Without a network connection it starts with random weights, and says so.
 """
 
@@ -33,7 +34,7 @@ import runpy
 import sys
 from pathlib import Path
 
-# Else importing MMEngine starts CUDA, and it is too late to choose a device.
+# Otherwise importing MMEngine starts CUDA, and it is too late to choose a device.
 os.environ.setdefault('PYTORCH_NVML_BASED_CUDA_CHECK', '1')
 
 import mmengine
@@ -58,18 +59,19 @@ from tas_mm.recipes.sources import Network, find_network, why_no_weights
 from tas_mm.recipes.weights import head_fits
 from tas_mm.recipes.writer import write_same_config as write
 
-DATA_HELP = """a folder with train/CLASS/*.jpg and val/CLASS/*.jpg; a folder of images without labels, in any nesting; a
+DATA_HELP = """a folder with train/CLASS/*.jpg and val/CLASS/*.jpg; a folder of images without labels, at any depth; a
 table *.csv with the header path,label,split (or path,label and --val-csv); or the name of a data set of MMPretrain,
 such as CIFAR100, with --data-root"""
 LABELED_HELP = 'a folder with train/CLASS/*.jpg and val/CLASS/*.jpg, or a table *.csv'
 
 LARGEST = 224
-"""Height and width of the images without labels, at most, unless --size says another one."""
+"""Largest height and width of images without labels, unless --size sets another one."""
 
 print = functools.partial(print, flush=True)  # between the logs of training
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     network = 'timm:NAME, mmpretrain:NAME, hf:NAME, or the path of a config'
     parser.add_argument('--teacher', required=True, help=network)
@@ -88,7 +90,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--work-dir', type=Path, help='default: work_dirs/TEACHER_to_STUDENT')
     parser.add_argument(
-        '--teacher-ckpt', help="weights of the teacher; if of other classes, all but its head's are taken"
+        '--teacher-ckpt', help="weights of the teacher; if they are for other classes, all but the head's are used"
     )
     parser.add_argument(
         '--teacher-epochs',
@@ -114,13 +116,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def choose_device(device: str | None) -> str:
-    """Make MMEngine, which takes the first GPU if there is one, take the device that the user wants."""
+    """Make MMEngine use the requested device. By default it takes the first GPU, if there is one."""
     kind, _, number = (device or '').partition(':')
     if kind not in ('', 'cpu', 'cuda') or (number and not (kind == 'cuda' and number.isdigit())):
         raise ValueError(f'--device {device}: expected cpu, cuda or cuda:N')
     if kind == 'cpu':
         os.environ['CUDA_VISIBLE_DEVICES'] = ''
-        mmengine_device.DEVICE = 'cpu'  # which it settled when it was imported
+        mmengine_device.DEVICE = 'cpu'  # set when MMEngine was imported
     elif number:
         os.environ['CUDA_VISIBLE_DEVICES'] = number
     if kind == 'cuda' and not torch.cuda.is_available():
@@ -129,11 +131,12 @@ def choose_device(device: str | None) -> str:
 
 
 def loudly(text: str) -> None:
-    """Print what nobody should overlook."""
+    """Print a text that nobody should overlook."""
     print('\n'.join(('', '!' * 110, *(f'!! {line}' for line in text.splitlines()), '!' * 110, '')))
 
 
 def random_features(why: str) -> str:
+    """Return the warning for a teacher without a head and without trained weights."""
     return (
         f'THE TEACHER HAS RANDOM WEIGHTS: {why}.\n'
         'Its features say little about your images, and without labels nothing can train it. This run tries the data\n'
@@ -143,6 +146,7 @@ def random_features(why: str) -> str:
 
 
 def random_teacher(why: str) -> str:
+    """Return the warning for a teacher that starts with random weights."""
     return (
         f'THE TEACHER STARTS WITH RANDOM WEIGHTS: {why}.\n'
         'So all of it is trained on your images first. It then knows no more than they teach it, and the student\n'
@@ -177,7 +181,7 @@ def check(config: Path) -> None:
     """Build the model of a config, take one step with it, and load one image.
 
     Raises:
-        Exception: Whatever stands in the way.
+        Exception: Whatever prevents the run.
     """
     cfg = read_config(str(config))
     MMLogger.get_current_instance().setLevel('ERROR')  # no warnings about weights, which do not matter here
@@ -192,18 +196,18 @@ def check(config: Path) -> None:
 
 
 def tool(name: str, *options: object) -> None:
-    """Run another tool, as from the command line."""
+    """Run another tool as from the command line."""
     given = sys.argv
     sys.argv = [name, *map(str, options)]
     try:
         runpy.run_path(str(Path(__file__).with_name(name)), run_name='__main__')
     finally:
         sys.argv = given
-        gc.collect()  # the model, and what it holds on a GPU
+        gc.collect()  # frees the model and its GPU memory
 
 
 def prepare(args: argparse.Namespace) -> tuple[str, Path]:
-    """Choose the device and make the work folder."""
+    """Choose the device and create the work folder."""
     device = choose_device(args.device)
     work_dir = args.work_dir or Path('work_dirs') / '_to_'.join(
         name.partition(':')[2] or Path(name).stem for name in (args.teacher, args.student)
@@ -229,7 +233,7 @@ def recipe_options(args: argparse.Namespace, data: OwnData, size: int, device: s
 
 
 def distill(args: argparse.Namespace) -> None:
-    """Everything, in order, with labels."""
+    """Distill with labels, from start to end."""
     for option in ('probe', 'finetune'):
         if getattr(args, option):
             raise ValueError(f'--{option}: the images of --data have labels already. Leave it out')
@@ -271,7 +275,7 @@ def distill(args: argparse.Namespace) -> None:
     print(f'\n{report_accuracy(work_dir, exported, runs, args.baseline)}\nConfig to keep and edit: {configs[-1]}')
     if teacher_epochs and not head_only:
         loudly(
-            'The teacher had random weights to start with. Take these numbers as a trial of the data and the settings.'
+            'The teacher had random weights at the start. Take these numbers as a trial of the data and the settings.'
         )
 
 
@@ -292,14 +296,14 @@ def check_all(configs: list[Path]) -> None:
 
 
 def train(configs: list[Path], resume: bool) -> None:
-    """Run trainings one after the other."""
+    """Run training configs one after another."""
     for config in configs:
         print(f'\nTraining {config.stem}: {config}')
         tool('train.py', config, *(['--resume'] if resume else []))
 
 
 def distill_features(args: argparse.Namespace) -> None:
-    """Everything, in order, without labels: networks without a head."""
+    """Distill without labels, from start to end, with networks without a head."""
     if args.baseline or args.teacher_epochs:
         raise ValueError('--baseline, --teacher-epochs: they need labels, and the images of --data have none')
     device, work_dir = prepare(args)
@@ -349,6 +353,7 @@ def write_fine_tuning(args: argparse.Namespace, work_dir: Path, size: int, devic
 
 
 def main(argv: list[str] | None = None) -> None:
+    """Run the tool."""
     args = parse_args(argv)
     try:
         distill(args) if has_classes(args.data) else distill_features(args)

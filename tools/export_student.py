@@ -6,7 +6,7 @@
     python tools/export_student.py work_dirs/dino_to_r18/epoch_100.pth r18.onnx --to onnx --projection
 
 CKPT is a checkpoint of TAS or of a plain MMRazor SingleTeacherDistill run, a student's file, or a checkpoint of a
-network that was trained alone. The weights are those by which it would be tested: the average if the run kept one
+network that was trained alone. The exported weights are those that a test would use: the average if the run has one
 (EMA). A student without a head gives its feature.
 """
 
@@ -25,6 +25,7 @@ from tas_mm.student.export import FORMS, export
 
 
 def parse_args() -> argparse.Namespace:
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('checkpoint', metavar='CKPT')
     parser.add_argument('out', metavar='OUT', help='file to write')
@@ -39,7 +40,7 @@ def parse_args() -> argparse.Namespace:
         nargs='?',
         const='',
         metavar='LOSS',
-        help="graphs alone: put out the embedding in the teacher's space, by the projection that a loss between "
+        help="graphs only: output the embedding in the teacher's space, by the projection that a loss between "
         'features has learned (default: loss_ts_nce, or the only one)',
     )
     parser.add_argument('--config', help='config of the run, if not the one in the checkpoint')
@@ -48,6 +49,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
+    """Run the tool."""
     args = parse_args()
     MMLogger.get_instance('mmengine', log_level='WARNING')
     size = None if args.input_size is None else (args.input_size[0], args.input_size[-1])

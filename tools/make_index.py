@@ -1,10 +1,10 @@
 """Write model-index.yml and a metafile.yml for every folder of configs, in OpenMMLab's format.
 
-    python tools/make_index.py            # builds every distillation, to say what its assistant is made of: minutes
-    python tools/make_index.py --check    # writes nothing; exit status 1 if a file is not what it would write
+    python tools/make_index.py            # builds every distillation, to describe its assistant: takes minutes
+    python tools/make_index.py --check    # writes nothing; the exit status is 1 if a file is not up to date
 
-Names of teacher and student, data set and the paper's accuracy are read from the first lines of a config; what we
-measured from the raw lines of docs/benchmark.
+Names of teacher and student, data set and the paper's accuracy are read from the first lines of a config. What we
+measured is read from the raw lines of docs/benchmark.
 """
 
 import argparse
@@ -29,7 +29,6 @@ PAPER = dict(
 COLLECTIONS = {  # folder -> its collection, the page that describes it, its task
     'tas': ('TAS', 'README.md', 'Image Classification'),
     'baselines': ('Baselines of TAS', 'docs/baselines.md', 'Image Classification'),
-    'ablations': ('Ablations of TAS', 'docs/baselines.md', 'Image Classification'),
     'benchmark': ('Benchmark of TAS', 'docs/benchmark.md', 'Image Classification'),
     'teachers': ('Teachers of TAS', 'README.md', 'Image Classification'),
     'quickstart': ('Quickstart of TAS', 'README.md', 'Image Classification'),
@@ -47,7 +46,7 @@ DATA = {  # how a config names it -> how the format does
 
 
 def assistant(config: Path) -> str | None:
-    """Describe the assistant of a classifier; None if it does not have one."""
+    """Describe the assistant of a classifier, or return None if there is none."""
     cfg = read_config(str(config))
     if cfg.model.get('type') != 'tas_mm.TAS' or cfg.model.distiller.type != 'tas_mm.TASDistiller':
         return None
@@ -60,11 +59,12 @@ def assistant(config: Path) -> str | None:
 
 
 def stages(first: int, last: int) -> str:
+    """Describe a range of stages."""
     return f'stages {first} to {last}' if first < last else f'stage {first}'
 
 
 def measured(stem: str) -> dict | None:
-    """Return the student's accuracy in the benchmark, mean over the seeds, for a pair of it."""
+    """Return the student's accuracy in the benchmark, as a mean over seeds, if the pair is part of it."""
     lines = (ROOT / 'docs/benchmark/cpu.jsonl').read_text().splitlines()
     wanted = ('labels_1000', stem, 'tas')
     rows = [row for row in map(json.loads, lines) if (row['setting'], row['pair'], row['method']) == wanted]
@@ -79,7 +79,7 @@ def entry(config: Path) -> dict:
     collection, _, task = COLLECTIONS[folder]
     stem = '_'.join(config.relative_to(ROOT / 'configs' / folder).with_suffix('').parts)
     text = config.read_text().split('"""')[1]
-    if config.stem.endswith('explicit'):  # says all else of another config
+    if config.stem.endswith('explicit'):  # its text refers to another config
         text = re.search(r'configs/tas/\w+\.py', text)[0]
         text = (ROOT / text).read_text().split('"""')[1]
     metadata = dict(Description=text.splitlines()[0].strip())
@@ -125,6 +125,7 @@ def index() -> dict[Path, str]:
 
 
 def main() -> int:
+    """Run the tool. Return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--check', action='store_true', help='compare and write nothing')
     args = parser.parse_args()

@@ -2,8 +2,8 @@
 
     python tools/test.py configs/tas/swin_to_r18.py work_dirs/swin_to_r18/epoch_100.pth
 
-Of a distillation run only the student is built and loaded, as the plain MMPretrain model that it is: the teacher and
-its weights are not needed.
+For a distillation run, only the student is built and loaded, as a plain MMPretrain model. The teacher and its weights
+are not needed.
 """
 
 import argparse
@@ -29,6 +29,7 @@ from tas_mm.student import student_model, student_weights
 
 
 def parse_args() -> argparse.Namespace:
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_common_options(parser)
     parser.add_argument('checkpoint', help='checkpoint of the run')
@@ -40,10 +41,10 @@ def parse_args() -> argparse.Namespace:
 
 
 def load_student(model: BaseModel, checkpoint: str) -> None:
-    """Load the student's part of a checkpoint, or all of it if it is of one network.
+    """Load the student's part of a checkpoint, or all of it if it belongs to a single network.
 
     Raises:
-        ValueError: If it does not fit.
+        ValueError: If the weights do not fit.
     """
     loaded = read_checkpoint(checkpoint, logger='current')
     if not isinstance(loaded, Mapping):
@@ -55,6 +56,7 @@ def load_student(model: BaseModel, checkpoint: str) -> None:
 
 
 def main() -> None:
+    """Run the tool."""
     args = parse_args()
     try:
         check_readable(args.checkpoint)

@@ -2,6 +2,8 @@
 
 One process:   python tools/train.py configs/tas/swin_to_r18.py
 Eight GPUs:    tools/dist_train.sh configs/tas/swin_to_r18.py 8
+Other method:  python tools/train.py configs/tas/swin_to_r18.py --method kd
+Student alone: python tools/train.py configs/tas/swin_to_r18.py --method alone
 Is all here?   python tools/train.py configs/tas/swin_to_r18.py --check-only 8
 Slurm:         GPUS=16 tools/slurm_train.sh PARTITION JOB configs/tas/swin_to_r18.py
 """
@@ -17,8 +19,15 @@ from tas_mm.engine.prerequisites import require
 
 
 def parse_args() -> argparse.Namespace:
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_common_options(parser)
+    parser.add_argument(
+        '--method',
+        metavar='NAME',
+        help="train the config's networks by another method, on the same data and recipe: a file of "
+        'configs/_base_/distillers by name, such as kd or tas, a file of your own, or alone for the student alone',
+    )
     parser.add_argument(
         '--resume',
         nargs='?',
@@ -30,9 +39,10 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
+    """Run the tool."""
     args = parse_args()
     try:
-        cfg = load_config(args)
+        cfg = load_config(args, args.method)
     except (FileNotFoundError, ValueError) as error:
         raise SystemExit(f'tools/train.py: {error}') from error
     if args.amp:

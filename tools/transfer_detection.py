@@ -1,11 +1,11 @@
-"""Compare a detector that starts from a distilled student with one that starts from the student trained alone.
+r"""Compare a detector that starts from a distilled student with one that starts from the student trained alone.
 
-    python tools/transfer_detection.py work_dirs/swin_to_r18/epoch_100.pth configs/detection/faster_rcnn_r18.py 8 \\
-        --alone work_dirs/alone_r18/epoch_100.pth
+    python tools/transfer_detection.py work_dirs/swin_to_r18/epoch_100.pth configs/detection/faster_rcnn_r18.py 8 \
+        --alone work_dirs/swin_to_r18_alone/epoch_100.pth
 
-Exports both students' backbones, trains and tests a detector on each, on the data of CONFIG, and prints both mAPs, and
-those at an overlap of 0.5. Detectors are in WORK_DIRS/<name of CONFIG> and WORK_DIRS/<name of CONFIG>_alone. Called
-again, it resumes. Needs the extra `detection`, and the data.
+Exports both students' backbones, trains and tests a detector on each with the data of CONFIG, and prints the mAP of
+both, also at an overlap of 0.5. Detectors are in WORK_DIRS/<name of CONFIG> and WORK_DIRS/<name of CONFIG>_alone. If
+called again, it resumes. Needs the extra `detection`, and the data.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ TOOLS = Path(__file__).resolve().parent
 
 
 def parse_args() -> argparse.Namespace:
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('student', type=Path, metavar='STUDENT_CKPT', help="of a distillation, or a student's file")
     parser.add_argument('config', metavar='CONFIG', help='config of a detector whose backbone starts from a checkpoint')
@@ -53,7 +54,7 @@ def check_files(args: argparse.Namespace) -> None:
 
 
 def claim(work_dir: Path, student: Path) -> None:
-    """Note which student a work folder's detector starts from, since a finished run is resumed.
+    """Record which student a work folder's detector starts from, because a finished run is resumed.
 
     Raises:
         ValueError: If the folder has a detector of another student.
@@ -68,14 +69,14 @@ def claim(work_dir: Path, student: Path) -> None:
 
 
 def run(what: str, *command: object) -> None:
-    """Print and run a command; stop if it fails."""
+    """Print and run a command, and stop if it fails."""
     words = [str(word) for word in command]
     print(f'{what}: {" ".join(words)}', flush=True)
     subprocess.run(words, check=True, env=dict(os.environ, PYTHON=sys.executable))
 
 
 def transfer(student: Path, work_dir: Path, args: argparse.Namespace) -> str:
-    """Train and test a detector on one student, and return its mAPs."""
+    """Train and test a detector on one student. Return its mAPs."""
     claim(work_dir, student)
     backbone, metrics = work_dir / 'backbone.pth', work_dir / 'metrics.json'
     options = ['--cfg-options', f'model.backbone.init_cfg.checkpoint={backbone}', *args.cfg_options]
@@ -90,6 +91,7 @@ def transfer(student: Path, work_dir: Path, args: argparse.Namespace) -> str:
 
 
 def main() -> None:
+    """Run the tool."""
     args = parse_args()
     name = Path(args.config.split('::')[-1]).stem
     students = {name: args.student, f'{name}_alone': args.alone}

@@ -1,11 +1,11 @@
-"""Draw what a distillation does.
+"""Draw figures of a distillation.
 
     python tools/visualize.py cka CONFIG CHECKPOINT               # similarity of all stages, before and after
-    python tools/visualize.py features CONFIG CHECKPOINT PHOTO... # where each stage attends to
+    python tools/visualize.py features CONFIG CHECKPOINT PHOTO... # where each stage responds
     python tools/visualize.py curves WORK_DIR...                  # losses and accuracies of one run or more
-    python tools/visualize.py assistants CONFIG...                # what each assistant is made of
+    python tools/visualize.py assistants CONFIG...                # parts of each assistant
 
-Pictures go to --out; with --backend tensorboard, wandb or mlflow also to where experiments are tracked, through
+Pictures go to --out. With --backend tensorboard, wandb or mlflow they also go to the experiment tracker, through
 MMEngine's visualizer.
 """
 
@@ -42,6 +42,7 @@ from tas_mm.models.distillers import interface_of
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument('--out', type=Path, default=Path('work_dirs/pictures'), help='default: work_dirs/pictures')
     common.add_argument('--backend', nargs='+', default=[], choices=list(BACKENDS), help='send the pictures there too')
@@ -52,7 +53,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     pictures = parser.add_subparsers(dest='picture', required=True)
     cka = pictures.add_parser('cka', parents=[run], help='similarity of all stages, before and after')
-    cka.add_argument('--images', type=int, default=512, help='validation images to look at (default: 512)')
+    cka.add_argument('--images', type=int, default=512, help='number of validation images (default: 512)')
     cka.add_argument('--batch-size', type=int, default=64, help='at least 4 (default: 64)')
     features = pictures.add_parser('features', parents=[run], help='where each stage attends to')
     features.add_argument('photos', nargs='+', type=Path)
@@ -68,7 +69,7 @@ def build(cfg: Config, seed: int) -> TAS:
     """Build the distillation as it is before training.
 
     Raises:
-        ValueError: If the config is not of a distillation.
+        ValueError: If the config is not a distillation.
     """
     set_random_seed(seed)
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmpretrain')):
@@ -85,10 +86,10 @@ def build(cfg: Config, seed: int) -> TAS:
 
 
 def load(algorithm: TAS, name: str) -> dict:
-    """Load a checkpoint of the run and return it.
+    """Load a checkpoint of the run, and return it.
 
     Raises:
-        ValueError: If a weight is missing, as in the file of a student alone.
+        ValueError: If a weight is missing, as in a student's file.
     """
     checkpoint = read_checkpoint(name)
     missing = algorithm.load_state_dict(checkpoint.get('state_dict', checkpoint), strict=False).missing_keys
@@ -98,7 +99,7 @@ def load(algorithm: TAS, name: str) -> dict:
 
 
 def batches(cfg: Config, algorithm: TAS, images: int, size: int, seed: int) -> list[Tensor]:
-    """Draw validation images at random, preprocessed, in batches of one size."""
+    """Draw preprocessed validation images at random, in batches of one size."""
     if size < 4:
         raise ValueError(f'--batch-size {size}: expected a number of at least 4')
     loader = dict(
@@ -134,7 +135,7 @@ def draw_cka(args: argparse.Namespace) -> dict:
 
 
 def read_photo(photo: Path, cfg: Config, channels: int) -> Tensor:
-    """Read a photo through the validation pipeline, ``(C, H, W)`` of 0 to 255."""
+    """Read a photo ``(C, H, W)`` of 0 to 255 through the validation pipeline."""
     if not photo.is_file():
         raise ValueError(f'{photo} is not a file. Expected a photo')
     order = 'bgr' if cfg.get('data_preprocessor', {}).get('to_rgb') else 'rgb'
@@ -145,7 +146,7 @@ def read_photo(photo: Path, cfg: Config, channels: int) -> Tensor:
 
 
 def draw_features(args: argparse.Namespace) -> dict:
-    """Draw one figure for each photo."""
+    """Draw one figure per photo."""
     cfg = read_config(args.config)
     algorithm = build(cfg, args.seed)
     classes = load(algorithm, args.checkpoint).get('meta', {}).get('dataset_meta', {}).get('classes')
@@ -164,13 +165,13 @@ def draw_features(args: argparse.Namespace) -> dict:
 
 
 def draw_curves(args: argparse.Namespace) -> dict:
-    """Draw losses, accuracies and what probes measured of runs.
+    """Draw losses, accuracies and metrics of probes of some runs.
 
     Raises:
-        ValueError: If they were validated by another metric.
+        ValueError: If the runs do not have the metric.
     """
     runs = [read_run(work_dir) for work_dir in args.work_dirs]
-    if args.metric and any(run.validations for run in runs):  # else there are the losses
+    if args.metric and any(run.validations for run in runs):  # without validations, only losses are drawn
         check_metric(runs, args.metric)
     return dict(curves=curves_figure(runs, args.metric))
 
@@ -184,6 +185,7 @@ DRAWINGS = dict(cka=draw_cka, features=draw_features, curves=draw_curves, assist
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Run the tool. Return the exit status."""
     args = parse_args(argv)
     MMLogger.get_current_instance().setLevel('WARNING')
     draw = DRAWINGS[args.picture]

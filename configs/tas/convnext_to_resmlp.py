@@ -3,7 +3,13 @@
 tools/dist_train.sh configs/tas/convnext_to_resmlp.py 8
 """
 
-_base_ = '../_base_/students/resmlp.py'
+_base_ = ['../_base_/models/resmlp_s12.py', '../_base_/recipes/imagenet_vit.py']
 
-model = dict(teacher=dict(cfg_path='mmpretrain::convnext/convnext-tiny_32xb128_in1k.py', pretrained=True))
+model = dict(
+    _delete_=True,
+    type='tas_mm.TAS',
+    architecture=_base_.model,
+    teacher=dict(cfg_path='mmpretrain::convnext/convnext-tiny_32xb128_in1k.py', pretrained=True),
+    distiller=dict(type='tas_mm.TASDistiller'),
+)
 default_hooks = dict(check_teacher=dict(expected=82.14))

@@ -4,10 +4,16 @@ Make the teacher first:   tools/dist_train.sh configs/teachers/convnext-tiny_cif
 Then:                     tools/dist_train.sh configs/tas/convnext_to_resmlp_cifar100.py 8
 """
 
-_base_ = '../_base_/students/resmlp_cifar100.py'
+_base_ = ['../_base_/models/resmlp_s12.py', '../_base_/recipes/cifar100_vit.py']
+
+_base_.model.num_classes = 100
 
 model = dict(
+    _delete_=True,
+    type='tas_mm.TAS',
+    architecture=_base_.model,
     teacher='tas_mm::teachers/convnext-tiny_cifar100.py',
     teacher_ckpt='work_dirs/convnext-tiny_cifar100/epoch_30.pth',
+    distiller=dict(type='tas_mm.TASDistiller'),
 )
 default_hooks = dict(check_teacher=dict(expected=88.41))

@@ -3,7 +3,13 @@
 tools/dist_train.sh configs/tas/mixer_to_deit_t.py 8
 """
 
-_base_ = '../_base_/students/deit_t.py'
+_base_ = ['../_base_/models/deit_tiny.py', '../_base_/recipes/imagenet_vit.py']
 
-model = dict(teacher=dict(cfg_path='mmpretrain::mlp_mixer/mlp-mixer-base-p16_64xb64_in1k.py', pretrained=True))
+model = dict(
+    _delete_=True,
+    type='tas_mm.TAS',
+    architecture=_base_.model,
+    teacher=dict(cfg_path='mmpretrain::mlp_mixer/mlp-mixer-base-p16_64xb64_in1k.py', pretrained=True),
+    distiller=dict(type='tas_mm.TASDistiller'),
+)
 default_hooks = dict(check_teacher=dict(expected=76.68))

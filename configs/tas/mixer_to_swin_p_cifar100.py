@@ -4,10 +4,16 @@ Make the teacher first:   tools/dist_train.sh configs/teachers/mixer-base_cifar1
 Then:                     tools/dist_train.sh configs/tas/mixer_to_swin_p_cifar100.py 8
 """
 
-_base_ = '../_base_/students/swin_p_cifar100.py'
+_base_ = ['../_base_/models/swin_pico.py', '../_base_/recipes/cifar100_vit.py']
+
+_base_.model.head.num_classes = 100
 
 model = dict(
+    _delete_=True,
+    type='tas_mm.TAS',
+    architecture=_base_.model,
     teacher='tas_mm::teachers/mixer-base_cifar100.py',
     teacher_ckpt='work_dirs/mixer-base_cifar100/epoch_30.pth',
+    distiller=dict(type='tas_mm.TASDistiller'),
 )
 default_hooks = dict(check_teacher=dict(expected=87.29))

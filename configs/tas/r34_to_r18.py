@@ -3,7 +3,13 @@
 tools/dist_train.sh configs/tas/r34_to_r18.py 8
 """
 
-_base_ = '../_base_/students/r18.py'
+_base_ = ['../_base_/models/resnet18.py', '../_base_/recipes/imagenet_cnn.py']
 
-model = dict(teacher=dict(cfg_path='mmpretrain::resnet/resnet34_8xb32_in1k.py', pretrained=True))
+model = dict(
+    _delete_=True,
+    type='tas_mm.TAS',
+    architecture=_base_.model,
+    teacher=dict(cfg_path='mmpretrain::resnet/resnet34_8xb32_in1k.py', pretrained=True),
+    distiller=dict(type='tas_mm.TASDistiller'),
+)
 default_hooks = dict(check_teacher=dict(expected=73.62))

@@ -3,7 +3,13 @@
 tools/dist_train.sh configs/tas/r50_to_swin_n.py 8
 """
 
-_base_ = '../_base_/students/swin_n.py'
+_base_ = ['../_base_/models/swin_nano.py', '../_base_/recipes/imagenet_vit.py']
 
-model = dict(teacher=dict(cfg_path='mmpretrain::resnet/resnet50_8xb32_in1k.py', pretrained=True))
+model = dict(
+    _delete_=True,
+    type='tas_mm.TAS',
+    architecture=_base_.model,
+    teacher=dict(cfg_path='mmpretrain::resnet/resnet50_8xb32_in1k.py', pretrained=True),
+    distiller=dict(type='tas_mm.TASDistiller'),
+)
 default_hooks = dict(check_teacher=dict(expected=76.55))

@@ -1,4 +1,4 @@
-"""configs/tas/swin_to_r18.py with its distiller written out in MMRazor's own format: nothing is worked out.
+"""configs/tas/swin_to_r18.py with its distiller written out in MMRazor's own format: nothing is inferred.
 
 The same training. A place to start from when one recorder, loss or mapping should be another.
 tools/check_config.py --explicit prints this form for any config.

@@ -4,10 +4,16 @@ Make the teacher first:   tools/dist_train.sh configs/teachers/swin-tiny_cifar10
 Then:                     tools/dist_train.sh configs/tas/swin_to_resmlp_cifar100.py 8
 """
 
-_base_ = '../_base_/students/resmlp_cifar100.py'
+_base_ = ['../_base_/models/resmlp_s12.py', '../_base_/recipes/cifar100_vit.py']
+
+_base_.model.num_classes = 100
 
 model = dict(
+    _delete_=True,
+    type='tas_mm.TAS',
+    architecture=_base_.model,
     teacher='tas_mm::teachers/swin-tiny_cifar100.py',
     teacher_ckpt='work_dirs/swin-tiny_cifar100/epoch_30.pth',
+    distiller=dict(type='tas_mm.TASDistiller'),
 )
 default_hooks = dict(check_teacher=dict(expected=89.26))

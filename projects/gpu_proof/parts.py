@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tas_mm.analysis.benchmark.fingerprint import fingerprint
-from tas_mm.analysis.benchmark.methods import methods, put_distiller, read_once
+from tas_mm.recipes.methods import find_method, put_method, read_once
 
 from . import checks, steps, suite, training
 from .setup import Setup
@@ -88,7 +88,7 @@ def _fingerprints(setup: Setup, pair: str) -> tuple[str, ...]:
     found = []
     for method in ('kd', 'tas', 'tas_lean'):
         cfg = deepcopy(read_once(setup.pairs[pair]))
-        put_distiller(cfg, methods()[method])
+        put_method(cfg, find_method(method))
         found.append(fingerprint(cfg))
     return tuple(found)
 

@@ -12,7 +12,7 @@ from tas_mm.analysis.tables import markdown
 from .lines import FAILED, Line
 
 BEGIN, END = '<!-- results: begin -->', '<!-- results: end -->'
-"""What surrounds the tables in docs/gpu.md."""
+"""Marks around the tables in docs/gpu.md."""
 REHEARSAL = '**A rehearsal on a CPU. No figure here is from a GPU, and none says anything of one.**'
 
 

@@ -1,4 +1,4 @@
-"""What all parts share: device, sizes, folders, pairs, precision."""
+"""Shared by all parts: device, sizes, folders, pairs, precision."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from mmengine.config import Config, ConfigDict
 
-from tas_mm.analysis.benchmark.methods import named_config
+from tas_mm.analysis.benchmark.named import named_config
 from tas_mm.analysis.benchmark.suite import OWN_HOOKS
 from tas_mm.analysis.trial import untrained_model
 from tas_mm.config import pipeline_size
@@ -33,7 +33,7 @@ METHODS = (PLAIN_KD, 'kd', 'tas', 'tas_lean', 'tas+model.teacher_dtype=bfloat16'
 
 @dataclass(frozen=True)
 class Setup:
-    """Where and how large parts run.
+    """Place and size of the parts.
 
     Attributes:
         device (str): ``'cuda'`` or ``'cpu'``.

@@ -126,7 +126,7 @@ def group_rows(setup: Setup, pair: str, precision: str) -> Rows:
     """Train in a group of one process (NCCL on a GPU) with DDP, SyncBN, EMA and accumulated gradients.
 
     The same run without a group has the same losses: SyncBN over one process is batch norm. Without a GPU there is no
-    SyncBN, which torch refuses there.
+    SyncBN, which torch does not allow there.
 
     Args:
         setup (Setup): Where it runs.

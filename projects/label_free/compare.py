@@ -122,7 +122,7 @@ def views_of(images: Tensor, seed: int = 0) -> Tensor:
 
 
 class Recalled(nn.Module):
-    """What the teacher said of every view, in place of the teacher; stages 3 and 4 are enough for all methods here."""
+    """Teacher's outputs for every view, computed once. All methods here need stages 3 and 4 only."""
 
     def __init__(self, teacher: nn.Module, images: Tensor) -> None:
         super().__init__()

@@ -32,7 +32,7 @@ CROP = 96
 STEP = CROP // 3
 """Distance of the crops without labels."""
 PARTS = dict(train=(0.0, 0.65), test=(2 / 3, 1.0))
-"""Where each part begins and ends, in widths of the photo."""
+"""Beginning and end of each part, in widths of the photo."""
 LEAST_VISIBLE = 0.5
 """Share of a box that a tile must show; other boxes are marked as crowds, which COCO's evaluation ignores."""
 LARGEST_COVER = 0.05

@@ -1,1 +1,1 @@
-"""What networks cost, know and gain: tables, measurements and figures of a distillation, before and after training."""
+"""Costs, features and gains of a distillation: tables, measurements and figures, before and after training."""

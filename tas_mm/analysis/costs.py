@@ -1,6 +1,6 @@
-"""What each part of a distillation costs: parameters, multiply-adds and activations.
+"""Costs of each part of a distillation: parameters, multiply-adds and activations.
 
-Multiply-adds and activations are those of convolutions and matrix products, for the forward pass of one image.
+Multiply-adds and activations of convolutions and matrix products are counted, in the forward pass of one image.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class Part:
     Attributes:
         network (str): ``teacher``, ``assistant``, ``student``, ``losses``, or ``a training step`` for the sum.
         part (str): Part of that network.
-        owner (str): ``own``, or the network that shares it.
-        parameters (set): Its parameters.
+        owner (str): ``own``, or the network that the part is shared with.
+        parameters (set): Parameters of the part.
         multiply_adds (int): Multiply-adds of one image's forward pass.
         activations (int): Number of elements in the outputs of convolutions and matrix products, for one image.
     """
@@ -62,7 +62,7 @@ def cost_rows(algorithm: TAS) -> Rows:
 def parts_of(algorithm: TAS) -> list[Part]:
     """Measure both networks, the assistant's three parts, the losses, and their sum.
 
-    The early stages of the assistant have already run in their own network: the sum counts them once.
+    The early stages of the assistant have already run in their own network, so the sum counts them once.
 
     Args:
         algorithm (TAS): A distillation from one teacher.
@@ -107,7 +107,7 @@ def _early_part(assistant: HybridAssistant) -> tuple[set[nn.Parameter], int, int
     found: list[Tensor] = []
 
     def stop(module: nn.Module, inputs: tuple, output: Any) -> None:
-        # A copy, since the modules that follow may write into it.
+        # A copy, because later modules may write in place.
         found.append(view.to_map(each_tensor(torch.clone, output), stage))
         raise _Stop
 
@@ -125,7 +125,7 @@ def _early_part(assistant: HybridAssistant) -> tuple[set[nn.Parameter], int, int
 
 
 class _Stop(Exception):
-    """Ends a forward pass at a cut."""
+    """Raised to end a forward pass at a cut."""
 
 
 def _used(model: nn.Module, run: Callable[[], Tensor]) -> set[nn.Parameter]:
@@ -143,7 +143,7 @@ def _used(model: nn.Module, run: Callable[[], Tensor]) -> set[nn.Parameter]:
 
 
 def _sum(network: str, part: str, parts: Sequence[Part]) -> Part:
-    """Add up parts; a parameter that several share counts once."""
+    """Add up parts. A parameter that several parts share counts once."""
     parameters = set().union(*(each.parameters for each in parts))
     costs = (sum(getattr(each, name) for each in parts) for name in ('multiply_adds', 'activations'))
     return Part(network, part, '', parameters, *costs)

@@ -1,4 +1,4 @@
-"""Counting the operations of convolutions and matrix products."""
+"""Count the operations of convolutions and matrix products."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from tas_mm.models.utils import eval_mode
 
 @contextmanager
 def counting() -> Iterator[FlopCounterMode]:
-    """Count the operations of convolutions and matrix products, two for a multiply-add.
+    """Count the operations of convolutions and matrix products, two per multiply-add.
 
-    Attention runs unfused meanwhile: the counter does not know the fused kernel of the CPU.
+    Meanwhile attention runs unfused, because the counter does not know the CPU's fused kernel.
     """
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         yield counter
@@ -28,14 +28,14 @@ def cost(run: Callable, *inputs: Any, model: nn.Module | None = None) -> tuple[i
     """Count multiply-adds and activations of one forward pass in eval mode, without gradients.
 
     Args:
-        run (callable): Called with the inputs.
-        *inputs: Its inputs.
+        run (callable): Function to call with the inputs.
+        *inputs: Inputs of the function.
         model (nn.Module, optional): Module to put in eval mode. Defaults to ``run``.
 
     Returns:
         tuple: Multiply-adds, and elements of the outputs of these operations (activations as in arXiv 2103.06877).
 
-    Example:
+    Examples:
         >>> import torch
         >>> from tas_mm.analysis.counting import cost
         >>> cost(torch.nn.Linear(10, 4), torch.zeros(1, 10))
@@ -48,7 +48,7 @@ def cost(run: Callable, *inputs: Any, model: nn.Module | None = None) -> tuple[i
 
 
 class _Activations(TorchDispatchMode):
-    """Counter of the elements that the operations known to torch's flop counter return."""
+    """Counts the elements of the outputs of all operations that torch's flop counter knows."""
 
     def __init__(self) -> None:
         super().__init__()

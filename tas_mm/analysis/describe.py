@@ -19,11 +19,11 @@ TURNED = dict(rgb='bgr', bgr='rgb')
 
 
 def describe(algorithm: TAS, config: Config | None = None) -> dict[str, tuple[tuple[str, ...], Rows]]:
-    """Describe a pair by tables: title to header and rows.
+    """Describe a pair in tables: title to header and rows.
 
     Args:
         algorithm (TAS): A distillation from one teacher.
-        config (Config, optional): Config of the run, which says how images are read. Defaults to None.
+        config (Config, optional): Config of the run, which determines how images are read. Defaults to None.
     """
     interface = interface_of(algorithm)
     tables: dict[str, tuple[tuple[str, ...], Rows]] = {}
@@ -48,9 +48,9 @@ def cut_rows(view: StageView) -> Rows:
 
 
 def image_rows(algorithm: TAS, config: Config | None = None) -> Rows:
-    """List the order of the channels, and the mean and std in pixels, with which student and teacher see the images.
+    """List the order of channels, mean and std with which student and teacher see the images.
 
-    The teacher's are worked out from what is done to the student's images before the teacher sees them.
+    The teacher's are computed from the transform of the student's images.
 
     Args:
         algorithm (TAS): A distillation from one teacher.

@@ -22,10 +22,10 @@ class Features:
     """Stage outputs of one network for a batch.
 
     Attributes:
-        maps (dict): Number of a stage, ``1`` to ``4``, to its map ``(B, C, H, W)``. The assistant has only the stages
-            after its early part, which belongs to another network; the projector's output takes the place of the stage
-            that it imitates.
-        logits (Tensor | None): ``(B, num_classes)``; None of a network without a head.
+        maps (dict): Number of a stage, ``1`` to ``4``, to its map ``(B, C, H, W)``. The assistant only has the stages
+            after its early part, which belongs to another network. The projector's output stands for the stage that it
+            imitates.
+        logits (Tensor | None): Logits ``(B, num_classes)``. None for a network without a head.
     """
 
     maps: dict[int, Tensor]
@@ -44,12 +44,12 @@ def collect_features(algorithm: TAS, images: Tensor) -> dict[str, Features]:
         dict: Features of ``teacher``, ``assistant`` (if there is one) and ``student``, in this order.
 
     Raises:
-        ValueError: If the images have another size than the networks are built for.
+        ValueError: If the images have a size other than the one the networks are built for.
     """
     interface = interface_of(algorithm)
     expected, given = tuple(interface.student_view.input_size), tuple(images.shape[-2:])
     if given != expected:
-        raise ValueError(f'images of {given}, but the networks are built for {expected}')
+        raise ValueError(f'images of {given}. Expected {expected}, the size that the networks are built for')
     runs = dict(
         teacher=(interface.teacher_view, algorithm.teacher.logits),
         student=(interface.student_view, partial(algorithm.student, mode='tensor')),
@@ -84,7 +84,7 @@ def _capture_maps(view: StageView) -> Iterator[dict[int, Tensor]]:
     maps: dict[int, Tensor] = {}
 
     def keep(stage: int, module: nn.Module, inputs: tuple, output: Any) -> None:
-        # A copy, since the modules that follow may write into it.
+        # A copy, because later modules may write in place.
         maps[stage] = view.to_map(each_tensor(torch.clone, output), stage)
 
     sources = {stage: view.model.get_submodule(each.source) for stage, each in enumerate(view.stages, 1)}
@@ -97,17 +97,17 @@ def _capture_maps(view: StageView) -> Iterator[dict[int, Tensor]]:
 
 
 def attention(feature: Tensor) -> Tensor:
-    """Compute where a stage attends to: the mean square over channels, scaled to 0 to 1 in each image.
+    """Compute where a stage responds: the mean square over channels, scaled to 0 to 1 in each image.
 
-    The activation-based attention of Zagoruyko and Komodakis (arXiv 1612.03928).
+    This is the activation-based attention of Zagoruyko and Komodakis (arXiv 1612.03928).
 
     Args:
         feature (Tensor): Map ``(B, C, H, W)``.
 
     Returns:
-        Tensor: ``(B, H, W)``.
+        Tensor: Attention ``(B, H, W)``.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from tas_mm.analysis.features import attention
         >>> attention(torch.tensor([[[[3.0, 0.0]], [[-4.0, 1.0]]]])).tolist()

@@ -1,7 +1,7 @@
-"""Runs read back from their logs.
+"""Read runs from their logs.
 
 MMEngine's local visualizer writes one JSON line per record in ``<work folder>/<start time>/vis_data/scalars.json``. A
-run that was resumed has several such folders: repeated steps replace the earlier ones. If another run started from
+resumed run has several such folders, in which repeated steps replace the earlier ones. If another run started from
 scratch in the same work folder, only the last run counts.
 """
 
@@ -17,7 +17,7 @@ from pathlib import Path
 
 METRIC = 'accuracy/top1'
 PROBES = ('knn/', 'linear/', 'agreement/')
-"""Prefixes of what probes measure, without labels or with few, and with no head."""
+"""Prefixes of the metrics of probes, which need few or no labels and no head."""
 ROLES = ('', 'assistant.', 'teacher.')
 NO_METRICS = {'step', 'time', 'data_time', 'memory'}
 """Other keys in the records of validations."""
@@ -82,13 +82,13 @@ def _records(log: Path) -> list[dict[str, float]]:
     for line in log.read_text().splitlines():
         try:
             records.append(json.loads(line))
-        except json.JSONDecodeError:  # a full disk or a crash cut the line short
+        except json.JSONDecodeError:  # a full disk or a crash truncated the line
             continue
     return records
 
 
 def _resumes(log: Path, losses: dict[int, dict], run: RunLog) -> bool:
-    """Return True for the log of a resumed run: by the config beside it, else if it starts after the first step."""
+    """Return True for the log of a resumed run, by its config, or else if it starts after the first step."""
     config = log.with_name('config.py')
     said = re.search(r'^resume = (True|False)$', config.read_text(), re.MULTILINE) if config.is_file() else None
     if said:
@@ -97,13 +97,13 @@ def _resumes(log: Path, losses: dict[int, dict], run: RunLog) -> bool:
 
 
 def _replaced(before: dict[int, dict], after: dict[int, dict]) -> dict[int, dict]:
-    """Return the earlier records up to the start of the later ones, and the later ones."""
+    """Merge records: the earlier ones up to the start of the later ones, then the later ones."""
     kept = {step: record for step, record in before.items() if step < min(after, default=math.inf)}
     return kept | after
 
 
 def main_metric(runs: Sequence[RunLog]) -> str:
-    """Return top-1 accuracy, or, of runs that do not measure it, the first metric of a probe.
+    """Return top-1 accuracy, or the first metric of a probe if the runs do not measure accuracy.
 
     Args:
         runs (sequence): Runs.
@@ -114,7 +114,7 @@ def main_metric(runs: Sequence[RunLog]) -> str:
 
 
 def probe_metrics(runs: Sequence[RunLog]) -> list[str]:
-    """List the metrics of probes that the students of some runs have, by kind.
+    """List the metrics of probes of the runs' students, by kind.
 
     Args:
         runs (sequence): Runs.
@@ -124,7 +124,7 @@ def probe_metrics(runs: Sequence[RunLog]) -> list[str]:
 
 
 def check_metric(runs: Sequence[RunLog], metric: str) -> None:
-    """Check that the validations of the runs have a metric, which the user named by ``--metric``.
+    """Check that the validations of the runs have the metric that the user named with ``--metric``.
 
     Raises:
         ValueError: If no run has it. Lists the metrics that the runs have, without roles.

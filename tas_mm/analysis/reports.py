@@ -1,4 +1,4 @@
-"""What a distillation on one's own data brought: a table and curves, from the logs of its runs."""
+"""Report the result of a distillation on the user's data: a table and curves, from the logs of its runs."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def report_accuracy(work_dir: Path, exported: float, runs: Sequence[str] = (), a
     """Report a distillation with labels, and draw its curves.
 
     Args:
-        work_dir (Path): Folder whose ``distill`` is the run.
+        work_dir (Path): Folder of the runs, with the distillation in ``distill``.
         exported (float): Accuracy of the exported student, in percent.
         runs (sequence): Folders of other runs to draw.
-        alone (bool): Whether ``alone`` is a run of the student without a teacher. Defaults to False.
+        alone (bool): Whether there is a run ``alone`` of the student without a teacher. Defaults to False.
 
     Returns:
         str: Text to print.
@@ -35,10 +35,10 @@ def report_accuracy(work_dir: Path, exported: float, runs: Sequence[str] = (), a
 
 
 def report_features(work_dir: Path, tuned: Sequence[str] = ()) -> str:
-    """Report a distillation without labels and what fine-tuning made of it, and draw the curves.
+    """Report a distillation without labels and the fine-tuning after it, and draw the curves.
 
     Args:
-        work_dir (Path): Folder whose ``distill`` is the run.
+        work_dir (Path): Folder of the runs, with the distillation in ``distill``.
         tuned (sequence): Folders of runs that trained the student on labels.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Rows of cells, printed as text or as Markdown."""
+"""Format rows of cells as text or as Markdown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One training step on noise: what a config or a pair needs to be tried before it is trained."""
+"""One training step on noise, to try a config or a pair before training."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ def build_pair(
     Args:
         teacher (BaseModel): Teacher.
         student (BaseModel): Student.
-        input_size (tuple, optional): Height and width of the images. Defaults to None: what the networks declare.
+        input_size (tuple, optional): Height and width of the images. Defaults to None: the size that the networks
+            declare.
         assistant (dict, optional): Options of the hybrid assistant. Defaults to None.
     """
     distiller = dict(type='tas_mm.TASDistiller', input_size=input_size, assistant=assistant)
@@ -38,10 +39,10 @@ def build_pair(
 
 
 def untrained_model(config: Config) -> dict:
-    """Return the model of a training config without what loads weights.
+    """Return the model of a training config without the options that load weights.
 
     Raises:
-        ValueError: If the config has no model.
+        ValueError: If the config does not have a model.
     """
     model = without_weights(model_of(config))
     model.pop('teacher_ckpt', None)
@@ -57,10 +58,10 @@ def untrained_model(config: Config) -> dict:
 
 
 def build_model(config: Config) -> BaseModel:
-    """Build the model of a training config with random weights; downloads and reads nothing but other configs.
+    """Build the model of a training config with random weights. It downloads nothing, and only reads other configs.
 
     Raises:
-        ValueError: If the config has no model.
+        ValueError: If the config does not have a model.
     """
     model = untrained_model(config)
     with DefaultScope.overwrite_default_scope(config.get('default_scope', 'mmpretrain')):
@@ -70,12 +71,12 @@ def build_model(config: Config) -> BaseModel:
 def synthetic_batch(
     model: BaseModel, batch_size: int = 2, input_size: tuple[int, int] | None = None, labeled: bool = True
 ) -> Batch:
-    """Draw noise images ``(B, C, H, W)`` and labels, and preprocess them: normalized, and mixed if the model mixes.
+    """Draw noise images ``(B, C, H, W)`` and labels, and preprocess them (normalize, and mix if the model mixes).
 
     Args:
         model (BaseModel): A distillation, or a classifier.
-        batch_size (int): Defaults to 2.
-        input_size (tuple, optional): Height and width. Defaults to the size that the model is built for.
+        batch_size (int): Number of images. Defaults to 2.
+        input_size (tuple, optional): Height and width. Defaults to None: the size that the model is built for.
         labeled (bool): Whether images have labels, if the student has classes. Defaults to True.
     """
     view = interface_of(model).student_view or view_of(getattr(model, 'architecture', model))
@@ -98,11 +99,11 @@ def train_step(
     Args:
         model (BaseModel): A distillation, or a classifier.
         batch (tuple): Images and labels.
-        optimizer (OptimWrapper, optional): Defaults to plain SGD.
-        strict (bool): Require a gradient for every parameter that trains, as DDP does. Defaults to False.
+        optimizer (OptimWrapper, optional): The optimizer. Defaults to None: plain SGD.
+        strict (bool): Whether every trained parameter must get a gradient, as in DDP. Defaults to False.
 
     Returns:
-        dict: The losses by name, their sum ``loss``, ``grad_norm``, and the number of ``unused_parameters``.
+        dict: Losses by name, their sum ``loss``, ``grad_norm``, and the number of ``unused_parameters``.
 
     Raises:
         RuntimeError: If a loss or a gradient is not finite, or, if ``strict``, a parameter gets no gradient.
@@ -115,7 +116,7 @@ def train_step(
     without = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
     if strict and without:
         raise RuntimeError(
-            f'{len(without)} parameters that train get no gradient, such as {without[0]}; DDP would need '
+            f'{len(without)} trained parameters get no gradient, such as {without[0]}. DDP would need '
             'find_unused_parameters=True'
         )
     gradients = [p.grad for p in model.parameters() if p.grad is not None]

@@ -1,8 +1,8 @@
-"""MMEngine's own checkpoints beside a torch that reads tensors alone.
+"""Let MMEngine read its own checkpoints with a torch that only loads tensors.
 
-``torch.load`` has read with ``weights_only=True`` by default since 2.6. Upstream MMEngine 0.10.7 leaves it to that
-default, which refuses the histories and schedules in MMEngine's checkpoints: no run could be resumed. The maintained
-fork names them to torch by itself.
+``torch.load`` defaults to ``weights_only=True`` since 2.6. Upstream MMEngine 0.10.7 relies on that default, which
+rejects the histories and schedules in MMEngine's checkpoints, so no run could be resumed. The maintained fork allows
+those classes itself.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from typing import Any
 
 
 def adapt(adapted: dict[str, str]) -> None:
-    """Name MMEngine's classes to torch if its loader cannot read what its runner saves."""
+    """Add MMEngine's classes to torch's allow-list if its loader cannot read what its runner saves."""
     import mmengine.runner.checkpoint as mmengine_checkpoint
     import torch
     from mmengine.logging import HistoryBuffer
 
-    if hasattr(mmengine_checkpoint, '_safe_torch_load'):  # the fork's, which allows them
+    if hasattr(mmengine_checkpoint, '_safe_torch_load'):  # the fork's loader, which allows them
         return
     file = io.BytesIO()
     torch.save(HistoryBuffer(), file)
@@ -31,19 +31,19 @@ def adapt(adapted: dict[str, str]) -> None:
     except UnpicklingError:
         torch.serialization.add_safe_globals(known_globals())
         adapted['mmengine (checkpoints)'] = (
-            'cannot read its own checkpoints with this torch; named its classes to torch'
+            'cannot read its own checkpoints with this torch; added its classes to the allow-list'
         )
 
 
 @functools.cache
 def known_globals() -> list:
-    """List what the toolboxes save beside tensors and plain values, for ``torch.serialization.safe_globals``."""
+    """List what the toolboxes save besides tensors and plain values, for ``torch.serialization.safe_globals``."""
     import numpy as np
     from mmengine.logging import HistoryBuffer
     from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 
-    # Two classes keep methods of theirs, which pickle writes as getattr(class, name). The getattr in the list knows
-    # just those: the real one would hand out any attribute of anything.
+    # Two classes store their own methods, which pickle writes as getattr(class, name). The getattr in the list allows
+    # only those. The real getattr would give access to any attribute of anything.
     methods = {
         (cls, name): getattr(cls, name)
         for cls, names in (
@@ -69,7 +69,7 @@ def known_globals() -> list:
         np.ndarray,
         np.dtype,
         *{type(np.dtype(code)) for code in np.typecodes['AllInteger'] + np.typecodes['Float'] + '?SU'},
-        # numpy 2 moved these two; a file may be from either side.
+        # numpy 2 moved these two; a file may be from either version.
         *(
             _named(getattr(multiarray, name), f'numpy.{core}.multiarray', name)
             for name in ('_reconstruct', 'scalar')
@@ -79,10 +79,10 @@ def known_globals() -> list:
 
 
 def _named(function: Callable, module: str, name: str) -> Callable:
-    """Wrap a function under the name by which a pickle asks for it."""
+    """Wrap a function under the name that a pickle refers to."""
 
     def named(*args: Any) -> Any:
         return function(*args)
 
-    named.__module__, named.__qualname__, named.__name__ = module, name, name  # older torch asks for the last
+    named.__module__, named.__qualname__, named.__name__ = module, name, name  # older torch reads __name__
     return named

@@ -1,12 +1,13 @@
-"""Two faults of the classifiers in which MMPretrain wraps timm's and Hugging Face's networks.
+"""Two faults of MMPretrain's wrappers around classifiers of timm and Hugging Face.
 
-Names: they drop ``model.`` from the names of their weights on saving, so that the library can load the file, and add it
-again on loading. On saving they return a new dict, which PyTorch uses for the outermost module only. Inside another
-module, such as a student in a distillation, the names stay as they are but get a second ``model.`` on loading: no
-weight is found again, and MMEngine only warns. Renaming in place works at any depth.
+Names: they remove ``model.`` from the names of their weights on saving, so that the library can load the file, and add
+it on loading. On saving they return a new dict, which PyTorch uses for the outermost module only. Inside another
+module, such as a student in a distillation, the saved names stay as they are but get a second ``model.`` on loading. No
+weight is found, and MMEngine only warns. Renaming in place works at any depth.
 
-Trained weights: with ``pretrained=True`` they load them as they are built, and MMEngine's runner then calls
-``init_weights()``, which draws new ones over them. ``TIMMBackbone`` marks itself as initialized; so must these two.
+Trained weights: with ``pretrained=True`` they load weights when they are built. Then MMEngine's runner calls
+``init_weights()``, which overwrites them with random ones. ``TIMMBackbone`` marks itself as initialized; so should
+these.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ import functools
 from typing import Any
 
 MARK = '_is_init'
-"""MMEngine's attribute of modules whose weights ``init_weights()`` leaves alone."""
+"""MMEngine's attribute of modules that ``init_weights()`` skips."""
 
 
 def adapt(adapted: dict[str, str]) -> None:
-    """Rename in place and keep trained weights, each where the original does not."""
+    """Rename in place and keep trained weights, for each classifier that does not."""
     from mmpretrain.models.classifiers import HuggingFaceClassifier, TimmClassifier
 
     for classifier in (TimmClassifier, HuggingFaceClassifier):
@@ -41,9 +42,9 @@ def _drop_model(module: Any, state_dict: dict, prefix: str, local_metadata: dict
 
 
 def _marks_itself(classifier: type) -> bool:
-    """Tell whether the constructor mentions the mark, or ``init_weights`` is the class's own.
+    """Return True if the constructor sets the mark, or if the class has its own ``init_weights``.
 
-    A try would need a download: only with published weights do these classifiers show the fault.
+    Trying would need a download, because these classifiers only show the fault with published weights.
     """
     init = classifier.__init__
     while hasattr(init, '__wrapped__') and MARK not in init.__code__.co_names:

@@ -1,7 +1,7 @@
-"""Finding the configs of installed packages, for ``_base_ = 'tas_mm::...'`` and ``'mmseg::...'``.
+"""Find the configs of installed packages, for ``_base_ = 'tas_mm::...'`` and ``'mmseg::...'``.
 
-Upstream MMEngine 0.10.7 looks for a package beside its metadata, where an editable install has none. The maintained
-fork asks the import system. Both know MMSegmentation by the name of the upstream package alone.
+Upstream MMEngine 0.10.7 looks for a package beside its metadata, where an editable install has no package. The
+maintained fork asks the import system. Both only know MMSegmentation's upstream package name.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ USERS = ('mmengine.config.config', 'mmengine.hub.hub', 'mmengine.utils.package_u
 
 
 def adapt(adapted: dict[str, str]) -> None:
-    """Tell MMEngine where tas_mm and MMSegmentation are, if it does not find them by itself."""
+    """Tell MMEngine where tas_mm and MMSegmentation are, if it cannot find them."""
     from mmengine.config.utils import MODULE2PACKAGE
     from mmengine.utils import get_installed_path, is_installed
 

@@ -1,7 +1,7 @@
-"""A fault of MMPretrain's preprocessor: it looks at the first image of a batch for whether all have labels.
+"""A fault of MMPretrain's preprocessor: it only checks the first image of a batch for a label.
 
-Where images with and without labels are mixed, it fails, or leaves the labels on the CPU and mixes nothing. The adapted
-one takes those with labels as before, and mixes the others (mixup, cutmix) among themselves.
+With labeled and unlabeled images in one batch it fails, or leaves labels on the CPU and does not mix images. The
+adapted one processes labeled images as before, and mixes the others (mixup, cutmix) among themselves.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 
 
 def adapt(adapted: dict[str, str]) -> None:
-    """Let the preprocessor take images without labels, if it does not."""
+    """Make the preprocessor accept images without labels, if it does not."""
     from mmpretrain.models.utils.data_preprocessor import ClsDataPreprocessor
     from mmpretrain.structures import DataSample
 
@@ -39,7 +39,7 @@ def _in_two_groups(forward: Callable, sample_type: type) -> Callable:
         groups = [[i for i, each in enumerate(labeled) if each is wanted] for wanted in (True, False)]
         parts = []
         if groups[0]:
-            own = [samples[i] for i in groups[0]]  # which get their labels and scores in place
+            own = [samples[i] for i in groups[0]]  # their labels and scores are set in place
             parts.append(forward(self, dict(inputs=_chosen(data['inputs'], groups[0]), data_samples=own), training))
         parts.append(forward(self, dict(inputs=_chosen(data['inputs'], groups[1]))))
         inputs = [part['inputs'] for part in parts]

@@ -1,13 +1,13 @@
-"""MMPretrain's multimodal models: they need a transformers below 5, and with another nothing of it can be imported.
+"""MMPretrain's multimodal models, which need transformers below 5. With a newer one, MMPretrain cannot be imported.
 
-It imports them where transformers and pycocotools are installed, whatever their versions; detection brings the latter.
+MMPretrain imports them if transformers and pycocotools are installed, in any version. Detection needs the latter.
 """
 
 from __future__ import annotations
 
 
 def adapt(adapted: dict[str, str]) -> None:
-    """Let MMPretrain leave them out if transformers has not what they import."""
+    """Make MMPretrain skip them if transformers lacks what they import."""
     from mmpretrain.utils import dependency
 
     if not dependency.WITH_MULTIMODAL:

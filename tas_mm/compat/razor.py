@@ -1,9 +1,9 @@
 """MMRazor 1.0.0 (January 2023, the last one) on current torch and mmcv.
 
-Three things do not work. It asserts ``mmcv <= 2.1.0``, though nothing in it depends on that. And its quantization
-part names functions that torch has since removed; distillation needs none of it, so placeholders replace those
-modules. Using one of their classes raises an error that says why it is missing. And its switch-off of in-place modules,
-which recorders rely on, looks for an ``OrderedDict`` where torch has had a plain dict since 2.5: it does nothing.
+Three things do not work. It asserts ``mmcv <= 2.1.0``, though nothing in it needs that. Its quantization part uses
+functions that torch has removed. Distillation does not need them, so placeholders replace those modules, and raise an
+error with the reason when used. And its switch-off of in-place modules, which recorders rely on, looks for an
+``OrderedDict``. torch uses a plain dict since 2.5, so the switch has no effect.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import sys
 from types import ModuleType
 
 REASON = (
-    'is missing: the quantization part of MMRazor 1.0.0 needs torch 1.13, and torch has since removed functions it '
-    'names. Distillation does not need it; for quantization use an environment of its own with torch 1.13.'
+    'is missing: the quantization part of MMRazor 1.0.0 needs torch 1.13, since torch has removed functions that it '
+    'uses. Distillation does not need it. For quantization use a separate environment with torch 1.13'
 )
 
 QUANTIZATION = {
@@ -31,11 +31,11 @@ QUANTIZATION = {
     'mmrazor.models.observers': ('BaseObserver', 'LSQObserver', 'LSQPerChannelObserver'),
     'mmrazor.engine.runner.quantization_loops': ('LSQEpochBasedLoop', 'PTQLoop', 'QATEpochBasedLoop', 'QATValLoop'),
 }
-"""Module -> its public classes, all of which become placeholders."""
+"""Module -> its public classes, which all become placeholders."""
 
 
 def adapt(adapted: dict[str, str]) -> None:
-    """Import MMRazor's models and engine, adapting only what fails."""
+    """Import MMRazor's models and engine, and adapt what fails."""
     _import_past_version_cap(adapted)
     if not _quantization_imports():
         for name, classes in QUANTIZATION.items():
@@ -49,11 +49,11 @@ def adapt(adapted: dict[str, str]) -> None:
 
 
 def _adapt_inplace_switch(adapted: dict[str, str]) -> None:
-    """Let MMRazor's algorithms switch off in-place modules again, if they do not."""
+    """Make MMRazor's algorithms switch off in-place modules, if they do not."""
     from mmrazor.models.algorithms.base import BaseAlgorithm
     from torch import nn
 
-    class Switch:  # MMRazor evaluates the name that it is given, from the algorithm on
+    class Switch:  # MMRazor evaluates the given name on the algorithm
         set_module_inplace_false = BaseAlgorithm.set_module_inplace_false
 
     switch = Switch()
@@ -111,7 +111,7 @@ def _placeholder_class(module: str, name: str) -> type:
 def _placeholder_module(name: str, classes: tuple[str, ...]) -> ModuleType:
     module = ModuleType(name, f'This module {REASON}')
     module.__all__ = []
-    module.__path__ = []  # a package, so that an import from below it fails with the reason too
+    module.__path__ = []  # a package, so that imports from its submodules raise the reason too
     for cls in classes:
         setattr(module, cls, _placeholder_class(name, cls))
 
@@ -123,7 +123,7 @@ def _placeholder_module(name: str, classes: tuple[str, ...]) -> ModuleType:
 
 
 def _register_placeholders() -> None:
-    """Let ``type='mmrazor.MMArchitectureQuant'`` in a config raise the reason instead of 'not in the registry'."""
+    """Make ``type='mmrazor.MMArchitectureQuant'`` in a config raise the reason instead of 'not in the registry'."""
     from mmrazor.registry import LOOPS, MODELS
 
     for module, classes in QUANTIZATION.items():

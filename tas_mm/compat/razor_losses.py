@@ -1,7 +1,7 @@
-"""Two of MMRazor's losses on current torch beside MMPretrain.
+"""Two of MMRazor's losses on current torch with MMPretrain.
 
-``DKDLoss`` passes torch's deprecated ``size_average`` too, which overrides its option ``reduction``: 'mean' and 'none'
-silently become 'sum'. ``KDSoftCELoss`` takes its formula from MMClassification, as MMPretrain was called, and fails
+``DKDLoss`` also passes torch's deprecated ``size_average``, which overrides its option ``reduction``: 'mean' and 'none'
+silently become 'sum'. ``KDSoftCELoss`` imports its formula from MMClassification, MMPretrain's former name, and fails
 without it.
 """
 
@@ -17,7 +17,7 @@ from torch import Tensor
 
 
 def adapt(adapted: dict[str, str]) -> None:
-    """Let both do what their options say, if they do not."""
+    """Make both losses follow their options, if they do not."""
     from mmpretrain.models.losses.cross_entropy_loss import soft_cross_entropy
     from mmrazor.models.losses import DKDLoss, kd_soft_ce_loss
 
@@ -30,9 +30,9 @@ def adapt(adapted: dict[str, str]) -> None:
         if DKDLoss(reduction='mean')._kl_loss(*parts) != DKDLoss(reduction='sum')._kl_loss(*parts):
             return
     DKDLoss._kl_loss = _kl_loss
-    adapted['mmrazor (DKDLoss)'] = "torch overrides its option 'reduction' by a deprecated argument; taken as given"
+    adapted['mmrazor (DKDLoss)'] = "torch overrides its option 'reduction' by a deprecated argument; now followed"
 
 
 def _kl_loss(self: Any, preds_S: Tensor, preds_T: Tensor) -> Tensor:
     loss = F.kl_div(preds_S, preds_T, reduction=self.reduction) * self.tau**2
-    return loss.sum(dim=1) if self.reduction == 'none' else loss  # the two parts, of different width, are added
+    return loss.sum(dim=1) if self.reduction == 'none' else loss  # the loss's two parts differ in width and are added

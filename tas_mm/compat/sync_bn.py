@@ -1,7 +1,7 @@
-"""MMEngine's conversion to SyncBN (``sync_bn='torch'`` in a config) forgets two things that a batch norm may carry.
+"""MMEngine's conversion to SyncBN (``sync_bn='torch'`` in a config) loses two things that a batch norm may have.
 
-Hooks, with which MMRazor's recorders look at it; and the activation that timm's ``BatchNormAct2d`` holds as a child and
-runs in its own ``forward``: converted, EfficientNet and many other CNNs of timm are left without any activation.
+One is hooks, which MMRazor's recorders use. The other is the activation that timm's ``BatchNormAct2d`` holds as a child
+and runs in its ``forward``. Once converted, EfficientNet and many other CNNs of timm have no activations at all.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 def adapt(adapted: dict[str, str]) -> None:
-    """Carry both over, if the original does not, wherever MMEngine's runners convert."""
+    """Keep both in the conversion, in every place where MMEngine converts, if the original loses them."""
     import mmengine.model
     from mmengine._strategy import distributed
     from mmengine.runner import runner
@@ -47,6 +47,6 @@ def _carrying(convert: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
 
 
 def _run_children(norm: nn.Module, inputs: Any, output: Tensor) -> Tensor:
-    for child in norm.children():  # of timm's: dropout, then the activation, the order in which it runs them
+    for child in norm.children():  # timm's: dropout, then the activation, in the order of its forward
         output = child(output)
     return output

@@ -1,4 +1,4 @@
-"""The lowest and the highest version of each package that tests, or a part of them, ran with; nothing is refused."""
+"""Lowest and highest version of each package that the tests ran with, wholly or in part. Other versions only warn."""
 
 TRIED: dict[str, tuple[str, str]] = {
     'python': ('3.10', '3.13'),
@@ -11,7 +11,7 @@ TRIED: dict[str, tuple[str, str]] = {
     'timm': ('1.0.9', '1.0.31'),
     'transformers': ('4.53.3', '5.24.0'),
 }
-"""Import name -> lowest, highest. ``mmengine``, ``mmcv`` and ``mmpretrain`` are upstream's at the lower end."""
+"""Import name -> lowest, highest. For ``mmengine``, ``mmcv`` and ``mmpretrain`` the lowest is upstream's."""
 
 
 def _numbers(version: str) -> tuple[int, ...]:
@@ -20,14 +20,14 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def untried(package: str, version: str) -> str:
-    """A word of warning if a version is outside of what was tried; '' if it is inside, or the package is not listed."""
+    """Return a warning if a version is outside of the tested range, '' if it is inside or the package is not listed."""
     if package not in TRIED:
         return ''
     lowest, highest = TRIED[package]
     seen = _numbers(version)
     if seen < _numbers(lowest):
         return f'older than {lowest}, the oldest that tas_mm was tested with'
-    # Compared to the digits that are named: 3.13.5 is a 3.13.
+    # Compare only the digits given here: 3.13.5 counts as 3.13.
     if seen[: len(_numbers(highest))] > _numbers(highest):
         return f'newer than {highest}, the newest that tas_mm was tested with'
     return ''

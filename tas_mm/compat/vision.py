@@ -1,8 +1,8 @@
-"""torchvision beside a torch it was not built for (a CUDA torchvision, a CPU torch).
+"""torchvision with a torch that it was not built for (for example a CUDA torchvision with a CPU torch).
 
-Its compiled operators do not load then, and the import dies where fake (shape-only) kernels are registered for
-operators that do not exist. timm's and MMPretrain's transforms need none of those operators, so skipping the
-registrations is enough. ``torchvision.ops.nms`` and its like stay unusable and say so when called.
+Its compiled operators do not load then. The import fails where it registers fake (shape-only) kernels for operators
+that do not exist. The transforms of timm and MMPretrain need none of those operators, so skipping the registrations is
+enough. ``torchvision.ops.nms`` and the like stay unusable and raise when called.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 
 
 def adapt(adapted: dict[str, str]) -> None:
-    """Import torchvision, skipping fake kernels of missing operators if, and only if, the plain import fails."""
+    """Import torchvision. If the plain import fails, skip the fake kernels of missing operators."""
     try:
         import torchvision  # noqa: F401
 
@@ -34,7 +34,7 @@ def adapt(adapted: dict[str, str]) -> None:
             try:
                 return decorator(func)
             except RuntimeError:
-                return func  # the operator was never loaded: nothing to fake
+                return func  # the operator was not loaded, so it needs no fake kernel
 
         return register
 

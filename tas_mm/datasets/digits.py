@@ -20,13 +20,13 @@ class Digits(BaseDataset):
 
     Args:
         split (str): ``'train'`` or ``'test'``.
-        num_labeled (int, optional): Number of training images to keep, drawn by ``seed``, as many of each class as
-            possible. Defaults to None: all.
-        seed (int): Seed of that draw. Defaults to 0.
+        num_labeled (int, optional): Number of training images to keep, drawn by ``seed`` and balanced over the classes
+            as far as possible. Defaults to None: all.
+        seed (int): Seed of the draw. Defaults to 0.
         pipeline (sequence): As in MMPretrain. Defaults to an empty tuple.
 
     Raises:
-        ValueError: If ``split`` is something else, or ``num_labeled`` is not between 1 and 1,297.
+        ValueError: If ``split`` is unknown, or ``num_labeled`` is not between 1 and 1,297.
     """
 
     METAINFO = {'classes': tuple('0123456789')}

@@ -11,7 +11,7 @@ from tas_mm.registry import DATASETS
 
 
 def few_of_each(labels: Sequence[int], number: int, seed: int = 0) -> np.ndarray:
-    """Draw the positions of ``number`` items by ``seed``, as many of each class as possible.
+    """Draw the positions of ``number`` items by ``seed``, balanced over the classes as far as possible.
 
     Args:
         labels (sequence): Class of every item.
@@ -19,7 +19,7 @@ def few_of_each(labels: Sequence[int], number: int, seed: int = 0) -> np.ndarray
         seed (int): Seed of the draw. Defaults to 0.
     """
     order = np.random.default_rng(seed).permutation(len(labels))
-    # Round by round one of each class: rank every item within its class, then take the lowest ranks.
+    # One of each class per round: rank every item within its class, then take the lowest ranks.
     drawn = np.asarray(labels)[order]
     rank = np.empty(len(order), dtype=int)
     for label in np.unique(drawn):
@@ -30,18 +30,18 @@ def few_of_each(labels: Sequence[int], number: int, seed: int = 0) -> np.ndarray
 
 @DATASETS.register_module()
 class LabeledSubset:
-    """Items ``start`` to ``stop`` of a data set, or some of each class among them.
+    """Items ``start`` to ``stop`` of a data set, or a balanced draw from them.
 
     Args:
         dataset (dict | BaseDataset): The data set to take from.
         start (int): First item. Defaults to 0.
-        stop (int, optional): The item after the last. Defaults to None: to the end.
-        num_labeled (int, optional): Number of items to keep, drawn by ``seed``, as many of each class as possible.
-            Defaults to None: all.
-        seed (int): Seed of that draw. Defaults to 0.
+        stop (int, optional): One after the last item. Defaults to None: to the end.
+        num_labeled (int, optional): Number of items to keep, drawn by ``seed`` and balanced over the classes as far as
+            possible. Defaults to None: all.
+        seed (int): Seed of the draw. Defaults to 0.
 
     Raises:
-        ValueError: If the part is empty, or holds fewer than ``num_labeled``.
+        ValueError: If the part is empty, or has fewer than ``num_labeled`` items.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class LabeledSubset:
         self.full_init()
 
     def full_init(self) -> None:
-        """Load the data set and keep the part of it."""
+        """Load the data set and keep only this part of it."""
         if self._fully_initialized:
             return
         self.dataset.full_init()
@@ -84,7 +84,7 @@ class LabeledSubset:
 
     @force_full_init
     def get_data_info(self, idx: int) -> dict:
-        """Return the annotation of an item of the part."""
+        """Return the annotation of an item."""
         return self.dataset.get_data_info(idx)
 
     def __len__(self) -> int:

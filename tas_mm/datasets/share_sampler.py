@@ -1,4 +1,4 @@
-"""Images of several data sets in one batch, each with a fixed share: a few labeled ones among many without labels."""
+"""Sampler that gives each of several data sets a fixed share of every batch, for few labeled and many other images."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ class ShareSampler(Sampler):
     """Sampler of a ``ConcatDataset`` that gives each of its data sets a fixed share of every batch.
 
     With ``shares=(1, 3)`` and ``batch_size=32`` every batch of every process has 8 images of the first data set and 24
-    of the second. Where ``batch_size`` is not a multiple of the sum of the shares, batches differ by an image.
+    of the second. If ``batch_size`` is not a multiple of the sum of the shares, batches differ by one image.
 
-    Each data set is shuffled, and shuffled again once all of it was seen, whatever the epoch. The order depends on the
-    seed, the epoch and the position alone, so a run resumes in the middle of an epoch.
+    Each data set is shuffled, and shuffled again after one pass over it, independently of the epoch. The order depends
+    only on the seed, the epoch and the position, so a run can resume in the middle of an epoch.
 
     Args:
         dataset (ConcatDataset): The joined data sets.
-        shares (sequence): Share of each, a whole number of at least 1.
-        epoch_of (int, optional): Index of the data set that an epoch is one pass over. Defaults to None: the one that
-            takes longest at its share, so that an epoch sees all images.
-        seed (int, optional): Seed of the order. Defaults to None: drawn, the same in all processes.
+        shares (sequence): Share of each data set, a whole number of at least 1.
+        epoch_of (int, optional): Index of the data set whose full pass is an epoch. Defaults to None: the one that
+            takes longest, so that an epoch contains all images.
+        seed (int, optional): Seed of the order. Defaults to None: random, but equal in all processes.
 
     Raises:
-        ValueError: If the shares are not whole numbers, or not as many as there are data sets.
+        ValueError: If a share is not a whole number, or if there is not one share for each data set.
 
-    Example:
+    Examples:
         >>> from torch.utils.data import ConcatDataset
         >>> from tas_mm.datasets import ShareSampler
         >>> labeled, unlabeled = range(4), range(100, 112)
@@ -87,12 +87,12 @@ class ShareSampler(Sampler):
                 yield self.starts[part] + int(passes[part][1][position])
 
     def __len__(self) -> int:
-        """Number of this process's images in an epoch."""
+        """Return the number of this process's images in an epoch."""
         return self.rounds * len(self.order)
 
 
 def _spread(shares: Sequence[int]) -> list[int]:
-    """List each index as often as its share says, spread evenly."""
+    """List each index as often as its share, spread evenly."""
     total, order, given = sum(shares), [], [0] * len(shares)
     for step in range(1, total + 1):
         late = [share * step - count * total for share, count in zip(shares, given)]

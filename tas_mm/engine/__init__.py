@@ -1,4 +1,4 @@
-"""What runs around the model: validation loop, hooks, and the groups of the optimizer."""
+"""Everything around the model: validation loop, hooks, checkpoints, and the groups of the optimizer."""
 
 from . import hooks
 from .optim import JoinedOptimWrapperConstructor

@@ -1,4 +1,4 @@
-"""Check of hooks before training: which of them cannot do their work in a distillation?"""
+"""Check before training that every hook can work in a distillation."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ UNSUITED: dict[type[Hook], str] = {
     DMCPSubnetHook: 'it writes the subnets of a search',
     DumpSubnetHook: 'it writes the subnets of a search',
 }
-"""Hooks that need a model of their own kind, and what they do there."""
+"""Hooks that need a model of their own kind, with their purpose."""
 
 
 def check_hooks(hooks: Iterable[Hook]) -> None:
-    """Check that no hook needs a model of another kind than a distillation.
+    """Check that no hook needs a kind of model other than a distillation.
 
     Args:
         hooks (iterable): Hooks of the runner of a distillation.
 
     Raises:
-        ValueError: If one does; the error names it.
+        ValueError: If a hook does. The error names it.
 
-    Example:
+    Examples:
         >>> from mmpretrain.engine.hooks import EMAHook
         >>> from tas_mm.engine.hook_checks import check_hooks
         >>> check_hooks([EMAHook()])
@@ -36,5 +36,5 @@ def check_hooks(hooks: Iterable[Hook]) -> None:
         for kind, does in UNSUITED.items():
             if isinstance(hook, kind):
                 raise ValueError(
-                    f'custom_hooks: {type(hook).__name__} cannot work in a distillation, since {does}. Leave it out'
+                    f'custom_hooks: {type(hook).__name__} cannot work in a distillation, because {does}. Remove it'
                 )

@@ -1,4 +1,4 @@
-"""Command-line options of the tools, and their effect on a config: those that users know from MM toolboxes."""
+"""Command-line options that the tools share with those of the MM toolboxes, and their effect on a config."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ from mmengine.runner import Runner
 from tas_mm.config import read_config
 from tas_mm.models.algorithms import TAS
 from tas_mm.models.utils import unwrap
+from tas_mm.recipes.methods import find_method, put_method
 
 from .checkpoints import safe_loading
 from .hook_checks import check_hooks
 
 
 def at_least(least: int) -> Callable[[str], int]:
-    """Return the type of an option that takes a whole number of at least ``least``.
+    """Return the argument type of an option that takes a whole number of at least ``least``.
 
     Args:
-        least (int): The smallest number accepted.
+        least (int): The smallest accepted number.
 
-    Example:
+    Examples:
         >>> at_least(1)('3')
         3
     """
@@ -70,7 +71,7 @@ def add_common_options(parser: ArgumentParser) -> None:
         metavar='PROCESSES',
         help='check that data, weights, work folder and GPUs for so many processes are here, and stop (default: 1)',
     )
-    # torchrun sets the environment variable; older launchers pass it, spelled either way.
+    # torchrun sets the environment variable; older launchers pass the option, in either spelling.
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
 
 
@@ -78,27 +79,35 @@ def _has_gpu() -> bool:
     return get_device() != 'cpu'
 
 
-def load_config(args: Namespace) -> Config:
-    """Read the config that the options name, and apply the options of :func:`add_common_options` to it.
+def load_config(args: Namespace, method: str | None = None) -> Config:
+    """Read the config that the options name, and apply the options of :func:`add_common_options`.
 
     Args:
         args (Namespace): Parsed options.
+        method (str, optional): Method that takes the place of the config's, see :func:`find_method`; the work folder's
+            name ends with its name. Defaults to None.
+
+    Raises:
+        FileNotFoundError: If there is no such config or method.
+        ValueError: If the config is not Python, or does not take a method.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = read_config(args.config)
+    if method is not None:
+        try:
+            put_method(cfg, find_method(method))
+        except (FileNotFoundError, ValueError) as error:
+            raise type(error)(f'--method {method}: {error}') from error
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)
     cfg.launcher = args.launcher
-    if args.work_dir is not None:
-        cfg.work_dir = args.work_dir
-    elif cfg.get('work_dir') is None:
-        cfg.work_dir = os.path.join('work_dirs', Path(args.config.split('::')[-1]).stem)
+    cfg.work_dir = args.work_dir or _work_dir(cfg, args.config, method)
     if args.amp and not _has_gpu():
-        raise SystemExit('--amp: MMEngine trains in mixed precision on a GPU only, and there is none here')
+        raise SystemExit('--amp: MMEngine trains in mixed precision on a GPU only, but there is none here')
     if args.launcher == 'pytorch' and not _has_gpu():
         if 'RANK' not in os.environ:
             raise SystemExit('--launcher pytorch: start it with tools/dist_train.sh CONFIG PROCESSES, or with torchrun')
-        # MMEngine would select a GPU for the group and for DDP; what it finds in place it leaves alone.
+        # MMEngine would select a GPU for the group and for DDP, unless these are set already.
         torch.distributed.init_process_group('gloo')
         wrapper = dict(type='MMDistributedDataParallel', broadcast_buffers=False)
         wrapper['find_unused_parameters'] = cfg.get('find_unused_parameters', False)
@@ -106,17 +115,24 @@ def load_config(args: Namespace) -> Config:
     for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         loader = cfg.get(name)
         if loader is not None:
-            # As MMPretrain's own tool: batches are collated by the workers, which stay alive between epochs. Images
-            # of detectors are of many sizes, and their preprocessor makes batches of them.
+            # As in MMPretrain's own tool: workers collate batches and stay alive between epochs. Detectors' images have
+            # many sizes, and their preprocessor collates them.
             if cfg.get('default_scope') not in ('mmdet', 'mmseg'):
                 loader.setdefault('collate_fn', dict(type='default_collate'))
-            loader.setdefault('pin_memory', _has_gpu())  # without one torch would warn at every epoch
+            loader.setdefault('pin_memory', _has_gpu())  # without a GPU torch would warn at every epoch
             loader.setdefault('persistent_workers', loader.get('num_workers', 0) > 0)
     return cfg
 
 
+def _work_dir(cfg: Config, name: str, method: str | None) -> str:
+    """Return the work folder of a config; each method has its own."""
+    folder = cfg.get('work_dir') or os.path.join('work_dirs', Path(name.split('::')[-1]).stem)
+    ending = f'_{Path(method).stem}' if method else ''
+    return folder.removesuffix(ending) + ending
+
+
 def use_mixed_precision(cfg: Config, dtype: str) -> None:
-    """Let a config train under autocast to ``'float16'``, with its loss scaled, or to ``'bfloat16'``.
+    """Make a config train under autocast to ``'float16'``, with a loss scale, or to ``'bfloat16'``.
 
     bfloat16 has the range of float32, so it needs no scaling.
 
@@ -133,10 +149,10 @@ def train(runner: Runner) -> None:
     """Train, loading checkpoints under :func:`safe_loading`.
 
     Args:
-        runner (Runner): Runner of the training.
+        runner (Runner): Runner of the training run.
 
     Raises:
-        RuntimeError: If a process that loads images was killed; the error says what to do then.
+        RuntimeError: If a process that loads images was killed. The error says what to do.
         ValueError: If a hook cannot work in a distillation.
     """
     if isinstance(unwrap(runner.model), TAS):
@@ -146,7 +162,7 @@ def train(runner: Runner) -> None:
             with safe_loading():
                 runner.train()
         except (ConnectionError, EOFError) as error:
-            # A batch that was on its way is lost with its process. Torch's own error comes by a signal, even in here.
+            # A dead worker's batch is lost. Torch's own error comes from a signal handler, even in here.
             if not any(frame.filename.endswith('dataloader.py') for frame in traceback.extract_tb(error.__traceback__)):
                 raise
             raise RuntimeError(f'DataLoader worker: {type(error).__name__}: {error}') from error
@@ -154,7 +170,7 @@ def train(runner: Runner) -> None:
         if 'DataLoader worker' not in str(error):
             raise
         raise RuntimeError(
-            f'A process that loads images was killed ({error}), most often for lack of memory: '
-            'lower train_dataloader.num_workers or batch_size, or give the container more shared memory. Saved files '
-            'are unchanged; resume with --resume'
+            f'A process that loads images was killed ({error}), most often for lack of memory. '
+            'Lower train_dataloader.num_workers or batch_size, or give the container more shared memory. Saved files '
+            'are unchanged. Resume with --resume'
         ) from error

@@ -1,4 +1,4 @@
-"""What evaluators return, and copies of them for networks beside the student."""
+"""Handle the results of evaluators, and copy evaluators for teacher and assistant."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from mmengine.evaluator import Evaluator
 from torch import Tensor
 
 PLACES = re.compile(r'^(out|save|dump|result)\w*(path|file|prefix|dir|folder)$')
-"""Attributes by which a metric says where it writes."""
+"""Attributes in which a metric stores its output path."""
 
 
 def scalars(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Return the metrics that are a single number; a metric may also be a list, a vector or a matrix.
+    """Return the metrics that are single numbers. Others may be a list, a vector or a matrix.
 
     Args:
         metrics (Mapping): Metrics by name.
@@ -32,20 +32,20 @@ def scalars(metrics: Mapping[str, Any]) -> dict[str, float]:
 
 
 def describe(metrics: Mapping[str, Any]) -> str:
-    """Return metrics as text for a log: numbers, and the shape of what is more than one number."""
+    """Format metrics for a log: numbers, and the shape of larger ones."""
     numbers = scalars(metrics)
     texts = {name: f'{numbers[name]:.2f}' if name in numbers else _shape(value) for name, value in metrics.items()}
     return ', '.join(f'{name} {text}' for name, text in texts.items())
 
 
 def evaluator_for(role: str, evaluator: Evaluator) -> Evaluator:
-    """Copy an evaluator for another network; what it writes goes into files of that network's own.
+    """Copy an evaluator for another network. Its output files get the network's name.
 
     The predictions that ``DumpResults`` writes to ``run/predictions.pkl`` go to ``run/teacher.predictions.pkl``.
 
     Args:
         role (str): ``'teacher'`` or ``'assistant'``.
-        evaluator (Evaluator): The student's.
+        evaluator (Evaluator): The student's evaluator.
     """
     copied = deepcopy(evaluator)
     for metric in copied.metrics:

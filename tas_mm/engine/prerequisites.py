@@ -1,6 +1,6 @@
-"""What a run needs before anything is built or fetched: data, weights, GPUs and a work folder.
+"""Check what a run needs before anything is built or fetched: data, weights, GPUs and a work folder.
 
-Each thing that is missing is one line: key of the config, what is wrong, where it was looked for, and what to do.
+Each missing thing is one line: key of the config, what is wrong, where it was looked for, and what to do.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ LOADERS = ('train_dataloader', 'val_dataloader')
 RANKS = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')
 LOCAL_SIZES = ('LOCAL_WORLD_SIZE', 'SLURM_NTASKS_PER_NODE', 'OMPI_COMM_WORLD_LOCAL_SIZE')
 LOCAL_RANKS = ('LOCAL_RANK', 'SLURM_LOCALID', 'OMPI_COMM_WORLD_LOCAL_RANK')
-"""Environment variables by which launchers give a process its number, how many share its node, and its number there."""
+"""Environment variables in which launchers store a process's rank, the processes on its node, and its local rank."""
 
 
 def require(config: Config, loaders: tuple[str, ...] = LOADERS, processes: int | None = None) -> None:
     """Exit with status 1 if a run cannot start here.
 
-    Process 0 prints what is missing, and the first process of another node prints one line. The others stay silent.
+    Process 0 prints what is missing. The first process of every other node prints one line. All others are silent.
 
     Args:
         config (Config): Config of the run, with a ``work_dir``.
-        loaders (tuple): The loaders whose data the run reads. Defaults to those of a training.
-        processes (int, optional): Number of processes on this node. Defaults to None: what the launcher says.
+        loaders (tuple): The loaders whose data the run reads. Defaults to those of a training run.
+        processes (int, optional): Number of processes on this node. Defaults to None: set by the launcher.
     """
     lines = list(missing(config, loaders, _number(LOCAL_SIZES, 1) if processes is None else processes))
     if not lines:
@@ -46,20 +46,20 @@ def require(config: Config, loaders: tuple[str, ...] = LOADERS, processes: int |
     found = 'one thing is' if len(lines) == 1 else f'{len(lines)} things are'
     if _number(RANKS, 0) == 0:
         print(f'{config.filename or "the config"} cannot run here, {found} missing:', *lines, sep='\n', file=sys.stderr)
-    elif _number(LOCAL_RANKS, 0) == 0:  # of another node, whose disks may be its own
+    elif _number(LOCAL_RANKS, 0) == 0:  # another node, which may have its own disks
         print(f'node {platform.node()} cannot run here, {found} missing, the first: {lines[0]}', file=sys.stderr)
     sys.exit(1)
 
 
 def missing(config: Config, loaders: tuple[str, ...] = LOADERS, processes: int = 1) -> Iterator[str]:
-    """Yield a line for each thing that a run needs and that is not here.
+    """Yield a line for each thing that a run needs and that is missing.
 
     Args:
         config (Config): Config of the run, with a ``work_dir``.
-        loaders (tuple): The loaders whose data the run reads. Defaults to those of a training.
+        loaders (tuple): The loaders whose data the run reads. Defaults to those of a training run.
         processes (int): Number of processes on this node. Defaults to 1.
 
-    Example:
+    Examples:
         >>> from mmengine.config import Config
         >>> from tas_mm.engine.prerequisites import missing
         >>> config = Config(dict(load_from='lost.pth', work_dir='.'))
@@ -79,7 +79,7 @@ def _missing_gpus(config: Config, processes: int) -> Iterator[str]:
     gpus = torch.cuda.device_count()
     if 0 < gpus < processes and config.get('env_cfg', {}).get('dist_cfg', {}).get('backend') != 'gloo':
         yield (
-            f'processes: {processes} were asked for, but this machine has {gpus} GPU{"s" * (gpus > 1)}. Start at most '
+            f'processes: {processes} were requested, but this machine has {gpus} GPU{"s" * (gpus > 1)}. Start at most '
             f'{gpus} here; CUDA_VISIBLE_DEVICES={os.environ.get("CUDA_VISIBLE_DEVICES", "(not set)")}'
         )
 
@@ -90,7 +90,7 @@ def _missing_folder(work_dir: str) -> Iterator[str]:
     while not os.path.exists(above):
         above = os.path.dirname(above)
     if not (os.path.isdir(above) and os.access(above, os.W_OK | os.X_OK)):
-        yield f'work_dir: {folder!r} cannot be written, because of {above!r}. Name another with --work-dir'
+        yield f'work_dir: {folder!r} cannot be written, because of {above!r}. Name another one with --work-dir'
 
 
 # ---- weights --------------------------------------------------------------------------------------------------------
@@ -105,7 +105,7 @@ def _missing_weights(config: Config) -> Iterator[str]:
 
 
 def _weights(config: Config) -> Iterator[tuple[str, str]]:
-    """Yield key and place of all weights that a run reads."""
+    """Yield key and place of all weights that a run loads."""
     if isinstance(config.get('load_from'), str):
         yield 'load_from', config.load_from
     model = config.get('model')
@@ -121,7 +121,7 @@ def _weights(config: Config) -> Iterator[tuple[str, str]]:
 
 
 def _weights_of_teacher(teacher: Any, checkpoint: str | None, index: str) -> Iterator[tuple[str, str]]:
-    """Yield key and place of a teacher's weights. A checkpoint takes the place of all others."""
+    """Yield key and place of a teacher's weights. A checkpoint replaces all others."""
     if checkpoint:
         yield f'model.teacher_ckpt{index}', checkpoint
     if not isinstance(teacher, (str, Mapping)):
@@ -130,7 +130,7 @@ def _weights_of_teacher(teacher: Any, checkpoint: str | None, index: str) -> Ite
         network = teacher_config(teacher)
         published = None if checkpoint else published_weights(teacher)
         network = without_weights(named_model(network)) if checkpoint or published else network
-    except (OSError, ValueError):  # building it says what is wrong
+    except (OSError, ValueError):  # building the teacher reports the problem
         return
     if published:
         yield f'model.teacher{index}', published
@@ -151,7 +151,7 @@ def _missing_data(config: Config, key: str) -> Iterator[str]:
 
 
 def _missing_probe(config: Config) -> Iterator[str]:
-    """Yield a line for each thing that a probe of the validation lacks; it has classes of its own."""
+    """Yield a line for each thing that a probe of the validation lacks. Its classes may differ from the model's."""
     probe = (config.get('val_cfg') or {}).get('probe') or {}
     for part in ('train', 'val'):
         for dataset in innermost_datasets(probe[part]) if isinstance(probe.get(part), Mapping) else ():
@@ -161,19 +161,19 @@ def _missing_probe(config: Config) -> Iterator[str]:
 
 
 def _without_data(config: Mapping[str, Any], scope: str) -> BaseDataset | None:
-    """Build a dataset that knows its files, but does not read them; None if its class cannot do so."""
+    """Build a data set with its paths but without reading files. None if its class does not allow that."""
     try:
         with DATASETS.switch_scope_and_registry(config.get('_scope_', scope)) as registry:
             cls = config['type'] if isinstance(config['type'], type) else registry.get(config['type'])
             if not (isinstance(cls, type) and issubclass(cls, BaseDataset)):
                 return None
             return registry.build(dict(config, pipeline=[], lazy_init=True))
-    except Exception:  # of any kind: building the run says what is wrong with the config
+    except Exception:  # of any kind: building the run reports what is wrong with the config
         return None
 
 
 def _missing_files(dataset: BaseDataset, key: str, num_classes: int | None) -> Iterator[str]:
-    """Yield a line for each file and folder of a dataset that is not there, or for folders that do not fit."""
+    """Yield a line for each missing file and folder of a data set, or for folders that do not match the classes."""
     fetched = _missing_fetched(dataset, key)
     if fetched is not None:
         yield from fetched
@@ -191,7 +191,7 @@ def _missing_files(dataset: BaseDataset, key: str, num_classes: int | None) -> I
 
 
 def _missing_fetched(dataset: BaseDataset, key: str) -> list[str] | None:
-    """Return the lines for a dataset that downloads itself, such as CIFAR; None for others."""
+    """Return the lines for a data set that downloads itself, such as CIFAR. None for others."""
     intact = getattr(dataset, '_check_integrity', None) or getattr(dataset, '_check_exists', None)
     if intact is None or not hasattr(dataset, 'download'):
         return None
@@ -208,7 +208,7 @@ def _missing_fetched(dataset: BaseDataset, key: str) -> list[str] | None:
 
 
 def _unfit_folders(dataset: BaseDataset, key: str, num_classes: int | None) -> Iterator[str]:
-    """Yield a line if the folders of images, one a class, are not as many as the classes."""
+    """Yield a line if the number of image folders, one per class, differs from the number of classes."""
     folder = (dataset.data_prefix or {}).get('img_path')
     if dataset.ann_file or not hasattr(dataset, 'with_label') or not isinstance(folder, str):
         return
@@ -216,23 +216,23 @@ def _unfit_folders(dataset: BaseDataset, key: str, num_classes: int | None) -> I
         files = list_dir_or_file(folder, list_dir=False, recursive=True)
         if not any(map(dataset.is_valid_file, files)):
             endings = ', '.join(sorted(dataset.extensions))
-            yield f'{key}: {folder!r} holds no image, in any nesting. Expected files that end with {endings}'
+            yield f'{key}: {folder!r} has no image, at any depth. Expected files that end with {endings}'
         return
     if not isinstance(get_file_backend(folder), LocalBackend):
         return
     found = sum(entry.is_dir() for entry in os.scandir(folder))
     named = dataset.metainfo.get('classes')
     if named is not None and len(named) != found:
-        yield f'{key}: {folder!r} has {found} folders. Expected {len(named)}, one for each class of the dataset'
+        yield f'{key}: {folder!r} has {found} folders. Expected {len(named)}, one for each class of the data set'
     elif num_classes is not None and found > num_classes:
         yield (
-            f'{key}: {folder!r} has {found} folders, one a class, but the student has {num_classes} classes. Set '
+            f'{key}: {folder!r} has {found} folders, one per class, but the student has {num_classes} classes. Set '
             f'num_classes={found} in its head'
         )
 
 
 def _num_classes(config: Config) -> int | None:
-    """Return the number of classes of the student, or of the only network; None if the config does not say it."""
+    """Return the number of classes of the student, or of the only network. None if the config does not set it."""
     model = config.get('model')
     if not isinstance(model, Mapping):
         return None
@@ -250,6 +250,6 @@ def _absolute(path: str) -> str:
 
 
 def _number(names: tuple[str, ...], default: int) -> int:
-    """Return the first number in environment variables."""
+    """Return the first number in some environment variables."""
     values = (os.environ.get(name, '') for name in names)
     return next((int(value) for value in values if value.isdigit()), default)

@@ -1,8 +1,8 @@
-"""Random numbers of an image, by its place in the run: samplers and data sets that know the place.
+"""Seed the random numbers of an image by its position: samplers and data sets that know the position.
 
-Before every image the generators are set from the seed, the epoch and the image's place in it. So any number of data
-workers, alive between epochs or not, and any number of processes draw the same. MMEngine seeds each worker once, when
-it starts, so a restarted one begins again with the first epoch's numbers.
+Before every image the generators are set from the seed, the epoch and the image's position in it. So any number of
+workers, restarted between epochs or not, and any number of processes draw the same numbers. MMEngine seeds each worker
+once, when it starts, so a restarted worker would repeat the first epoch's numbers.
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ from torch.utils.data import Dataset, Sampler
 
 
 def set_seed(place: str) -> None:
-    """Set Python's, numpy's and torch's default generators from a text, which Python hashes (SHA-512).
+    """Set Python's, numpy's and torch's default generators from a text, hashed by Python (SHA-512).
 
     Args:
-        place (str): The place in the run.
+        place (str): Position in the run, as text.
     """
     random.seed(place)
     np.random.seed(random.getrandbits(32))
-    # Not torch.manual_seed, which in a data worker would look for GPUs.
+    # Not torch.manual_seed, which would look for GPUs in a data worker.
     torch.default_generator.manual_seed(random.getrandbits(63))
 
 
 class PlacedIndex(int):
-    """Index of an image that carries its place in the run."""
+    """Index of an image with its position in the run."""
 
     place: str
 
 
 class PlacedSampler(Sampler):
-    """Sampler whose indices carry their place.
+    """Sampler whose indices include their position.
 
     Args:
         sampler (Sampler): Any sampler of this process's share of the data.
-        seed (int): The run's.
+        seed (int): Seed of the run.
     """
 
     def __init__(self, sampler: Sampler, seed: int) -> None:
@@ -51,7 +51,7 @@ class PlacedSampler(Sampler):
         self.rank, self.world_size = get_dist_info()
         self.epoch = 0
         self.start = 0
-        if hasattr(sampler, 'skip'):  # MMEngine's loop by iterations asks the sampler to, where it can
+        if hasattr(sampler, 'skip'):  # MMEngine's iteration-based loop calls it, if there is one
             self.skip = self.start_at
 
     def start_at(self, num_samples: int) -> None:
@@ -67,11 +67,11 @@ class PlacedSampler(Sampler):
     def __iter__(self) -> Iterator[Any]:
         start, self.start = self.start, 0
         for number, index in itertools.islice(enumerate(self.sampler), start, None):
-            if not isinstance(index, Integral):  # a data set may be asked by anything, but only a number takes a place
+            if not isinstance(index, Integral):  # an index may be anything, but only numbers get a position
                 yield index
                 continue
             placed = PlacedIndex(index)
-            # The samplers deal the data out in turns, so an image is drawn alike however many processes there are.
+            # Samplers distribute the data in turns, so an image's numbers do not depend on the number of processes.
             placed.place = f'image {self.run_seed}/{self.epoch}/{number * self.world_size + self.rank}'
             yield placed
 
@@ -85,7 +85,7 @@ class PlacedSampler(Sampler):
 
 
 class PlacedDataset(Dataset):
-    """Data set that sets the random generators by the place of each image that is requested.
+    """Data set that sets the random generators by the position of each requested image.
 
     Args:
         dataset (Dataset): Any data set with indices.
@@ -104,11 +104,11 @@ class PlacedDataset(Dataset):
         return len(self.dataset)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        # Some hooks exchange the pipeline.
+        # Some hooks replace the pipeline.
         object.__setattr__(self if name == 'dataset' else self.dataset, name, value)
 
     def __getattr__(self, name: str) -> Any:
-        # Not __getitems__, by which torch would fetch whole batches from the one inside.
+        # Not __getitems__, with which torch would fetch whole batches from the inner data set.
         if name.startswith('__') or name == 'dataset':
             raise AttributeError(name)
         return getattr(self.dataset, name)

@@ -1,9 +1,9 @@
-"""Validation of student, assistant and teacher, each under its own key.
+"""Validate student, assistant and teacher, each under its own key.
 
-The student's metrics keep their plain names (``accuracy/top1``), which ``save_best`` and everything else in the
-toolboxes look for; the others are ``assistant.accuracy/top1`` and ``teacher.accuracy/top1``. Each network runs once a
-batch, and the hooks are called once, in pairs, so that EMA swaps its weights in and out again. Probes measure features,
-for networks without a head and images without labels.
+The student's metrics keep their plain names (``accuracy/top1``), which ``save_best`` and the rest of the toolboxes
+expect. The others are ``assistant.accuracy/top1`` and ``teacher.accuracy/top1``. Each network runs once per batch, and
+the hooks are called once, in pairs, so that EMA swaps its weights in and out again. Probes measure features, for
+networks without a head and images without labels.
 """
 
 from __future__ import annotations
@@ -29,34 +29,34 @@ from .probes import AgreementProbe, FeatureReader, LabelProbe, Probe, probe_role
 from .probes.probe import features_of
 
 PROBED = tuple(f'val/{name}/' for name in ('agreement', 'knn', 'linear'))
-"""Prefixes of what probes measure of the student, in the message hub."""
+"""Prefixes of the student's probe metrics in the message hub."""
 
 
 @LOOPS.register_module()
 class TASValLoop(ValLoop):
-    """Validate the student always, assistant and teacher by interval.
+    """Validate the student always, and assistant and teacher at intervals.
 
     Args:
         runner (Runner): The runner.
         dataloader (DataLoader | dict): As in MMEngine.
-        evaluator (Evaluator | dict | list): As in MMEngine; each network gets a copy of its own. ``[]`` where
-            images have no labels or networks no head.
+        evaluator (Evaluator | dict | list): As in MMEngine. Each network gets its own copy. ``[]`` if images have no
+            labels or networks no head.
         fp16 (bool): Whether to validate in half precision. Defaults to False.
         assistant_interval (int, optional): Validate the assistant every n-th time. 0 or None disables it. Defaults to
             1.
         teacher_interval (int, optional): Validate the teacher every n-th time. 0 validates it the first time only,
-            since it does not change; None disables it. Defaults to 0.
+            since it does not change. None disables it. Defaults to 0.
         agreement (bool | dict, optional): Whether to measure how far student and assistant agree with the teacher on
             validation images, or options of :class:`AgreementProbe`: ``agreement/cka``, ``agreement/neighbors`` and,
-            where a loss has a projection, ``agreement/cosine`` and ``agreement/retrieval``. Defaults to None: where
-            there is no evaluator.
+            if a loss has a projection, ``agreement/cosine`` and ``agreement/retrieval``. Defaults to None: only without
+            an evaluator.
         probe (dict, optional): Labeled images for ``knn/top1`` and ``linear/top1``: options of :class:`LabelProbe`.
-            ``train``, a data set, must be given; ``val`` defaults to that of the validation. Teachers are measured by
-            ``teacher_interval``. Defaults to None.
+            ``train``, a data set, is required. ``val`` defaults to the data set of the validation. Teachers are
+            measured at ``teacher_interval``. Defaults to None.
 
     Raises:
-        ValueError: If an interval is neither None nor a whole number of at least 0, a probe has an unknown option,
-            nothing would be measured, or a hook of the runner cannot work in a distillation.
+        ValueError: If an interval is neither None nor a whole number of at least 0, if a probe has an unknown option,
+            if nothing would be measured, or if a hook of the runner cannot work in a distillation.
     """
 
     def __init__(
@@ -86,12 +86,12 @@ class TASValLoop(ValLoop):
             raise ValueError('val_evaluator=[] and no val_cfg.probe: nothing would be measured. Set one of the two')
         if self.evaluator.metrics and self._is_headless():
             raise ValueError(
-                'val_evaluator needs logits, and model.architecture has no head. Set val_evaluator=[], with which '
+                'val_evaluator needs logits, but model.architecture has no head. Set val_evaluator=[], with which '
                 'tas_mm.TASValLoop measures the agreement with the teacher, or give the student a head'
             )
 
     def _is_headless(self) -> bool:
-        """Tell whether the student is a network without a head."""
+        """Return True if the student has no head."""
         algorithm = self._algorithm
         return isinstance(algorithm, TAS) and algorithm.gives_logits and 'student' not in algorithm.predicting_roles
 
@@ -105,7 +105,7 @@ class TASValLoop(ValLoop):
                 )
             yield LabelProbe(**{'val': dataset, **probe})
         wanted = not self.evaluator.metrics if agreement is None else agreement is not False
-        if wanted and isinstance(self._algorithm, TAS):  # not a student alone, under the same recipe
+        if wanted and isinstance(self._algorithm, TAS):  # not a student trained alone with the same recipe
             options = agreement if isinstance(agreement, dict) else {}
             refuse_unknown('val_cfg.agreement', options, AgreementProbe)
             yield AgreementProbe(dataset, self._algorithm, **options)
@@ -116,7 +116,7 @@ class TASValLoop(ValLoop):
 
     def _due(self) -> list[str]:
         """List the roles besides the student to validate this time."""
-        # A student may be trained alone under the same recipe.
+        # A student may be trained alone with the same recipe.
         if not isinstance(self._algorithm, TAS) or not self.evaluator.metrics:
             return []
         n = self._validations + 1  # this one
@@ -127,13 +127,13 @@ class TASValLoop(ValLoop):
         return [role for role, is_due in due.items() if is_due and role in self._algorithm.predicting_roles]
 
     def _teacher_due(self, n: int) -> bool:
-        """Tell whether the n-th validation has the teacher's metrics."""
+        """Return True if the n-th validation has the teacher's metrics."""
         every = self.teacher_interval
         return every is not None and (n == 1 or (every > 0 and n % every == 0))
 
     @property
     def _validations(self) -> int:
-        """Number of validations so far; kept where it survives resuming."""
+        """Number of validations so far, in the message hub, which resuming restores."""
         return self.runner.message_hub.runtime_info.get('validations', 0)
 
     @property
@@ -141,7 +141,7 @@ class TASValLoop(ValLoop):
         return unwrap(self.runner.model)
 
     def run(self) -> dict:
-        """Launch validation and return the metrics of all networks that were due."""
+        """Run the validation. Return the metrics of all networks that were due."""
         self.runner.call_hook('before_val')
         self.runner.call_hook('before_val_epoch')
         self.runner.model.eval()
@@ -157,14 +157,14 @@ class TASValLoop(ValLoop):
         for role, evaluator in self.evaluators.items():
             metrics.update({f'{role}.{key}': value for key, value in evaluator.evaluate(size).items()})
         metrics.update(self._probe())
-        self.evaluators = {}  # a hook may validate the student once more, such as EMAHook(evaluate_on_origin=True)
+        self.evaluators = {}  # a hook such as EMAHook(evaluate_on_origin=True) may validate only the student once more
         self.runner.message_hub.update_info('validations', self._validations + 1)
         self.runner.call_hook('after_val_epoch', metrics=metrics)
         self.runner.call_hook('after_val')
         return metrics
 
     def _probe(self) -> dict[str, float]:
-        """Measure with the probes that are due."""
+        """Run the probes that are due."""
         loader, metrics = self.dataloader, {}
         for probe in self.probes:
             if not probe.due(self._validations):
@@ -187,11 +187,11 @@ class TASValLoop(ValLoop):
         return role == 'student' or probe.compares or self._teacher_due(self._validations + 1)
 
     def _forget_old_metrics(self) -> None:
-        """Drop earlier values from the hub, which would be logged again as if they had been measured now."""
+        """Remove earlier values from the message hub, which would be logged again as if they were new."""
         hub = self.runner.message_hub
         for key in [key for key in hub.log_scalars if key.startswith(('val/assistant.', 'val/teacher', *PROBED))]:
             del hub.log_scalars[key]
-            hub._resumed_keys.pop(key, None)  # or resuming would miss it
+            hub._resumed_keys.pop(key, None)  # resuming would miss it
 
     @torch.no_grad()
     def run_iter(self, idx: int, data_batch: Sequence[dict]) -> None:
@@ -212,7 +212,7 @@ class TASValLoop(ValLoop):
                 if labels_of(samples) is not None:
                     raise
                 raise ValueError(
-                    'val_evaluator needs labels, and the images of val_dataloader.dataset have none. Set '
+                    'val_evaluator needs labels, but the images of val_dataloader.dataset have none. Set '
                     'val_evaluator=[], with which tas_mm.TASValLoop measures the agreement with the teacher'
                 ) from error
         self.runner.call_hook('after_val_iter', batch_idx=idx, data_batch=data_batch, outputs=outputs['student'])

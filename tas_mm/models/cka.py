@@ -1,8 +1,8 @@
-"""Centered kernel alignment: how similar the features of two networks are, whatever their shapes.
+"""Centered kernel alignment (CKA): how similar the features of two networks are, whatever their shapes.
 
-Linear CKA (Kornblith et al., arXiv 1905.00414) is 1 for features that are the same up to rotation and scale and near 0
+Linear CKA (Kornblith et al., arXiv 1905.00414) is 1 for features that are equal up to rotation and scale, and near 0
 for unrelated ones. It is summed over batches with the unbiased estimate of HSIC (Song et al., JMLR 2012), as Nguyen et
-al. do (arXiv 2010.15327), so that the batch size does not matter.
+al. do (arXiv 2010.15327). So the batch size does not matter.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from torch import Tensor
 
 
 def gram(feature: Tensor) -> Tensor:
-    """Multiply all pairs of images, ``(B, ...)`` to ``(B, B)`` in float64, up to a scale that CKA ignores."""
+    """Return the Gram matrix ``(B, B)`` of features ``(B, ...)`` in float64, up to a scale that CKA ignores."""
     feature = feature.flatten(1).double()
-    feature = feature - feature.mean(dim=0)  # does not change CKA, and keeps the numbers small
+    feature = feature - feature.mean(dim=0)  # keeps the numbers small and does not change CKA
     return feature @ feature.T / feature.size(1)
 
 
 def hsic(grams: Tensor) -> Tensor:
-    """Estimate the Hilbert-Schmidt independence criterion of every pair of ``M`` features, unbiased.
+    """Compute the unbiased Hilbert-Schmidt independence criterion of every pair of ``M`` features.
 
     Args:
         grams (Tensor): Gram matrices ``(M, B, B)`` of the same ``B`` images, at least 4.
 
     Returns:
-        Tensor: ``(M, M)``; may be slightly negative for unrelated features.
+        Tensor: Values ``(M, M)``. They may be slightly negative for unrelated features.
 
     Raises:
         ValueError: If there are fewer than 4 images.
@@ -45,7 +45,7 @@ def hsic(grams: Tensor) -> Tensor:
 class CKA:
     """CKA of every pair of several features, accumulated batch by batch.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from tas_mm.models.cka import CKA
         >>> x, cka = torch.randn(16, 8), CKA()
@@ -62,6 +62,6 @@ class CKA:
         self.total = self.total + hsic(torch.stack([gram(feature) for feature in features]).cpu())
 
     def value(self) -> Tensor:
-        """Return the CKA ``(M, M)``, with 1 on the diagonal."""
+        """Return the CKA of every pair, ``(M, M)``, with 1 on the diagonal."""
         scale = self.total.diagonal().clamp_min(torch.finfo(torch.float64).tiny).sqrt()
         return self.total / scale[:, None] / scale

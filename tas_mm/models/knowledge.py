@@ -1,4 +1,4 @@
-"""What a network knows of a batch: the words that every other part of ``models`` speaks in."""
+"""Knowledge and observations: what the passes of a network return to the losses."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 
 UNLABELED = -1
-"""Label of an image without label, beside others that have one."""
+"""Label of an unlabeled image in a batch that has labels."""
 
 
 class Knowledge(NamedTuple):
     """Knowledge of one network: ``K = {f, p}`` (TAS, arXiv 2410.12342).
 
     Attributes:
-        feature (Tensor): Pooled feature that the head's classifier reads, ``(B, C)``; of a detector, one row for each
+        feature (Tensor): Pooled feature that the head's classifier reads, ``(B, C)``. For a detector, one row for each
             region.
-        logits (Tensor | None): ``(B, num_classes)``; None if the network has no head, as a detector's backbone.
+        logits (Tensor | None): Logits ``(B, num_classes)``. None if the network has no head, as a detector's backbone.
     """
 
     feature: Tensor
@@ -33,17 +33,18 @@ class Knowledge(NamedTuple):
 
 @dataclass(frozen=True)
 class Observation:
-    """What one pass of a network returns to the losses.
+    """Data that one pass of a network returns to the losses.
 
     Attributes:
-        view (StageView | None): View of the network; None for a distiller of MMRazor's, which has none.
+        view (StageView | None): View of the network. None for MMRazor's distillers, which have no views.
         feature (Tensor | None): As in :class:`Knowledge`.
         logits (Tensor | None): As in :class:`Knowledge`.
-        stages (dict): Native outputs of the stages asked for, by number (1 to 4).
-        records (dict): Buffers of MMRazor recorders, by name; empty unless the config gives recorders.
-        regions (Tensor | None): Of a detector's batch, ``(N, 5)``: image, then left, top, right, bottom in pixels.
-        dense_logits (Tensor | None): Of a one-stage detector, its class scores before the sigmoid, ``(N, K)``: one row
-            for each image, level, location and prior.
+        stages (dict): Native outputs of the requested stages, by number (1 to 4).
+        records (dict): Buffers of MMRazor recorders, by name. Empty unless the config has recorders.
+        regions (Tensor | None): Regions of a detector's batch, ``(N, 5)``: image, then left, top, right, bottom in
+            pixels.
+        dense_logits (Tensor | None): Class scores of a one-stage detector before the sigmoid, ``(N, K)``: one row for
+            each image, level, location and prior.
     """
 
     view: StageView | None = None
@@ -59,15 +60,15 @@ class Observation:
         return self.view.to_map(self.stages[stage], stage)
 
     def with_records(self, records: Mapping[str, list]) -> Observation:
-        """Return the same observation with the buffers of MMRazor recorders."""
+        """Return a copy of the observation with the buffers of MMRazor recorders."""
         return replace(self, records=records)
 
 
 def labels_of(data_samples: list[BaseDataElement] | None) -> Tensor | None:
-    """Collect a batch's labels ``(B, )``, as MMPretrain's heads do; of mixed images the label with the larger share.
+    """Collect a batch's labels ``(B, )``, as MMPretrain's heads do. A mixed image gets the label with the larger share.
 
     Returns:
-        Tensor | None: Class indices, ``UNLABELED`` for an image without label; None if no image has one.
+        Tensor | None: Class indices, with ``UNLABELED`` for images without a label. None if no image has a label.
     """
     if not data_samples:
         return None

@@ -1,7 +1,7 @@
-"""Between what the modules of a network hand on and maps ``(B, C, H, W)``, inferred from shapes.
+"""Conversion between native features and maps ``(B, C, H, W)``, with a layout inferred from shapes.
 
-A native feature is a map in NCHW or NHWC, tokens with or without class tokens in front, or several of these (paths,
-resolutions, pixels inside patches). Several become one map, on the coarsest grid, side by side in the channels.
+A native feature is a map in NCHW or NHWC, tokens with or without class tokens before them, or several of these (paths,
+resolutions, pixels inside patches). Several become one map on the coarsest grid, concatenated along the channels.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ Tokens = Callable[[int, int], Tensor | None]  # (count, channels) to class token
 
 
 class Part(NamedTuple):
-    """Layout of one tensor of a native feature, as patterns of einops."""
+    """Layout of one tensor of a native feature, as einops patterns."""
 
     channels: int
-    grid: Grid | None  # None of class tokens alone
+    grid: Grid | None  # None if the tensor has only class tokens
     native: str = 'b (h w) c'
     map: str = 'b c h w'
     sizes: dict[str, int] = {}
@@ -35,24 +35,30 @@ class Part(NamedTuple):
         return rearrange(x[:, self.prefix :], f'{self.native} -> {self.map}', **self.sizes)
 
     def from_map(self, x: Tensor, tokens: Tokens) -> Tensor:
-        """Convert a map to the tensor, with class tokens."""
+        """Convert a map to the tensor, and add the class tokens."""
         x = rearrange(x, f'{self.map} -> {self.native}', **self.sizes)
         if self.native == 'b h w c':
             return x.contiguous()
         return torch.cat([self.class_tokens(x.mean(1), tokens).to(x), x], dim=1) if self.prefix else x
 
     def class_tokens(self, mean: Tensor, tokens: Tokens) -> Tensor:
-        """Return class tokens ``(B, T, C)``: the network's own, else the mean of the features, ``(B, C')``."""
+        """Return class tokens ``(B, T, C)``: the network's own, or else the mean of the features, ``(B, C')``."""
         own = tokens(self.prefix, self.channels)
         if own is not None:
             return own.expand(len(mean), -1, -1)
         if mean.size(1) != self.channels:
-            raise ValueError(f'class tokens are {self.channels} wide, the map whose mean they would be {mean.size(1)}')
+            raise ValueError(f'class tokens have width {self.channels}, but the mean of the map has {mean.size(1)}')
         return mean.unsqueeze(1).expand(-1, self.prefix, -1)
 
 
 class Layout:
-    """How ``native``, the output of a stage for ``PROBE`` images of a size, becomes a map and back.
+    """Conversion of a stage's output to a map and back.
+
+    Args:
+        native (Any): Output of the stage for ``PROBE`` images.
+        image (tuple): Height and width of the images.
+        prefix (int): Number of class tokens before the others. Defaults to 0.
+        channels_last (bool): Whether a map that fits both NCHW and NHWC is NHWC. Defaults to False.
 
     Raises:
         ValueError: If a tensor is neither a map nor tokens that fill a grid with the proportions of the image.
@@ -67,7 +73,7 @@ class Layout:
         self.grid = min((part.grid for part in self.mapped), key=prod)
 
     def _fills(self, height: int, width: int) -> bool:
-        """Return whether a number of cells has the proportions of the image, within one cell."""
+        """Return True if a grid of this size has the proportions of the image, within one cell."""
         return height > 0 and abs(height * self.image[1] - width * self.image[0]) < max(self.image)
 
     def _grid(self, count: int) -> Grid | None:
@@ -95,7 +101,7 @@ class Layout:
             sizes = dict(zip('hwp', (*self._grid(ratio), shape[0])))
             return Part(prod(shape), self._grid(ratio), '(b h w) p c', 'b (p c) h w', sizes)
         if len(shape) == 2 and ratio == 1:
-            if shape[0] <= max(prefix, 2):  # a class and a distillation token, if the network does not say
+            if shape[0] <= max(prefix, 2):  # a class and a distillation token, if the network declares none
                 return Part(shape[1], None, prefix=shape[0])
             for count in (prefix, 0, 1, 2):
                 grid = self._grid(shape[0] - count)
@@ -115,7 +121,7 @@ class Layout:
         return found[0] if len(found) == 1 else torch.cat(found, dim=1)
 
     def from_map(self, x: Tensor, tokens: Tokens) -> Any:
-        """Convert a map ``(B, C, H, W)`` to a native feature. Where there are no class tokens they are its mean."""
+        """Convert a map ``(B, C, H, W)`` to a native feature. Missing class tokens become the mean of the map."""
         pieces, parts = iter(x.split([part.channels for part in self.mapped], dim=1)), iter(self.parts)
 
         def make(_: Tensor) -> Tensor:
@@ -128,14 +134,14 @@ class Layout:
 
 
 def _resize(x: Tensor, grid: Grid) -> Tensor:
-    """Average where the grid gets coarser, repeat where it gets finer: finer and back changes nothing."""
+    """Average to a coarser grid, repeat to a finer one. Finer and back gives the same values."""
     if x.shape[-2:] == grid:
         return x
     return F.adaptive_avg_pool2d(x, grid) if x.size(-2) > grid[0] else F.interpolate(x, grid, mode='nearest')
 
 
 def own_tokens(named: Sequence[tuple[str, Tensor]], count: int, channels: int) -> Tensor | None:
-    """Return a network's own class, distillation and register tokens ``(1, count, channels)``; None if it has none."""
+    """Return a network's own class, distillation and register tokens ``(1, count, channels)``, or None."""
     fit = [(name, t) for name, t in named if 'token' in name and t.dim() == 3 and t.size(-1) == channels]
     found = [token for kind in ('cls', 'dist', 'reg') for name, token in fit if name.startswith(kind)]
     return torch.cat(found, dim=1) if found and sum(t.size(1) for t in found) == count else None

@@ -1,12 +1,12 @@
-"""Reading checkpoint files without running code that they bring.
+"""Read checkpoint files without running code that they contain.
 
 A checkpoint is a pickle, and a pickle may call anything. ``torch.load(weights_only=True)`` accepts only tensors, plain
-containers and an allow-list, but MMEngine does not hold to that: the maintained fork falls back to loading everything,
-and both MMEngines fetch URLs with ``weights_only=False``.
+containers and an allow-list. MMEngine does not rely on it: the maintained fork falls back to loading everything, and
+both MMEngines load URLs with ``weights_only=False``.
 
-So this package has a policy of its own, :func:`safe_loading`. Importing the package does not switch it on: the tools
-do, ``tas_mm.CheckpointHook`` does for its run, and whatever tas_mm reads by itself, such as a teacher's weights, goes
-through :func:`read_checkpoint`.
+So this package has its own policy, :func:`safe_loading`. Importing the package does not switch it on. The tools do, and
+``tas_mm.CheckpointHook`` does for its run. Whatever tas_mm reads itself, such as a teacher's weights, goes through
+:func:`read_checkpoint`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from tas_mm.compat.checkpoints import known_globals
 
 RESTRICT, TRUST = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD', 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
-"""torch's environment variables: restrict every load, and trust every load that does not say."""
+"""torch's environment variables: one restricts every load, the other trusts every load that does not specify."""
 
 
 def read_checkpoint(filename: str, logger: str = 'silent') -> Any:
@@ -38,12 +38,12 @@ def read_checkpoint(filename: str, logger: str = 'silent') -> Any:
 
     Args:
         filename (str): File or URL.
-        logger (str): ``'current'`` logs where it is read from. Defaults to ``'silent'``.
+        logger (str): ``'current'`` logs the source. Defaults to ``'silent'``.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        FileNotFoundError: If the file does not exist.
         ValueError: If the file is corrupt.
-        UnpicklingError: If the file wants more than tensors, plain values and what the toolboxes save.
+        UnpicklingError: If the file contains more than tensors, plain values and what the toolboxes save.
     """
     with safe_loading():
         return CheckpointLoader.load_checkpoint(filename, map_location='cpu', logger=logger)
@@ -51,13 +51,13 @@ def read_checkpoint(filename: str, logger: str = 'silent') -> Any:
 
 @contextmanager
 def safe_loading() -> Iterator[None]:
-    """Let MMEngine load only tensors, plain values and what the toolboxes save; raise for all else, by name.
+    """Make MMEngine load only tensors, plain values and what the toolboxes save, and raise for anything else.
 
-    Inside, ``mmengine.runner.CheckpointLoader`` loads under torch's own switch, and corrupt files are found by their
-    checksums. That covers weights named in a config, ``load_from`` and ``resume``, from files and URLs. Afterwards
-    MMEngine is as it was. Setting ``TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1`` in the environment overrides the policy.
+    Inside, ``mmengine.runner.CheckpointLoader`` loads with torch's own restriction, and corrupt files are found by
+    their checksums. That covers weights named in a config, ``load_from`` and ``resume``, from files and URLs.
+    Afterwards MMEngine is as it was. ``TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1`` in the environment overrides the policy.
 
-    Example:
+    Examples:
         >>> import tempfile, torch
         >>> file = tempfile.mkdtemp() + '/weights.pth'
         >>> torch.save(dict(weight=torch.zeros(2)), file)
@@ -66,18 +66,18 @@ def safe_loading() -> Iterator[None]:
         {'weight': tensor([0., 0.])}
     """
     load = CheckpointLoader.load_checkpoint.__func__
-    if hasattr(load, 'restricted'):  # inside another one
+    if hasattr(load, 'restricted'):  # nested
         yield
         return
     if not hasattr(torch.serialization, 'safe_globals'):
         print_log(
-            f'torch {torch.__version__} cannot restrict what a checkpoint runs: load only files that you trust',
+            f'torch {torch.__version__} cannot restrict what a checkpoint runs. Load only files that you trust',
             logger='current',
             level=logging.WARNING,
         )
         yield
         return
-    fallback = getattr(mmengine_checkpoint, '_safe_torch_load', None)  # the fork's, which may load everything
+    fallback = getattr(mmengine_checkpoint, '_safe_torch_load', None)  # the fork's loader, which may load everything
     CheckpointLoader.load_checkpoint = classmethod(_restricted(load))
     if fallback is not None:
         mmengine_checkpoint._safe_torch_load = _plain_load
@@ -90,9 +90,9 @@ def safe_loading() -> Iterator[None]:
 
 
 def find_corruption(path: str | Path) -> str | None:
-    """Say what is wrong with a file that ``torch.save`` wrote; None if nothing is, or if it is of another format.
+    """Describe what is wrong with a file written by ``torch.save``. Return None if it is intact or of another format.
 
-    torch reads files with flipped bits without complaint, so the checksums that it writes are compared here.
+    torch reads files with flipped bits without complaint, so this compares the checksums that it writes.
 
     Args:
         path (str | Path): The file.
@@ -107,7 +107,7 @@ def find_corruption(path: str | Path) -> str | None:
         with zipfile.ZipFile(path) as archive:
             broken = archive.testzip()
     except zipfile.BadZipFile as error:
-        return f'it is cut short or damaged ({error})'
+        return f'it is truncated or corrupt ({error})'
     return f'the checksum of its part {broken!r} is wrong' if broken else None
 
 
@@ -139,11 +139,11 @@ def _restricted(load: Callable) -> Callable:
 
 
 def _refusal(filename: str, said: str) -> UnpicklingError:
-    """Build the error for a file that torch refused."""
+    """Build the error for a file that torch did not load."""
     wanted = re.search(r'GLOBAL (\S+)', said)
-    reason = f'it wants {wanted[1]!r}' if wanted else said.rpartition('error: ')[-1].split('\n\n')[-2].strip()
+    reason = f'it contains {wanted[1]!r}' if wanted else said.rpartition('error: ')[-1].split('\n\n')[-2].strip()
     return UnpicklingError(
-        f'{filename!r} is refused: {reason}, and a checkpoint may hold only tensors, plain values and what the '
-        'toolboxes save. Loading more can run any code that the file brings. If you trust where it comes from, '
-        f'set {TRUST}=1 in the environment and run again'
+        f'checkpoint {filename!r} was not loaded: {reason}. Expected only tensors, plain values and what the toolboxes '
+        'save, because loading more can run any code in the file. If you trust its source, '
+        f'set {TRUST}=1 in the environment and run again.'
     )

@@ -1,4 +1,4 @@
-"""Watching a network's own forward pass: feature, logits and stages are returned beside its output."""
+"""Observers: capture feature, logits and stage outputs in a network's own forward pass."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ Regions = Tensor | Callable[[Any], Tensor] | None
 
 
 class Observer:
-    """Hooks on a network that keep what it knows while the observer runs it, and do nothing otherwise.
+    """Hooks that capture a network's knowledge while the observer runs it, and do nothing otherwise.
 
-    The hooks stay where they are, so that ``torch.compile`` compiles them with the network.
+    The hooks are never removed between passes, so ``torch.compile`` compiles them with the network.
 
     Args:
         view (StageView): View of the network.
-        stages (iterable): Numbers of the stages to keep, 1 to 4. Defaults to none.
-        knowledge (collection): Which of ``'feature'``, ``'logits'`` and ``'dense_logits'`` to keep; logits that the
-            network does not have stay None. Defaults to the first two.
+        stages (iterable): Numbers of the stages to capture, 1 to 4. Defaults to none.
+        knowledge (collection): Any of ``'feature'``, ``'logits'`` and ``'dense_logits'``. Logits that the network does
+            not have are None. Defaults to the first two.
 
-    Example:
+    Examples:
         >>> import tas_mm, torch
         >>> from tas_mm.models.stages import Observer, view_of
         >>> from mmpretrain import get_model
@@ -43,9 +43,9 @@ class Observer:
 
     def __init__(self, view: StageView, stages: Iterable[int] = (), knowledge: Collection[str] = KNOWLEDGE) -> None:
         self.view = view
-        self._seen: dict[Any, Any] | None = None  # None while nobody looks
+        self._seen: dict[Any, Any] | None = None  # None outside of a pass
         self.sources: dict[Any, str] = {stage: view.stages[stage - 1].source for stage in stages}
-        """Names of the modules that are watched, by what they give."""
+        """Names of the observed modules, by what they provide."""
         self.hooks = [
             self._module(source).register_forward_hook(partial(self._see, stage))
             for stage, source in self.sources.items()
@@ -65,15 +65,17 @@ class Observer:
     def __call__(
         self, run: Callable[..., Any], *args: Any, regions: Regions = None, **kwargs: Any
     ) -> tuple[Observation, Any]:
-        """Run a network and return what it knows, with what it returned.
+        """Run a network. Return its knowledge and its output.
 
         Args:
-            run (callable): Runs the network of the view; called with all other arguments.
-            regions (Tensor | callable, optional): Of a detector, the regions whose features are wanted, or a function
-                of what it returned that gives them. Defaults to None.
+            run (callable): Runs the network of the view.
+            *args: Arguments of ``run``.
+            regions (Tensor | callable, optional): Regions of a detector's batch whose features are wanted, or a
+                function that returns them for the output of ``run``. Defaults to None.
+            **kwargs: Further arguments of ``run``.
 
         Raises:
-            RuntimeError: If a module that is watched did not run.
+            RuntimeError: If an observed module did not run.
         """
         self._seen = seen = {}
         try:
@@ -83,7 +85,7 @@ class Observer:
         if lost := [self.sources[name] for name in self.sources if name not in seen]:
             raise RuntimeError(
                 f'{type(self.view.model).__name__}: {lost[0]!r}, which the distiller reads, did not run. It was '
-                'skipped, or exchanged after the model was built, by a hook perhaps. Exchange it in the config'
+                'skipped, or replaced after the model was built, perhaps by a hook. Replace it in the config'
             )
         regions = regions(output) if callable(regions) else regions
         feature = self.view.feature_of(seen.pop('feature'), regions) if 'feature' in seen else None
@@ -92,7 +94,7 @@ class Observer:
         return Observation(self.view, feature, logits, seen, regions=regions, dense_logits=dense), output
 
     def __deepcopy__(self, memo: dict) -> Observer:
-        """Copy the observer with its network; if the copy of a model shares the network, share its observer too."""
+        """Copy the observer with its network. If the copied model shares the network, share the observer too."""
         if memo.get(id(self.view.model)) is self.view.model:
             return self
         memo[id(self)] = copied = object.__new__(type(self))
@@ -100,7 +102,7 @@ class Observer:
         return copied
 
     def keep_feature(self) -> None:
-        """Keep the feature too, for a cache, say, that wants it though no loss does."""
+        """Capture the feature too, for example for a cache, even if no loss reads it."""
         if self._sees_feature or self.view.feature_source is None:
             return
         self._sees_feature = True
@@ -112,7 +114,7 @@ class Observer:
             self.hooks.append(module.register_forward_hook(partial(self._see, 'feature')))
 
     def remove(self) -> None:
-        """Take the hooks off."""
+        """Remove the hooks."""
         for hook in self.hooks:
             hook.remove()
 
@@ -121,12 +123,12 @@ class Observer:
 
     def _see(self, name: Any, module: nn.Module, inputs: tuple, output: Any) -> None:
         if self._seen is not None:
-            self._seen.setdefault(name, output)  # a module that runs twice: the first time counts
+            self._seen.setdefault(name, output)  # if a module runs twice, the first output counts
 
     def _see_logits(self, module: nn.Module, inputs: tuple, kwargs: dict, output: Any) -> None:
         if self._seen is None:
             return
-        # A head that is given the labels adds a margin, which it does not predict.
+        # A head that receives labels adds a margin, which is not part of its prediction.
         with_labels = self.view.logits_source == 'head' and len(inputs) + len(kwargs) > 1
         output = module.forward(inputs[0]) if with_labels else output
         self._seen.setdefault('logits', output)
@@ -138,7 +140,7 @@ class Observer:
 
 @contextmanager
 def outputs_of(model: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Keep copies of the last outputs of some modules, by name; copies, since later modules may write into them."""
+    """Keep copies of the last outputs of some modules, by name. Copies, because later modules may write in place."""
     seen: dict[str, Any] = {}
 
     def keep(name: str, module: nn.Module, inputs: tuple, output: Any) -> None:

@@ -1,4 +1,4 @@
-"""From what a network without a head gives to its feature ``(B, C)``: a vector, a map or tokens."""
+"""Pooling: from the output of a network without a head (a vector, a map or tokens) to its feature ``(B, C)``."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ from .layout import Layout
 from .utils import Grid, tensors
 
 FEATURES = ('output', 'class_token', 'mean')
-"""What the feature of a network without a head can be: what it gives, a class token, or the mean over positions."""
+"""Choices for the feature of a network without a head: its output, a class token, or the mean over positions."""
 
 POOLED = ('pooler_output', 'image_embeds', 'x_norm_clstoken')
 SPATIAL = ('last_hidden_state', 'x_norm_patchtokens', 'feature_maps')
-"""Where networks that return several things have the pooled feature, and the tokens or the map."""
+"""Keys of the pooled feature, and of the tokens or the map, in networks that return several things."""
 
 
 class Pooling:
-    """How the feature of a headless network comes from its output, worked out on one output.
+    """Conversion of a headless network's output to its feature, inferred from one output.
 
-    A vector is the feature. Of tokens it is the class token if there is one, else the mean of the patches, without
-    registers; of a map the mean over positions.
+    A vector is the feature itself. Tokens give the class token if there is one, else the mean of the patches without
+    registers. A map gives the mean over positions.
 
     Args:
-        output (Any): What the network gave for ``PROBE`` images: a tensor, or several in a tuple or dict.
-        kind (str, optional): One of ``FEATURES``. Defaults to None, which is ``'output'``.
+        output (Any): The network's output for ``PROBE`` images: a tensor, or several in a tuple or dict.
+        kind (str, optional): One of ``FEATURES``. Defaults to None, which means ``'output'``.
         image (tuple): Height and width of the images.
-        prefix (int): Number of class tokens and their like that the network declares. Defaults to 0.
-        channels_last (bool): Whether a map is in NHWC where the shape allows both. Defaults to False.
+        prefix (int): Number of class tokens, registers and the like that the network declares. Defaults to 0.
+        channels_last (bool): Whether a map that fits both NCHW and NHWC is NHWC. Defaults to False.
         random_pooler (bool): Whether ``pooler_output`` comes from a layer that checkpoints often lack. Defaults to
             False.
 
     Raises:
         ValueError: If the output has no such feature.
 
-    Example:
+    Examples:
         >>> import torch
         >>> pooling = Pooling(torch.zeros(2, 1 + 4 + 196, 384), None, (224, 224), prefix=5)
         >>> pooling.description, pooling(torch.zeros(8, 201, 384)).shape
@@ -69,14 +69,14 @@ class Pooling:
         self.description = f'class token of {x.size(1)} tokens' if self.from_token else f'mean over {grid}positions'
 
     def __call__(self, output: Any) -> Tensor:
-        """Return the feature ``(B, C)`` in an output."""
+        """Return the feature ``(B, C)`` of an output."""
         x = self._last(output)
         if self.part is None:
             return x
         return x[:, 0] if self.from_token else self.part.to_map(x).mean(dim=(2, 3))
 
     def _last(self, output: Any) -> Tensor:
-        """Return the tensor that the feature is in: of several stages the last."""
+        """Return the tensor that has the feature; for several stages, the last one."""
         if isinstance(output, Mapping):
             names = (*SPATIAL, *POOLED) if self.spatial else (*POOLED, *SPATIAL)
             output = next((output[name] for name in names if output.get(name) is not None), output)
@@ -88,5 +88,5 @@ class Pooling:
 
 
 def has_random_pooler(net: nn.Module) -> bool:
-    """Tell whether a network of transformers pools by a dense layer, which checkpoints often lack (BERT's)."""
+    """Return True if a network of transformers pools with a dense layer, which checkpoints often lack (as in BERT)."""
     return any(name.split('.')[-2:] == ['pooler', 'dense'] for name, _ in net.named_modules())

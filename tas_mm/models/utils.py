@@ -1,4 +1,4 @@
-"""What several parts of ``models`` share: precision, modes, and the size and shape of maps."""
+"""Shared helpers of ``models``: precision, modes, and the size and shape of maps."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ Grid = tuple[int, int]
 """Height and width of a map, in cells."""
 
 DEFAULT_SIZE = (224, 224)
-"""Height and width of the images of a network that declares none."""
+"""Height and width of the images for a network that declares none."""
 
 PROBE = 2
-"""Images in a pass that shows how a network works: they differ, so what is the same for both is not of the image."""
+"""Number of images in a probing pass. They differ, so that per-image tensors can be told from constants."""
 
 REDUCTIONS = ('mean', 'none')
-"""What a loss that has a value per image may return: their mean, or the values."""
+"""Reductions of a loss with one value per image: the mean, or the values."""
 
 CHECKPOINTING = ('with_cp', 'use_checkpoint', 'grad_checkpointing')
-"""Attributes that make modules of MMPretrain and timm run again in the backward pass."""
+"""Attributes that switch on activation checkpointing in modules of MMPretrain and timm."""
 
 
 def unwrap(model: nn.Module) -> nn.Module:
-    """Return the model inside of MMEngine's wrappers, such as the one for DDP."""
+    """Return the model inside of MMEngine's wrappers, such as DDP's."""
     while is_model_wrapper(model):
         model = model.module
     return model
 
 
 def to_float32(x: Tensor) -> Tensor:
-    """Convert half precision to float32; float32 and float64 stay as they are."""
+    """Convert half precision to float32. float32 and float64 stay as they are."""
     return x.float() if x.is_floating_point() and x.itemsize < 4 else x
 
 
@@ -53,7 +53,7 @@ def tensors(data: Any) -> list[Tensor]:
 
 @contextmanager
 def eval_mode(model: nn.Module) -> Iterator[None]:
-    """Put a model in eval mode, without gradients, and give every module its own mode back afterwards."""
+    """Put a model in eval mode without gradients, and restore the mode of every module afterwards."""
     training = {module: module.training for module in model.modules()}
     model.eval()
     try:
@@ -66,7 +66,7 @@ def eval_mode(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def checkpointing_off(model: nn.Module) -> Iterator[None]:
-    """Keep a model's modules from running again in the backward pass, when hooks and swapped buffers are gone."""
+    """Switch off a model's activation checkpointing, which would rerun modules after hooks and buffers are restored."""
     switched = [(m, name) for m in model.modules() for name in CHECKPOINTING if getattr(m, name, False) is True]
     for module, name in switched:
         setattr(module, name, False)
@@ -78,9 +78,9 @@ def checkpointing_off(model: nn.Module) -> Iterator[None]:
 
 
 def teacher_autocast(model: nn.Module, x: Tensor) -> tuple[AbstractContextManager, Tensor]:
-    """Return an autocast to bfloat16 if a model is kept in it, and its input in a type that autocast accepts.
+    """Return a bfloat16 autocast if a model is stored in bfloat16, and its input in a type that autocast accepts.
 
-    Autocast knows one narrow type at a time: float16, from an autocast around this one, becomes float32.
+    Autocast handles one half-precision type at a time: float16, from an outer autocast, becomes float32.
     """
     if x.dtype == torch.bfloat16 or all(p.dtype != torch.bfloat16 for p in model.parameters()):
         return nullcontext(), x

@@ -1,1 +1,1 @@
-"""From two names and a folder of images to a training config: networks, data, hyperparameters, text."""
+"""Recipes: from two names and a folder of images, or a pair and a method, to a training config."""

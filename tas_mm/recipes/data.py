@@ -1,8 +1,8 @@
-"""The user's data: what ``--data`` names, as configs of MMPretrain's data sets.
+"""The user's data: ``--data`` as configs of MMPretrain's data sets.
 
-A folder of images (``train/CLASS/x.jpg`` and ``val/CLASS/y.jpg``), a table of paths and labels, a data set that
-MMPretrain knows by name, or images without labels in a folder. All of it is checked here, so that a mistake is found
-before anything is built.
+It may be a folder of images (``train/CLASS/x.jpg`` and ``val/CLASS/y.jpg``), a table of paths and labels, a data set
+that MMPretrain knows by name, or a folder of images without labels. Everything is checked here, so that a mistake is
+found before anything is built.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from .table import CSV_HELP, table_parts
 
 FOLDER_HELP = 'Expected a folder with train/CLASS/*.jpg and val/CLASS/*.jpg'
 FEWEST, MOST_HELD_OUT = 16, 1000
-"""Images that a folder without labels needs, and how many of them are held out at most."""
+"""Number of images that a folder without labels needs, and the most that are held out."""
 MMPRETRAIN_EXTENSIONS: tuple[str, ...] = inspect.signature(CustomDataset).parameters['extensions'].default
 EXTENSIONS = (*MMPRETRAIN_EXTENSIONS, '.webp', '.tiff', '.jfif', '.jpe')
-"""Extensions of images in a folder: those that MMPretrain finds by itself, and others that OpenCV reads."""
+"""Extensions of images in a folder: those that MMPretrain finds, and others that OpenCV reads."""
 LOAD = [dict(type='LoadImageFromFile')]
 TO_COLOR = [
     dict(type='NumpyToPIL'),
     dict(type='torchvision/Grayscale', num_output_channels=3),
     dict(type='PILToNumpy'),
 ]
-"""Turns gray images of one channel into three equal ones, which the networks take."""
+"""Turns gray images of one channel into three equal channels, as the networks expect."""
 
 
 @dataclass
@@ -48,7 +48,7 @@ class OwnData:
     Attributes:
         train (dict): Config of the training part, without a pipeline.
         val (dict): Config of the validation part, without a pipeline.
-        classes (tuple): Names of the classes, in the order of their numbers; empty for images without labels.
+        classes (tuple): Names of the classes, in the order of their numbers. Empty for images without labels.
         sizes (tuple): Numbers of training and of validation images.
         load (list): First transforms of each pipeline.
         to_rgb (bool): Whether the images are loaded as BGR.
@@ -62,13 +62,13 @@ class OwnData:
     to_rgb: bool
 
     def preprocessor(self, normalization: dict) -> dict:
-        """Return the data preprocessor of a network that wants images normalized so."""
+        """Return a data preprocessor with the given normalization."""
         classes = dict(num_classes=len(self.classes)) if self.classes else {}
         return dict(**classes, **normalization, to_rgb=self.to_rgb)
 
 
 def find_data(data: str, data_root: str | None = None, val_csv: str | None = None, lists: str | Path = '.') -> OwnData:
-    """Find a data set.
+    """Find a data set and check that it can be learned from.
 
     Args:
         data (str): A folder, a file ``*.csv``, or the name of a data set (``CIFAR100``, ``tas_mm.Digits``).
@@ -78,7 +78,7 @@ def find_data(data: str, data_root: str | None = None, val_csv: str | None = Non
         lists (str | Path): Folder for the lists ``train.txt`` and ``val.txt`` of a table's images. Defaults to '.'.
 
     Raises:
-        ValueError: If there is no such data, or it cannot be learned from. The error names the option.
+        ValueError: If there is no such data, or if it cannot be learned from. The error names the option.
     """
     table = data.endswith('.csv') and not Path(data).is_dir()
     for option, value, fits in (('--val-csv', val_csv, table), ('--data-root', data_root, not Path(data).is_dir())):
@@ -108,7 +108,7 @@ def find_data(data: str, data_root: str | None = None, val_csv: str | None = Non
 
 
 def has_classes(data: str) -> bool:
-    """Tell whether ``--data`` names labeled data: anything but a folder that has neither ``train/`` nor ``val/``.
+    """Return True if ``--data`` is labeled: anything except a folder without ``train/`` and ``val/``.
 
     Args:
         data (str): A folder, a table, or the name of a data set.
@@ -118,20 +118,20 @@ def has_classes(data: str) -> bool:
 
 
 def find_images(data: str, lists: str | Path = '.') -> OwnData:
-    """Find the images in a folder, in any nesting, without labels.
+    """Find the images in a folder, at any depth, without labels.
 
     A twentieth of them is held out for validation, at least 4 and at most 1,000. Hashes of the paths choose them, so
-    the same folder is always split alike.
+    the same folder is always split the same way.
 
     Args:
         data (str): The folder.
         lists (str | Path): Folder for the lists ``train.txt`` and ``val.txt`` of the images. Defaults to '.'.
 
     Raises:
-        ValueError: If there is no such folder, or it holds fewer than 16 images.
+        ValueError: If the folder does not exist, or has fewer than 16 images.
     """
     if not Path(data).is_dir():
-        raise ValueError(f'--data {data}: there is no such folder. Expected one with images, in any nesting')
+        raise ValueError(f'--data {data}: there is no such folder. Expected one with images, at any depth')
     root, lists = Path(data).absolute(), Path(lists)
     files = sorted(list_dir_or_file(str(root), list_dir=False, recursive=True))
     images = [file for file in files if file.lower().endswith(EXTENSIONS)]
@@ -200,7 +200,7 @@ def _folder(folder: Path) -> tuple[dict, dict]:
 
 
 def _check_class(folder: Path, part: str, name: str) -> None:
-    """Raise if an image of a class, or every image, would not be found; in val/ a folder may be empty."""
+    """Raise if images of a class would not be found. A folder in val/ may be empty."""
     files = list(list_dir_or_file(str(folder / part / name), list_dir=False, recursive=True))
     others = [file for file in files if not file.lower().endswith(EXTENSIONS)]
     images = [file for file in others if _is_image(file)]
@@ -218,13 +218,13 @@ def _check_class(folder: Path, part: str, name: str) -> None:
 
 
 def _named(name: str, data_root: str | None) -> tuple[dict, dict]:
-    """Return the configs of a named data set, with the first splits that it has."""
+    """Return the configs of a named data set, with the first splits that it supports."""
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         if DATASETS.get(name) is None:
             near = get_close_matches(name, DATASETS.module_dict, n=3, cutoff=0.5)
             raise ValueError(
                 f'--data {name}: neither a folder, nor a file *.csv, nor a data set that MMPretrain knows. '
-                + (f'Nearest: {", ".join(near)}' if near else f'{FOLDER_HELP}. For a table: {CSV_HELP}')
+                + (f'Closest names: {", ".join(near)}' if near else f'{FOLDER_HELP}. For a table: {CSV_HELP}')
             )
         root = dict(data_root=data_root) if data_root else {}
         configs = []

@@ -1,4 +1,4 @@
-"""The parts of a training config, by their comments: networks, data, recipe, and what is saved and logged."""
+"""Parts of a training config, by their comments: networks, data, recipe, and what is saved and logged."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from .sources import Network
 from .writer import Name
 
 LEAN = dict(early='teacher', late_stages=0)
-"""The assistant without labels: it was ahead on projects/label_free, and costs least."""
+"""Assistant for images without labels: the best one in projects/label_free, and the cheapest."""
 Parts = dict[str, dict[str, Any]]
 """Settings of each part of a config by its comment."""
 
 
 def data_parts(data: OwnData, family: str, recipe: Recipe, normalization: dict) -> Parts:
-    """Return the parts about the data.
+    """Return the parts of a config that concern the data.
 
     Args:
         data (OwnData): The data.
@@ -28,7 +28,7 @@ def data_parts(data: OwnData, family: str, recipe: Recipe, normalization: dict) 
         recipe (Recipe): The recipe.
         normalization (dict): Mean and std of the network.
     """
-    strong = bool(data.classes) and augments_strongly(family, recipe.epochs)  # which is made for labels
+    strong = bool(data.classes) and augments_strongly(family, recipe.epochs)  # it needs labels
     train, test = pipelines(data, recipe.size, normalization, strong)
     loader = dict(batch_size=recipe.batch_size, num_workers=recipe.workers)
     val = dict(
@@ -66,7 +66,7 @@ def data_parts(data: OwnData, family: str, recipe: Recipe, normalization: dict) 
 def run_parts(
     optim_wrapper: dict, family: str, data: OwnData, recipe: Recipe, val_cfg: dict, work_dir: str | Path
 ) -> Parts:
-    """Return the parts about the run.
+    """Return the parts of a config that concern the run.
 
     Args:
         optim_wrapper (dict): The optimizer.
@@ -85,7 +85,7 @@ def run_parts(
     runtime.update(randomness=dict(seed=recipe.seed), work_dir=str(work_dir))
     scale = 'linearly' if family == 'cnn' else 'with the square root'
     return {
-        f'Recipe. For another batch size change lr {scale}; for another length max_epochs alone.': dict(
+        f'Recipe. For another batch size change lr {scale}; for another length only max_epochs.': dict(
             optim_wrapper=optim_wrapper,
             param_scheduler=schedule(family, recipe.epochs),
             train_cfg=dict(by_epoch=True, max_epochs=recipe.epochs, val_interval=interval),
@@ -97,7 +97,7 @@ def run_parts(
 
 
 def _without_scopes(config: Any) -> Any:
-    """Remove the notes that MMEngine makes about where parts of a config come from."""
+    """Remove the scopes that MMEngine adds to parts of a config."""
     if isinstance(config, Mapping):
         return {key: _without_scopes(value) for key, value in config.items() if key != '_scope_'}
     return [_without_scopes(value) for value in config] if isinstance(config, list) else config
@@ -106,11 +106,11 @@ def _without_scopes(config: Any) -> Any:
 def teacher_parts(
     teacher: Network, start: dict, data: OwnData, recipe: Recipe, head_only: bool, work_dir: str | Path
 ) -> Parts:
-    """Return the config that makes the teacher: fine-tunes its head on given weights, or trains all of it.
+    """Return the config of the teacher's training: of its head, on given weights, or of the whole network.
 
     Args:
         teacher (Network): The teacher.
-        start (dict): Options of its config that load the weights to start from; empty for none.
+        start (dict): Options of its config that load the weights to start from. Empty for random weights.
         data (OwnData): The data.
         recipe (Recipe): The recipe.
         head_only (bool): Whether only the classifier trains.
@@ -118,10 +118,10 @@ def teacher_parts(
     """
     if head_only:
         family, optim_wrapper = 'cnn', head_optimizer(teacher.view, recipe.batch_size, recipe.amp)
-        title = 'The teacher. Only its head is trained: the rates of all other layers are 0.'
+        title = 'The teacher. Only its head is trained: the learning rates of all other layers are 0.'
     else:
         family, optim_wrapper = teacher.view.family, optimizer(teacher.view.family, recipe.batch_size, recipe.amp)
-        title = 'The teacher, all of which is trained.'
+        title = 'The teacher. The whole network is trained.'
     return {
         title: dict(model=dict(teacher.config, **start)),
         **data_parts(data, family, recipe, teacher.normalization),
@@ -130,7 +130,7 @@ def teacher_parts(
 
 
 def alone_parts(distillation: Mapping[str, Mapping[str, Any]], work_dir: str | Path) -> Parts:
-    """Return the config of the student trained alone, which differs from a distillation's in the model only.
+    """Return the config of the student trained alone. It differs from the distillation's in the model only.
 
     Args:
         distillation (mapping): Result of :func:`distill_parts`.
@@ -155,12 +155,12 @@ def distill_parts(
 
     Args:
         teacher (Network): The teacher.
-        start (dict): Source of its weights: ``teacher_ckpt``, or options of its own config that load them.
+        start (dict): Source of the teacher's weights: ``teacher_ckpt``, or options of its config that load them.
         student (Network): The student.
         data (OwnData): The data.
         recipe (Recipe): The recipe.
         work_dir (str | Path): Folder for logs and checkpoints.
-        val_cfg (dict, optional): The validation loop. Defaults to ``TASValLoop`` as it is.
+        val_cfg (dict, optional): The validation loop. Defaults to ``TASValLoop`` without options.
     """
     family = student.view.family
     architecture = dict(student.config)
@@ -206,11 +206,11 @@ def unlabeled_parts(
     recipe: Recipe,
     work_dir: str | Path,
 ) -> Parts:
-    """Return the config of a distillation on images without labels, of networks without a head.
+    """Return the config of a distillation on images without labels, with networks without a head.
 
     Args:
         teacher (Network): The teacher.
-        start (dict): Source of its weights: ``teacher_ckpt``, or options of its own config that load them.
+        start (dict): Source of the teacher's weights: ``teacher_ckpt``, or options of its config that load them.
         student (Network): The student.
         data (OwnData): The images.
         probe (OwnData, optional): Labeled images for k-NN and a linear probe.
@@ -237,7 +237,7 @@ def fine_tuning_parts(
         student (Network): The student.
         data (OwnData): The labeled images.
         recipe (Recipe): The recipe.
-        weights (str | Path, optional): Weights of its backbone to start from; None starts from random ones.
+        weights (str | Path, optional): Weights of its backbone to start from. None for random ones.
         work_dir (str | Path): Folder for logs and checkpoints.
     """
     family = student.view.family

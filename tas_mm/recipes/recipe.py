@@ -1,9 +1,9 @@
-"""Hyperparameters of a training: optimizer, schedule and augmentation by the student's family.
+"""Hyperparameters of a training run: optimizer, schedule and augmentation for the student's family.
 
 Recipes follow OFA-KD's (arXiv 2310.19444), which the paper uses: SGD for CNNs, AdamW for transformers and MLPs, with
 strong augmentation if the run is long enough. They are made for large batches, so the learning rate is scaled:
 linearly for SGD (arXiv 1706.02677), with the square root for AdamW (arXiv 2205.10287). The user chooses the epochs, and
-everything else counts from them, so that one number of the written config changes the length of a run.
+everything else depends on them. So one number of the written config changes the length of a run.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ class Recipe:
     """Settings of a training run besides networks and data.
 
     Attributes:
-        epochs (int): Passes over the training images.
-        batch_size (int): Images in a step, at most the size of the data set.
+        epochs (int): Number of passes over the training images.
+        batch_size (int): Number of images per step, at most the size of the data set.
         size (int): Height and width of the images.
-        workers (int): Processes that load data.
+        workers (int): Number of processes that load data.
         seed (int): Seed of the run.
         amp (bool): Whether to train in mixed precision, which needs a GPU. Defaults to False.
     """
@@ -69,7 +69,7 @@ def optimizer(family: str, batch_size: int, amp: bool) -> dict:
 
 
 def head_optimizer(view: StageView, batch_size: int, amp: bool) -> dict:
-    """Return the ``optim_wrapper`` that trains the head alone: all other layers get a learning rate of 0.
+    """Return the ``optim_wrapper`` that trains only the head: all other layers get a learning rate of 0.
 
     Args:
         view (StageView): View of the network.
@@ -85,7 +85,7 @@ def head_optimizer(view: StageView, batch_size: int, amp: bool) -> dict:
 
 
 def schedule(family: str, epochs: int) -> list[dict]:
-    """Return a warm-up (3 % of the epochs for a CNN, 7 % for others, as OFA-KD) and a cosine down to 0.
+    """Return a warm-up (3 % of the epochs for a CNN, 7 % for others, as OFA-KD) and a cosine decay to 0.
 
     Args:
         family (str): The student's family.
@@ -98,7 +98,7 @@ def schedule(family: str, epochs: int) -> list[dict]:
 
 
 def augments_strongly(family: str, epochs: int) -> bool:
-    """Tell whether a run uses strong augmentation: of transformers and MLPs, unless it is too short to gain from it.
+    """Return True if a run uses strong augmentation: for transformers and MLPs, unless the run is short.
 
     Args:
         family (str): The student's family.
@@ -108,13 +108,13 @@ def augments_strongly(family: str, epochs: int) -> bool:
 
 
 def pipelines(data: OwnData, size: int, normalization: dict, strong: bool) -> tuple[list[dict], list[dict]]:
-    """Return train and test pipeline: crops and flips, with strong augmentation also RandAugment and erasing.
+    """Return train and test pipelines: crops and flips. Strong augmentation adds RandAugment and erasing.
 
     Args:
         data (OwnData): The data.
         size (int): Height and width of the images.
         normalization (dict): Mean and std of the network.
-        strong (bool): Whether augmentation is strong.
+        strong (bool): Whether to use strong augmentation.
     """
     crop = dict(type='RandomResizedCrop', scale=size, crop_ratio_range=(0.25, 1.0))
     flip = dict(type='RandomFlip', prob=0.5, direction='horizontal')

@@ -1,6 +1,6 @@
-"""Networks by name: from ``timm:NAME``, ``mmpretrain:NAME``, ``hf:NAME`` or a config's path to one that fits the data.
+"""Build networks for the data from ``timm:NAME``, ``mmpretrain:NAME``, ``hf:NAME`` or the path of a config.
 
-What the libraries themselves are like is in ``tas_mm.models.sources``.
+The libraries themselves are described in ``tas_mm.models.sources``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tas_mm.models.sources import SOURCES, NetworkSource, Published, build_class
 from tas_mm.models.stages import StageView, view_of
 
 NAMED = ('timm', 'mmpretrain', 'hf')
-"""Libraries whose networks have a name of the form ``library:NAME``."""
+"""Libraries whose networks are named ``library:NAME``."""
 IMAGENET = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
 
 
@@ -29,7 +29,7 @@ class Network:
         name (str): Name, as the user gave it.
         config (dict): Model config, without weights and without a preprocessor.
         view (StageView): View of a model with random weights.
-        normalization (dict): Mean and std that its trained weights want, in 0 to 255.
+        normalization (dict): Mean and std that its trained weights expect, in 0 to 255.
         published (Published): Its published weights.
         source (NetworkSource): The library that it comes from.
     """
@@ -55,16 +55,16 @@ def classifier_config(name: str, num_classes: int = 10, **options: Any) -> dict:
     """Return the config of a classifier without trained weights.
 
     Args:
-        name (str): ``'timm:resnet18'``, of which ``'timm:resnet18.a1_in1k'`` names certain weights,
-            ``'mmpretrain:deit-tiny_4xb256_in1k'``, ``'hf:facebook/dinov2-small'``, or the path of a config. In the
-            config of a distillation the student is meant.
-        num_classes (int): Number of classes; 0 for a network without a head. Defaults to 10.
-        **options: More arguments of a timm network, such as ``img_size``.
+        name (str): ``'timm:resnet18'`` (``'timm:resnet18.a1_in1k'`` also selects its weights),
+            ``'mmpretrain:deit-tiny_4xb256_in1k'``, ``'hf:facebook/dinov2-small'``, or the path of a config. The config
+            of a distillation stands for its student.
+        num_classes (int): Number of classes. 0 for a network without a head. Defaults to 10.
+        **options: Further arguments of a timm network, such as ``img_size``.
 
     Raises:
         ValueError: If there is no such classifier.
 
-    Example:
+    Examples:
         >>> classifier_config('timm:resnet18', 5)['num_classes']
         5
     """
@@ -73,7 +73,7 @@ def classifier_config(name: str, num_classes: int = 10, **options: Any) -> dict:
         if not library.has(model):
             near = get_close_matches(model, library.names(), n=3, cutoff=0.4)
             nearest = ', '.join(f'{library.name}:{each}' for each in near) or 'none'
-            raise ValueError(f'{name!r} is not a classifier of {library.name}; nearest: {nearest}')
+            raise ValueError(f'{name!r} is not a classifier of {library.name}. Closest names: {nearest}')
         return library.classifier(model, num_classes, **options)
     if not Path(name).is_file():
         raise ValueError(
@@ -85,7 +85,7 @@ def classifier_config(name: str, num_classes: int = 10, **options: Any) -> dict:
 def build_classifier(name: str, num_classes: int = 10, **options: Any) -> BaseModel:
     """Build a classifier by name, with random weights; see :func:`classifier_config`.
 
-    Example:
+    Examples:
         >>> build_classifier('timm:resnet18', 5).model.fc.out_features
         5
     """
@@ -93,16 +93,17 @@ def build_classifier(name: str, num_classes: int = 10, **options: Any) -> BaseMo
 
 
 def find_network(name: str, num_classes: int, size: int | None = None, option: str = '--student') -> Network:
-    """Build a network for a number of classes and images of a size.
+    """Build a network for a number of classes and an image size.
 
     Args:
         name (str): ``timm:NAME``, ``mmpretrain:NAME``, ``hf:NAME`` or the path of a config.
-        num_classes (int): Classes of the data; 0 for a network without a head.
-        size (int, optional): Height and width of the images. Defaults to None: what the network declares, else 224.
-        option (str): The option that gave the name, for error messages. Defaults to ``'--student'``.
+        num_classes (int): Number of classes. 0 for a network without a head.
+        size (int, optional): Height and width of the images. Defaults to None: the size that the network declares, or
+            224.
+        option (str): Option that gave the name, for error messages. Defaults to ``'--student'``.
 
     Raises:
-        ValueError: If there is no such network, or it cannot take images of that size or be cut.
+        ValueError: If there is no such network, or if it cannot take images of that size or be cut.
     """
     library, model = _split(name)
     try:
@@ -123,7 +124,7 @@ def find_network(name: str, num_classes: int, size: int | None = None, option: s
 
 
 def why_no_weights(network: Network) -> str | None:
-    """Fetch the published weights of a network into its library's cache; if that fails, return why.
+    """Fetch a network's published weights into its library's cache. If that fails, return the reason.
 
     Args:
         network (Network): The network.
@@ -138,6 +139,6 @@ def why_no_weights(network: Network) -> str | None:
 
 
 def _split(name: str) -> tuple[NetworkSource | None, str]:
-    """Split a name into its library and the name there; a path has no library."""
+    """Split a name into its library and the rest. A path has no library."""
     library, _, model = name.partition(':')
     return (SOURCES[library], model) if library in NAMED and model else (None, name)

@@ -1,4 +1,4 @@
-"""Tables of paths and labels, turned into MMPretrain's lists of paths and class numbers."""
+"""Convert tables of paths and labels to MMPretrain's lists of paths and class numbers."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ CSV_HELP = "Expected a header 'path,label,split', with split 'train' or 'val', o
 
 
 def table_parts(table: Path, data_root: str | None, val_csv: str | None, lists: Path) -> tuple[dict, dict]:
-    """Turn a table into lists, and return the configs of the training and the validation part.
+    """Convert a table to lists. Return the configs of the training and the validation part.
 
     Args:
         table (Path): The table, ``*.csv``.
-        data_root (str, optional): Folder that the paths are relative to; None for the table's.
-        val_csv (str, optional): A second table, for validation; None if the first has a column ``split``.
+        data_root (str, optional): Folder that the paths are relative to. None for the table's folder.
+        val_csv (str, optional): A second table, for validation. None if the first one has a column ``split``.
         lists (Path): Folder for ``train.txt`` and ``val.txt``.
 
     Raises:
@@ -64,7 +64,7 @@ def table_parts(table: Path, data_root: str | None, val_csv: str | None, lists: 
 
 
 class _Row(NamedTuple):
-    """Row of a table, and where it is, for error messages."""
+    """Row of a table with its position, for error messages."""
 
     path: str
     label: str

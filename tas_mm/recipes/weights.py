@@ -1,24 +1,25 @@
-"""A teacher's own weights: do they fit a network, with or without its head?"""
+"""Check a teacher's own weights: whether they fit a network, with or without its head."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from tas_mm.models.loading import read_checkpoint
+from tas_mm.models.sources import TIMM
 from tas_mm.models.stages import StageView
 
 from .sources import Network
 
 
 def head_fits(network: Network, checkpoint: str) -> bool:
-    """Tell whether a file of weights fits a network with its classifier, or only without (False).
+    """Return True if a weights file fits a network with its classifier, False if only without.
 
     Args:
         network (Network): The network.
         checkpoint (str): The file.
 
     Raises:
-        ValueError: If the weights do not fit without the classifier either.
+        ValueError: If the weights do not fit even without the classifier.
     """
     option = f'--teacher-ckpt {checkpoint}'
     if not Path(checkpoint).is_file():
@@ -30,6 +31,7 @@ def head_fits(network: Network, checkpoint: str) -> bool:
     loaded = loaded.get('state_dict', loaded.get('model', loaded))
     loaded = {name.removeprefix('module.').removeprefix('architecture.'): value for name, value in loaded.items()}
     model = network.view.model
+    loaded = TIMM.as_loaded(loaded, model)
     wanted = {name: value.shape for name, value in model.state_dict().items()}
     needed = {name for name, _ in model.named_parameters()}
     wrapper = network.source.prefix

@@ -1,4 +1,4 @@
-"""Writing a config as Python that people like to read and edit."""
+"""Write a config as readable and editable Python."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from mmengine.config import Config
 
 LINE = 118
-"""Longest line."""
+"""Maximum length of a line."""
 
 
 class Name(str):
@@ -20,14 +20,14 @@ class Name(str):
 
 
 def python_source(value: Any, indent: int = 0, used: int = 0) -> str:
-    """Format a value as Python: on one line if it fits, else one item a line.
+    """Format a value as Python: on one line if it fits, else with one item per line.
 
     Args:
-        value: Nested dicts, lists, tuples and plain values; :class:`Name` for a variable.
+        value: Nested dicts, lists, tuples and plain values. :class:`Name` stands for a variable.
         indent (int): Spaces before each line. Defaults to 0.
-        used (int): Characters before it on the first line. Defaults to 0.
+        used (int): Characters before the value on its first line. Defaults to 0.
 
-    Example:
+    Examples:
         >>> python_source(dict(type='SGD', model=Name('student')))
         "dict(type='SGD', model=student)"
     """
@@ -51,7 +51,7 @@ def python_source(value: Any, indent: int = 0, used: int = 0) -> str:
 
 
 def write_config(path: str | Path, parts: Mapping[str, Mapping[str, Any]], title: str) -> Path:
-    """Write a config, part by part, and check that it can be read.
+    """Write a config part by part, and check that it can be read.
 
     Args:
         path (str | Path): The file.
@@ -70,7 +70,7 @@ def write_config(path: str | Path, parts: Mapping[str, Mapping[str, Any]], title
 
 
 def write_same_config(path: Path, parts: Mapping[str, Mapping[str, Any]], title: str, resume: bool) -> Path:
-    """Write a config; a run that is resumed must have had the same.
+    """Write a config. If the run is resumed, check that its previous config was the same.
 
     Args:
         path (Path): The file.
@@ -79,7 +79,7 @@ def write_same_config(path: Path, parts: Mapping[str, Mapping[str, Any]], title:
         resume (bool): Whether the run is resumed.
 
     Raises:
-        ValueError: If it had another one, which stays as it is.
+        ValueError: If the previous config differs. It stays as it is.
     """
     before = path.read_text() if resume and path.is_file() else None
     write_config(path, parts, title)
@@ -88,7 +88,7 @@ def write_same_config(path: Path, parts: Mapping[str, Mapping[str, Any]], title:
         lines = zip_longest(before.splitlines(), after.splitlines(), fillvalue='')
         was, now = next((was.strip(), now.strip()) for was, now in lines if was != now)
         raise ValueError(
-            f'--resume: {path} has {was!r}, but these options give {now!r}. Expected the options with which the run '
-            f'began. Resume an edited config with tools/train.py {path} --resume'
+            f'--resume: {path} has {was!r}, but these options give {now!r}. Expected the options that the run began '
+            f'with. Resume an edited config with tools/train.py {path} --resume'
         )
     return path

@@ -1,4 +1,4 @@
-"""The student on its own, without teacher and tas_mm: its config, its weights, and its files in other forms."""
+"""The student alone, without teacher and tas_mm: its config, its weights, and exports to other forms."""
 
 from .config import components, student_config, student_model, warn_of_components
 from .weights import build_student, read_student, student_checkpoint, student_path, student_weights

@@ -1,4 +1,4 @@
-"""The student's config: out of a distillation's, and free of tas_mm and MMRazor."""
+"""The student's config, taken from a distillation's and made independent of tas_mm and MMRazor."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from tas_mm.models.backbones import SwinTransformer
 from tas_mm.registry import DATASETS, MODELS
 
 PACKAGES = dict(tas_mm=ChainMap(MODELS.module_dict, DATASETS.module_dict), mmrazor=RAZOR_MODELS.module_dict)
-"""Packages that a student should not need, and the names that they register."""
+"""Packages that a student should not need, with the names that they register."""
 PLAIN = (*PACKAGES, 'mmpretrain', 'mmengine', None)
-"""Scopes that a student does without."""
+"""Scopes that a student does not need."""
 
 
 def student_model(config: Config) -> dict:
-    """Return the model config of the student, or of the only network if nothing is distilled, with its preprocessor.
+    """Return the student's model config with its preprocessor, or that of the only network without a distillation.
 
     Args:
         config (Config): Config of a run.
@@ -39,9 +39,9 @@ def student_model(config: Config) -> dict:
     student, given = model['architecture'], model.get('data_preprocessor')
     ours = type_name(model) in ('TAS', 'DetectorTAS', 'SegmentorTAS')
     outer = given or (outer.to_dict() if outer else None)
-    if 'cfg_path' in student and not ours:  # MMRazor drops the options beside it
+    if 'cfg_path' in student and not ours:  # MMRazor ignores options beside it
         student = named_model(dict(cfg_path=student['cfg_path']))
-    # MMRazor prefers the algorithm's preprocessor to the student's, TAS the student's.
+    # MMRazor prefers the algorithm's preprocessor, TAS prefers the student's.
     if outer and not (ours and student.get('data_preprocessor')):
         student = {**student, 'data_preprocessor': outer}
     student = named_model(student)
@@ -50,16 +50,24 @@ def student_model(config: Config) -> dict:
 
 
 def student_config(config: Config) -> Config:
-    """Return the config from which plain MMPretrain builds and tests a student.
+    """Return a config from which plain MMPretrain builds and tests a student.
 
     Args:
-        config (Config): Config of a distillation, or of a network alone.
+        config (Config): Config of a distillation or of a single network.
 
     Returns:
-        Config: ``model``, ``data_preprocessor`` and, if the config has them, ``test_*``, in MMPretrain's scope.
+        Config: ``model``, ``data_preprocessor`` and, if the config has them, ``test_*``, in MMPretrain's scope. Without
+            ``test_dataloader`` also the distiller's ``input_size``, if it is given, since no pipeline names it.
 
     Raises:
-        ValueError: If it does not have a ``model``.
+        ValueError: If the config does not have a ``model``.
+
+    Examples:
+        >>> from mmengine import Config
+        >>> from tas_mm.recipes.sources import classifier_config
+        >>> from tas_mm.student import student_config
+        >>> student_config(Config(dict(model=classifier_config('timm:resnet18')))).model.type
+        'TimmClassifier'
     """
     if 'model' not in config:
         raise ValueError(f'{config.filename or "its config"} has no `model`')
@@ -72,15 +80,18 @@ def student_config(config: Config) -> Config:
     for key in ('test_dataloader', 'test_evaluator', 'test_cfg'):
         if config.get(key) is not None:
             exported[key] = _portable(Config({key: config[key]}).to_dict()[key], scope)
+    size = (config.model.get('distiller') or {}).get('input_size')
+    if size and 'test_dataloader' not in exported:
+        exported['input_size'] = size
     if exported.get('test_cfg'):
-        exported['test_cfg'].pop('type', None)  # a loop of MMRazor's or ours, which needs a teacher
+        exported['test_cfg'].pop('type', None)  # MMRazor's loop or ours, which needs a teacher
     if imported := _needed_imports(config, exported):
         exported['custom_imports'] = dict(imports=imported)
     return Config(exported)
 
 
 def _needed_imports(config: Config, exported: Mapping[str, Any]) -> list[str]:
-    """Return those of a config's ``custom_imports`` that register a part of the student or of its test."""
+    """Return the entries of ``custom_imports`` that register a part of the student or of its test."""
     given = (config.get('custom_imports') or {}).get('imports') or []
     given = [given] if isinstance(given, str) else given
     given = [name for name in given if name.split('.')[0] not in PACKAGES]
@@ -88,7 +99,7 @@ def _needed_imports(config: Config, exported: Mapping[str, Any]) -> list[str]:
     needed = set()
     for module in {cls.__module__ for name, cls in _registered() if name in used}:
         around = {name for name in given if f'{module}.'.startswith(f'{name}.')}
-        # If none is around it, a module of the same package may have imported it.
+        # If no entry contains the module, another module of its package may have imported it.
         needed |= around or {name for name in given if name.split('.')[0] == module.split('.')[0]}
     return [name for name in given if name in needed]
 
@@ -105,7 +116,7 @@ def _types(config: Any) -> Iterator[str]:
 
 
 def _registered() -> Iterator[tuple[str, Any]]:
-    """Yield name and class of everything in the registries of MMEngine and below them."""
+    """Yield name and class of everything in MMEngine's registries and their children."""
     pending = [value for value in vars(mmengine.registry).values() if isinstance(value, Registry)]
     while pending:
         registry = pending.pop()
@@ -114,7 +125,7 @@ def _registered() -> Iterator[tuple[str, Any]]:
 
 
 def _portable(node: Any, scope: str | None) -> Any:
-    """Move a part of a config to MMPretrain's scope: names that tas_mm and MMRazor register get their prefix."""
+    """Move a part of a config to MMPretrain's scope. Names that tas_mm and MMRazor register get their prefix."""
     if isinstance(node, (list, tuple)):
         return type(node)(_portable(value, scope) for value in node)
     if not isinstance(node, Mapping):
@@ -125,7 +136,7 @@ def _portable(node: Any, scope: str | None) -> Any:
     if isinstance(kind, str):
         if kind in PACKAGES.get(scope, ()):
             kind = f'{scope}.{kind}'
-        elif scope in PLAIN:  # and not, say, MMDetection's, which needs the prefix
+        elif scope in PLAIN:  # other scopes, such as MMDetection's, need the prefix
             kind = kind.removeprefix('mmpretrain.')
         node['type'] = kind
         if kind == 'tas_mm.SwinTransformer':
@@ -146,7 +157,7 @@ def components(config: Any) -> Iterator[str]:
 
 
 def warn_of_components(config: Config, file: str) -> None:
-    """Warn of components without which plain MMPretrain cannot build a student.
+    """Warn about components without which plain MMPretrain cannot build a student.
 
     Args:
         config (Config): The student's config.
@@ -154,14 +165,14 @@ def warn_of_components(config: Config, file: str) -> None:
     """
     for name in sorted(set(components(config.model.to_dict()))):
         print_log(
-            f'{file} needs {name}, which MMPretrain does not have: `import {name.split(".")[0]}` before it is loaded',
+            f'{file} needs {name}, which MMPretrain does not have. Run `import {name.split(".")[0]}` before loading it',
             logger='current',
             level=logging.WARNING,
         )
 
 
 def config_from_text(text: str) -> Config:
-    """Read a config that came with a checkpoint. Configs are Python, so it may contain values only, and no code.
+    """Read a config that came with a checkpoint. It must contain only values, not code.
 
     Args:
         text (str): The config.
@@ -175,13 +186,13 @@ def config_from_text(text: str) -> Config:
         nodes = list(ast.walk(ast.parse(text)))
     except SyntaxError as error:
         raise ValueError(
-            f'its config cannot be read, line {error.lineno}: name that of the run with --config'
+            f'its config cannot be read, line {error.lineno}. Give the config of the run with --config'
         ) from error
     for node in nodes:
         called = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ('dict', 'set')
         if not (called or isinstance(node, (*plain, ast.Name))):
             raise ValueError(
-                f'its config holds more than values, in line {getattr(node, "lineno", "?")}: name that of the run '
+                f'its config has more than values, in line {getattr(node, "lineno", "?")}. Give the config of the run '
                 'with --config'
             )
     return Config.fromstring(text, '.py')

@@ -1,4 +1,4 @@
-"""A student that gives its feature, or that feature in the teacher's space, in place of logits."""
+"""Networks that return the student's feature, or that feature in the teacher's space, instead of logits."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from tas_mm.models.stages import view_of
 from tas_mm.models.utils import Grid
 
 LOSS = re.compile(r'^distiller\.(?:distillers\.(\d+)\.)?distill_losses\.(\w+)\.(.+)$')
-"""Weights of the losses in a distillation's checkpoint: number of the teacher, if there are several; loss; weight."""
+"""Names of the losses' weights in a checkpoint: number of the teacher, if there are several; loss; weight."""
 DEFAULT = 'loss_ts_nce'
-"""The loss between the features of student and teacher in ``TASDistiller``."""
+"""Name of ``TASDistiller``'s loss between the features of student and teacher."""
 
 
 class Embedding(nn.Module):
-    """A network that gives its pooled feature ``(B, C)``, or what a projection makes of it.
+    """Network that returns its pooled feature ``(B, C)``, or a projection of it.
 
     Args:
         model (BaseModel): The network.
         input_size (tuple): Height and width of its images.
-        projection (nn.Module, optional): Maps the feature. Defaults to None.
-        kind (str, optional): Which feature, as ``student_feature`` of a distiller. Defaults to None.
+        projection (nn.Module, optional): Projection of the feature. Defaults to None.
+        kind (str, optional): Kind of feature, as ``student_feature`` of a distiller. Defaults to None.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from tas_mm.recipes.sources import build_classifier
         >>> from tas_mm.student.embedding import Embedding
@@ -50,7 +50,7 @@ class Embedding(nn.Module):
         width, expected = self._view.feature_dim, _width(projection)
         if expected not in (None, width):
             raise ValueError(
-                f"the projection takes {expected} channels, and the student's feature has {width}: name a loss that "
+                f"the projection takes {expected} channels, but the student's feature has {width}. Name a loss that "
                 'reads the feature with --projection'
             )
 
@@ -61,7 +61,7 @@ class Embedding(nn.Module):
 
 
 def gives_logits(model: BaseModel, input_size: Grid) -> bool:
-    """Tell whether a student has a head; a network without a stage view counts as having one."""
+    """Return True if a student has a head. A network without a stage view counts as having one."""
     try:
         return not view_of(model, input_size).headless
     except ValueError:
@@ -73,27 +73,27 @@ def read_projection(checkpoint: Mapping[str, Any], name: str = '') -> tuple[nn.M
 
     Args:
         checkpoint (mapping): A checkpoint of a distillation.
-        name (str): Name of its loss, such as ``loss_ts_nce``; of several teachers ``teacher0.loss_ts_nce``. Defaults
-            to '': that of the path from the teacher, or else the only one.
+        name (str): Name of its loss, such as ``loss_ts_nce``, or ``teacher0.loss_ts_nce`` with several teachers.
+            Defaults to '': the loss of the path from the teacher, or else the only one.
 
     Returns:
-        tuple: The projection, and which feature it reads: ``student_feature`` of the distiller.
+        tuple: The projection, and the kind of feature that it reads (``student_feature`` of the distiller).
 
     Raises:
-        ValueError: If there is no such loss, or several, or its projection leads elsewhere.
+        ValueError: If there is no such loss or several, or if its projection leads to another space.
     """
     losses: dict[str, dict[str, Tensor]] = {}
     for key, value in checkpoint.get('state_dict', checkpoint).items():
         if found := LOSS.match(key):
             teacher = '' if found[1] is None else f'teacher{found[1]}.'
             losses.setdefault(teacher + found[2], {})[found[3]] = value
-    # On the paper's other paths the assistant is one of the two.
+    # On the paper's other paths the assistant is learner or target.
     names = [each for each in losses if not each.rpartition('.')[2].startswith(('loss_ta_', 'loss_as_'))]
     preferred = [each for each in names if each.rpartition('.')[2] == DEFAULT]
     names = preferred or [each for each in names if any(key.startswith('projection.') for key in losses[each])]
     if (name and name not in losses) or (not name and len(names) != 1):
-        there = ', '.join(names) or 'none: only a checkpoint of a distillation has them, not a file of the student'
-        raise ValueError(f'--projection{name and " " + name}: name one loss between features. It contains {there}')
+        there = ', '.join(names) or 'none: only checkpoints of a distillation have them, not a file of the student'
+        raise ValueError(f'--projection{name and " " + name}: expected one loss between features. Got {there}')
     name = name or names[0]
     weights = losses[name]
     if any(key.startswith('balance.') for key in weights):
@@ -105,7 +105,7 @@ def read_projection(checkpoint: Mapping[str, Any], name: str = '') -> tuple[nn.M
 def _built(name: str, weights: Mapping[str, Tensor]) -> nn.Module:
     state = {key.removeprefix('projection.'): value for key, value in weights.items() if key.startswith('projection.')}
     if not state:
-        return nn.Identity()  # both features have one width
+        return nn.Identity()  # both features have the same width
     layers = [value for key, value in state.items() if key.endswith('weight')]
     ratio = None if len(layers) == 1 else layers[0].shape[0] / layers[0].shape[1]
     built = build_projection(layers[0].shape[1], layers[-1].shape[0], ratio)

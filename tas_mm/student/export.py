@@ -1,6 +1,7 @@
-"""A student in other forms: timm's, ONNX, torch.export, TorchScript, and its backbone for detectors and segmentors.
+"""Export a student to timm, ONNX, torch.export or TorchScript, or its backbone for detectors and segmentors.
 
-Each form is compared with the student on noise before a file is written, at another batch size than it was traced with.
+Before a file is written, its outputs are compared with the student's on noise, at another batch size than it was traced
+with.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from .embedding import Embedding, gives_logits
 from .weights import build_student
 
 TOLERANCE = 1e-4
-"""Maximum difference of the output: absolute, or relative to the largest value if that is larger than 1."""
+"""Largest allowed difference of the output: absolute, or relative to the largest value if that exceeds 1."""
 
 
 def export(
@@ -39,30 +40,43 @@ def export(
     projection: nn.Module | None = None,
     kind: str | None = None,
 ) -> tuple[bytes, float]:
-    """Convert a student to a file of another form. Without a head its output is the feature, in place of logits.
+    """Convert a student to another form. Without a head its output is the feature instead of logits.
 
     Args:
-        checkpoint (mapping): The student; result of :func:`read_student`.
+        checkpoint (mapping): The student, from :func:`read_student`.
         form (str): One of ``FORMS``.
-        input_size (tuple, optional): Height and width of its images. Defaults to those of its test pipeline, else to
-            those that its network declares. Without any, graphs raise and other forms are compared at 224x224.
-        projection (nn.Module, optional): Maps the feature; the output of a graph is then its ``embedding``. Defaults
-            to None.
-        kind (str, optional): Which feature the projection reads; see :func:`read_projection`. Defaults to None.
+        input_size (tuple, optional): Height and width of its images. Defaults to None: the size of its test pipeline,
+            of the distillation, or of its network. If none is known, graphs raise, and other forms are compared at
+            224x224.
+        projection (nn.Module, optional): Projection of the feature. The output of a graph is then its ``embedding``.
+            Defaults to None.
+        kind (str, optional): Kind of feature that the projection reads; see :func:`read_projection`. Defaults to None.
 
     Returns:
         tuple: The bytes of the file, and the largest difference of its output from the student's.
 
     Raises:
-        ValueError: If the student does not have such a form, the size of its images is unknown, its output differs, or
-            the projection does not fit it.
-        ImportError: If the packages that the form needs are not installed.
+        ValueError: If the form is not possible for the student, if its image size is unknown, if the output differs, or
+            if the projection does not fit.
+        ImportError: If packages that the form needs are not installed.
+
+    Examples:
+        >>> from mmengine import Config
+        >>> from tas_mm.recipes.sources import build_classifier, classifier_config
+        >>> from tas_mm.student import student_checkpoint, student_config
+        >>> from tas_mm.student.export import export
+        >>> name = 'timm:resnet18'
+        >>> config = student_config(Config(dict(model=classifier_config(name))))
+        >>> checkpoint = student_checkpoint(dict(state_dict=build_classifier(name).state_dict()), config)
+        >>> file, difference = export(checkpoint, 'timm', (64, 64))
+        >>> difference < 1e-4
+        True
     """
     config = Config.fromstring(checkpoint['meta']['cfg'], '.py')
     if config.default_scope == 'mmdet':
         raise ValueError(
-            'the student is a detector, without logits to compare: take the file student_*.pth beside the checkpoint, '
-            'which MMDetection loads as it is'
+            'the student is a detector, which has no logits to compare. Use the file student_*.pth beside the '
+            'checkpoint, which MMDetection loads'
         )
     if projection is not None and form not in GRAPHS:
         raise ValueError(f'--projection is a part of a graph. Expected --to {" or ".join(GRAPHS)}')
@@ -75,8 +89,8 @@ def export(
     difference = float((output - wanted).abs().max())
     if not difference <= TOLERANCE * max(1.0, float(wanted.abs().max())):
         raise ValueError(
-            f'as {form} its {_output_name(model)} would differ by up to {difference:.2g}, and {TOLERANCE} is allowed: '
-            f'the student uses an operation that {form} cannot represent'
+            f'as {form} its {_output_name(model)} would differ by up to {difference:.2g}. Expected {TOLERANCE} or '
+            f'less. The student uses an operation that {form} cannot represent'
         )
     return data, difference
 
@@ -84,13 +98,13 @@ def export(
 def _with_output(
     model: BaseModel, images: Tensor, projection: nn.Module | None = None, kind: str | None = None
 ) -> nn.Module:
-    """Return the student as it is if it gives logits, else so that it gives its feature or an embedding."""
+    """Return the student if it gives logits, else a network that gives its feature or embedding."""
     size = tuple(images.shape[-2:])
     return model if projection is None and gives_logits(model, size) else Embedding(model, size, projection, kind)
 
 
 def _output_name(model: nn.Module) -> str:
-    """Return the name of what a network gives: logits, feature, or embedding."""
+    """Return the name of a network's output: logits, feature, or embedding."""
     if not isinstance(model, Embedding):
         return 'logits'
     return 'feature' if model.projection is None else 'embedding'
@@ -98,21 +112,22 @@ def _output_name(model: nn.Module) -> str:
 
 def _size_of(model: BaseModel, config: Config, form: str) -> tuple[int, int]:
     """Return height and width of a student's images, from its test pipeline or its network."""
-    size = pipeline_size(config, 'test_dataloader') if 'test_dataloader' in config else None
+    size = pipeline_size(config, 'test_dataloader') if 'test_dataloader' in config else config.get('input_size')
+    size = (size, size) if isinstance(size, int) else size
     size = size or view_of(model).declared_size()
     if size is None and form in GRAPHS:
         raise ValueError(
-            'a graph takes images of one size, which neither the test pipeline nor the network names: give it with '
+            'a graph takes images of one size, but neither test pipeline nor network gives it. Set it with '
             '--input-size HEIGHT WIDTH'
         )
     return size or DEFAULT_SIZE
 
 
 def _noise(model: BaseModel, input_size: tuple[int, int]) -> Tensor:
-    """Return three normalized images, always the same, ``(3, C, H, W)``."""
+    """Return three fixed random normalized images ``(3, C, H, W)``."""
     try:
         channels = view_of(model, input_size).in_channels
-    except ValueError:  # a network without a stage view may be exported too
+    except ValueError:  # networks without a stage view can be exported too
         channels = image_channels(model)
     return torch.randn(3, channels, *input_size, generator=torch.Generator().manual_seed(0))
 
@@ -124,10 +139,10 @@ def _saved(value: Any) -> bytes:
 
 
 def _about(model: BaseModel, checkpoint: Mapping[str, Any], images: Tensor) -> dict[str, str]:
-    """Return the metadata of a graph in JSON: enough to feed it without this package.
+    """Return the metadata of a graph as JSON, enough to use it without this package.
 
-    These are ``classes``; ``mean`` and ``std``, to be applied to pixels in ``range``; the ``order`` of the channels;
-    ``layout`` and ``size`` (height, width) of the images.
+    Keys: ``classes``; ``mean`` and ``std``, for pixels in ``range``; the ``order`` of the channels; ``layout`` and
+    ``size`` (height, width) of the images.
     """
     about = dict(classes=checkpoint['meta']['dataset_meta'].get('classes'), range=[0, 255], layout='NCHW')
     config = Config.fromstring(checkpoint['meta']['cfg'], '.py')
@@ -142,12 +157,12 @@ def _about(model: BaseModel, checkpoint: Mapping[str, Any], images: Tensor) -> d
 
 
 def to_mmpretrain(model: BaseModel, checkpoint: Mapping[str, Any], images: Tensor) -> tuple[bytes, Tensor]:
-    """Return the student's file, which ``ExportStudentHook`` writes too."""
+    """Return the student's file, the same as ``ExportStudentHook`` writes."""
     return _reloaded(dict(checkpoint), checkpoint, images)
 
 
 def to_backbone(model: BaseModel, checkpoint: Mapping[str, Any], images: Tensor) -> tuple[bytes, Tensor]:
-    """Return its backbone: ``init_cfg=dict(type='Pretrained', checkpoint=FILE, prefix='backbone.')``."""
+    """Return the student's backbone, for ``init_cfg=dict(type='Pretrained', checkpoint=FILE, prefix='backbone.')``."""
     state = {key: value for key, value in checkpoint['state_dict'].items() if key.startswith('backbone.')}
     if not state:
         raise ValueError(
@@ -158,7 +173,7 @@ def to_backbone(model: BaseModel, checkpoint: Mapping[str, Any], images: Tensor)
 
 
 def _reloaded(value: dict[str, Any], checkpoint: Mapping[str, Any], images: Tensor) -> tuple[bytes, Tensor]:
-    """Return a file, and the logits of a student built from it; what the file lacks is the student's."""
+    """Return a file, and the logits of a student built from it. The student completes what the file lacks."""
     data = _saved(value)
     loaded = torch.load(io.BytesIO(data), weights_only=True)
     state = {**checkpoint['state_dict'], **loaded['state_dict']}
@@ -195,7 +210,7 @@ def to_timm(model: BaseModel, checkpoint: Mapping[str, Any], images: Tensor) -> 
 
 
 def _any_batch(model: BaseModel, checkpoint: Mapping[str, Any]) -> AbstractContextManager:
-    """Let a trace of the student take any batch size."""
+    """Return a context in which a trace of the student accepts any batch size."""
     config = Config.fromstring(checkpoint['meta']['cfg'], '.py').model
     return source_of(config).any_batch_size(model)
 
@@ -213,14 +228,14 @@ def to_export(model: BaseModel, checkpoint: Mapping[str, Any], images: Tensor) -
 
 
 def to_torchscript(model: BaseModel, checkpoint: Mapping[str, Any], images: Tensor) -> tuple[bytes, Tensor]:
-    """Trace a graph from normalized images ``(B, C, H, W)`` to logits, for any B: ``torch.jit.load``."""
+    """Return a traced graph from normalized images ``(B, C, H, W)`` to logits, for any B (``torch.jit.load``)."""
     print_log(
         '--to torchscript: TorchScript is deprecated since torch 2.11. Use --to export, which torch.export.load reads',
         logger='current',
         level=logging.WARNING,
     )
     with _any_batch(model, checkpoint), torch.no_grad(), warnings.catch_warnings():
-        # Whatever becomes a constant here depends on the size of the images, which is fixed.
+        # Traced constants depend only on the image size, which is fixed.
         warnings.simplefilter('ignore', torch.jit.TracerWarning)
         graph = torch.jit.trace(model, images[:2], check_trace=False)
     file = io.BytesIO()
@@ -231,7 +246,7 @@ def to_torchscript(model: BaseModel, checkpoint: Mapping[str, Any], images: Tens
 
 
 def to_onnx(model: BaseModel, checkpoint: Mapping[str, Any], images: Tensor) -> tuple[bytes, Tensor]:
-    """Export an ONNX graph from normalized ``images`` to what :func:`_output_name` says, and run it by onnxruntime."""
+    """Return an ONNX graph from ``images`` to the output of :func:`_output_name`, with its result by onnxruntime."""
     try:
         import onnx
         import onnxruntime

@@ -85,7 +85,7 @@ def test_the_assistants_loss_reaches_the_student_through_the_teachers_last_stage
 
 
 def test_the_assistant_is_made_of_the_networks_own_modules(algorithm):
-    """Its features, of images of a size that it was not laid out for, worked out by hand."""
+    """Its features, for images of a size that it was not built for, computed by hand."""
     algorithm.eval()
     data = batch(algorithm)
     assistant = algorithm.distiller.assistant
@@ -146,7 +146,7 @@ def test_other_backbones_are_late_parts_too(model, backbone):
         ),
         (dict(teacher_cache='cache'), 'model.teacher_cache keeps features of images, not of regions'),
         (dict(teacher_score=1.5), 'model.teacher_score=1.5. Expected a number between 0 and 1'),
-        (dict(teacher=['a', 'b']), 'model.teacher is a list, but valid for DetectorTAS is one teacher'),
+        (dict(teacher=['a', 'b']), 'model.teacher is a list. Expected one teacher for DetectorTAS'),
         (dict(architecture='ResNeXt'), 'no stage view for mmdet.HourglassNet in a detector. Expected ResNet'),
     ],
 )

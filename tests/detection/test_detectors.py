@@ -49,7 +49,7 @@ def test_transfer_trains_and_tests_both_and_prints_their_map(tmp_path):
     coco(tmp_path / 'data' / 'coco')
     for name in ('tools', 'configs'):
         (tmp_path / name).symlink_to(ROOT / name)
-    exported = student_config(Config.fromfile(ROOT / 'configs/baselines/alone_r18.py'))
+    exported = student_config(Config.fromfile(ROOT / 'configs/tas/swin_to_r18.py'))
     weights = built_student(exported).state_dict()
     torch.save(student_checkpoint(dict(state_dict=weights), exported), tmp_path / 'student.pth')
     command = [sys.executable, 'tools/transfer_detection.py', 'student.pth', 'configs/detection/retinanet_r18.py', '1']

@@ -1,4 +1,4 @@
-"""What one, two and four processes compute, and how far they agree.
+"""Computations by one, two and four processes, and how far they agree.
 
 ``python -m tests.distributed.cases FOLDER`` writes 1.pt, 2.pt and 4.pt and prints the table of docs/distributed.md.
 
@@ -89,7 +89,7 @@ def mean(value: Tensor) -> Tensor:
 
 
 def losses_and_gradients(model: TAS, sizes: list[int] | None = None, only: str = '', **options: Any) -> dict:
-    """Of one batch over all processes: every loss, and every gradient as DDP gives it."""
+    """Return every loss of one batch over all processes, and every gradient as DDP gives it."""
     images, labels = batch()
     ddp = wrapped(model, **options)
     losses = ddp(share(images, sizes), share(labels, sizes), mode='loss')
@@ -110,7 +110,7 @@ def info_nce(gather: bool, sizes: list[int] | None = None) -> dict:
 
 
 def balance(sizes: list[int] | None = None) -> dict:
-    """What two batches of features make of a balanced target, refreshed after each."""
+    """Return the balanced target of two batches of features, refreshed after each."""
     features = torch.randn(2, BATCH, 5, generator=torch.Generator().manual_seed(3)).double() * torch.arange(1, 6)
     module = Balance(5, refresh=1).double()
     for y in features:

@@ -68,7 +68,7 @@ def test_ddp_knows_every_trained_parameter_and_nothing_of_the_teacher(computed, 
 
 @pytest.mark.parametrize('world', [1, 2])
 def test_accumulated_gradients_give_the_update_of_the_whole_batch(computed, world):
-    """Where a loss is a mean over samples; four processes take the batch at once."""
+    """Losses that are means over samples: four processes take the batch at once."""
     assert_equal_but_for_rounding(computed[world]['accumulated'], computed[4]['accumulated'])
 
 

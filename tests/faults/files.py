@@ -71,7 +71,7 @@ FAULTS = [
     ),
     Fault(
         'the scale of the contrast decays on CIFAR-100',
-        'configs/_base_/schedules/cifar100_cnn.py',
+        'configs/_base_/recipes/cifar100_cnn.py',
         'log_scale=dict(decay_mult=0.0)',
         'log_scale=dict(decay_mult=1.0)',
         f'{CONFIGS}test_the_scale_of_the_contrast_does_not_decay',
@@ -79,7 +79,7 @@ FAULTS = [
     ),
     Fault(
         'the scale of the contrast decays on ImageNet',
-        'configs/_base_/schedules/imagenet_vit.py',
+        'configs/_base_/schedules/vit.py',
         "            'log_scale': dict(decay_mult=0.0),\n",
         '',
         f'{CONFIGS}test_the_scale_of_the_contrast_does_not_decay',
@@ -186,18 +186,18 @@ FAULTS = [
     # ---- configs ----
     Fault(
         'a pair has another rate than its recipe',
-        'configs/_base_/schedules/cifar100_cnn.py',
+        'configs/_base_/recipes/cifar100_cnn.py',
         "type='SGD', lr=0.05",
         "type='SGD', lr=0.5",
-        f'{CONFIGS}test_the_recipe_goes_by_the_students_kind[swin_to_r18_cifar100]',
+        f'{CONFIGS}test_the_recipe_goes_by_the_students_kind',
         "Not the paper's run.",
     ),
     Fault(
         'a baseline has another student',
-        'configs/_base_/students/r18_cifar100.py',
+        'configs/_base_/models/resnet18.py',
         'label_smooth_val=0.1',
         'label_smooth_val=0.0',
-        f'{CONFIGS}test_the_recipe_goes_by_the_students_kind[swin_to_r18_cifar100]',
+        f'{CONFIGS}test_the_recipe_goes_by_the_students_kind',
         'Label smoothing is lost.',
     ),
     Fault(

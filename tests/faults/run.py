@@ -30,7 +30,7 @@ LEFT_OUT = {'build', 'dist', 'work_dirs', 'data', 'wheels'}
 
 
 class Result(NamedTuple):
-    """What became of one fault."""
+    """Outcome of one fault."""
 
     fault: Fault
     caught: bool

@@ -90,8 +90,8 @@ FAULTS = [
     Fault(
         'steps of an epoch are counted on in the next',
         f'{RUNTIME}/seed_hook.py',
-        '"""Start the next epoch at its beginning."""\n        self.steps_done = 0',
-        '"""Start the next epoch at its beginning."""',
+        '"""Start the next epoch at its first step."""\n        self.steps_done = 0',
+        '"""Start the next epoch at its first step."""',
         f'{RESUMING}test_a_batch_sampler_of_ones_own_shuffles_anew_every_epoch_and_resumes',
         'The first epoch after resuming has no images.',
     ),

@@ -43,7 +43,7 @@ FAULTS = [
     Fault(
         'copies of the model get a teacher of their own',
         TEACHER,
-        'memo[id(self.network)] = self.network  # for views of it in the copy',
+        "memo[id(self.network)] = self.network  # for the copy's views of it",
         'pass',
         f'{TAS}test_teacher_goes_along_to_another_precision_and_copies_share_its_weights',
         'EMA doubles the memory, and its assistant uses another late part.',

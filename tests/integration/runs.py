@@ -92,7 +92,7 @@ def start(config: Path, work_dir: Path, *options: str, die_at: int = 0) -> multi
         config (Path): Its config.
         work_dir (Path): Its folder, which also gets what it prints.
         *options (str): More of the options of ``tools/train.py``.
-        die_at (int): Kill itself at the so-manieth change of a file on the disk. Defaults to 0: never.
+        die_at (int): Kill itself at the n-th change of a file on the disk. Defaults to 0: never.
     """
     work_dir.mkdir(exist_ok=True)
     arguments = [str(config), '--work-dir', str(work_dir), '--resume', *options]
@@ -155,7 +155,7 @@ def _count_changes(die_at: int) -> count:
 
 
 def scalars(work_dir: Path) -> list[dict]:
-    """What a run has logged, but for what depends on the clock; what was logged again after resuming counts once."""
+    """Return a run's log without what depends on the clock; steps repeated after resuming count once."""
     lines = [json.loads(line) for log in sorted(work_dir.glob('*/vis_data/scalars.json')) for line in log.open()]
     clock = ('time', 'data_time', 'eta', 'memory')
     lines = [{key: value for key, value in line.items() if key not in clock} for line in lines]

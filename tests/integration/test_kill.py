@@ -1,4 +1,4 @@
-"""Runs that are killed at any moment go on, and end bit for bit as if they had not been.
+"""Runs that are killed at any moment resume, and end bit for bit as if they had not been killed.
 
 ``make test`` kills a few; ``make test-kill`` kills often.
 """
@@ -29,7 +29,7 @@ KINDS = {
 
 
 PLACES = ('cfg', 'experiment_name', 'mmengine_version')
-"""What MMEngine keeps of where and from what a run was started; its version names the commit of the working folder."""
+"""Keys in which MMEngine stores how and from where a run was started."""
 
 
 class Reference(NamedTuple):

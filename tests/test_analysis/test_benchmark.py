@@ -1,11 +1,13 @@
 """Suites: what is run, what is not run twice, and the arithmetic of the tables."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
@@ -13,11 +15,12 @@ from mmengine.runner import Runner
 
 from tas_mm.analysis.benchmark import fingerprint as fingerprints
 from tas_mm.analysis.benchmark.fingerprint import fingerprint
-from tas_mm.analysis.benchmark.methods import read_once
-from tas_mm.analysis.benchmark.results import Results
-from tas_mm.analysis.benchmark.run import TRAINED_BY, execute
+from tas_mm.analysis.benchmark.results import Results, fill_page
+from tas_mm.analysis.benchmark.run import TRAINED_BY, execute, read_data
 from tas_mm.analysis.benchmark.suite import Suite
+from tas_mm.recipes.methods import read_once
 from tas_mm.recipes.sources import build_classifier_from
+from tas_mm.registry import DATASETS
 
 ROOT = Path(__file__).parents[2]
 SUITE = """
@@ -107,10 +110,26 @@ def test_results_from_elsewhere_are_taken_over_by_what_was_run(suite, tmp_path):
 
 
 def test_kept_results_are_known(tmp_path):
-    suite = Suite('tas_mm::benchmark/suites/cpu_more.py', tmp_path)
-    lines = (ROOT / 'docs/benchmark/kept.jsonl').read_text().splitlines()
+    suite = Suite('tas_mm::benchmark/suites/cpu.py', tmp_path)
+    lines = (ROOT / 'docs/benchmark/cpu.jsonl').read_text().splitlines()
     assert {json.loads(line)['run'] for line in lines} <= {run.key for run in suite.runs}
-    assert suite.adopt(ROOT / 'docs/benchmark/kept.jsonl') == len({json.loads(line)['run'] for line in lines})
+    assert suite.adopt(ROOT / 'docs/benchmark/cpu.jsonl') == len({json.loads(line)['run'] for line in lines})
+
+
+def test_the_report_shows_what_the_raw_lines_say():
+    rows = [json.loads(line) for line in (ROOT / 'docs/benchmark/cpu.jsonl').read_text().splitlines()]
+    page = (ROOT / 'docs/benchmark.md').read_text()
+    assert '<!-- gain: labels_1000 -->' in page
+    assert fill_page(page, rows, 'tas, best') == page
+
+
+def test_pages_quote_figures_of_the_report_or_its_log():
+    known = ''.join(
+        (ROOT / 'docs' / name).read_text() for name in ('benchmark.md', 'benchmark/cpu.md', 'benchmark/log.md')
+    )
+    for name in ('README.md', 'docs/choosing_a_teacher.md', 'docs/baselines.md', 'docs/how_it_works.md'):
+        quoted = set(re.findall(r'[-+\d.]+ ± [\d.]+\d', (ROOT / name).read_text()))
+        assert not {figure for figure in quoted if figure.lstrip('+') not in known}, name
 
 
 def test_a_fingerprint_outlives_renames_and_hooks_that_decide_nothing(monkeypatch):
@@ -178,9 +197,22 @@ def test_two_processes_never_train_the_same_run(suite, monkeypatch, tmp_path):
     began = []
     monkeypatch.setattr(Runner, 'train', lambda runner: began.append(runner) or execute(run.cfg, run.dir))
     run = suite(options={'model.teacher_ckpt': None}).runs[0]
-    with pytest.raises(RuntimeError, match='another process trains there'):  # a second claim, while the first trains
+    with pytest.raises(RuntimeError, match='another process is training there'):  # a second claim
         execute(run.cfg, run.dir)
     assert len(began) == 1
+
+
+def test_runs_read_their_data_once_and_draw_their_own_part_of_it():
+    digits = dict(type='tas_mm.Digits', split='train', pipeline=[])
+    first, second = (
+        read_data(dict(type='tas_mm.LabeledSubset', dataset=digits, num_labeled=20, seed=seed)) for seed in range(2)
+    )
+    assert first['dataset'] is second['dataset']
+    parts = [DATASETS.build(part) for part in (first, second)]
+    assert [len(part) for part in parts] == [20, 20]
+    drawn = [np.stack([part.get_data_info(i)['img'] for i in range(20)]) for part in parts]
+    assert not np.array_equal(*drawn)
+    assert len(first['dataset']) == len(DATASETS.build(digits))
 
 
 def test_unknown_names_are_refused(suite):
@@ -244,7 +276,7 @@ def test_the_tool_runs_what_is_missing_and_nothing_twice(tmp_path):
     again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert '2 of 2 cells' in again.stdout
     assert written == [path.stat().st_mtime_ns for path in results]
-    for option, error in ((['--only', '/tsa/'], 'nearest: digits/vit_to_cnn/'), (['--jobs', '-1'], 'at least 1')):
+    for option, error in ((['--only', '/tsa/'], 'Closest names: digits/vit_to_cnn/'), (['--jobs', '-1'], 'at least 1')):
         refused = subprocess.run([*command, *option], cwd=ROOT, capture_output=True, text=True)
         assert refused.returncode
         assert error in refused.stderr

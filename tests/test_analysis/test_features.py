@@ -1,4 +1,4 @@
-"""What the networks make of images, and what that costs."""
+"""Stage outputs of the networks, and their costs."""
 
 import numpy as np
 import pytest
@@ -115,5 +115,5 @@ def test_attention_is_energy_over_channels():
 
 
 def test_images_of_another_size_are_refused(build_tas):
-    with pytest.raises(ValueError, match=r'images of \(32, 32\), but the networks are built for \(64, 64\)'):
+    with pytest.raises(ValueError, match=r'images of \(32, 32\). Expected \(64, 64\)'):
         collect_features(build_tas(networks.resnet(), networks.swin()), torch.zeros(1, 3, 32, 32))

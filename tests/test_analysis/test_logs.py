@@ -64,7 +64,7 @@ def test_the_seconds_are_those_of_the_run_alone(log, tmp_path):
 
 @pytest.fixture
 def compare(monkeypatch, capsys):
-    """Run tools/compare_runs.py; what it prints, or the line with which it refuses."""
+    """Run tools/compare_runs.py and return its output or its error."""
 
     def compare(*arguments: object) -> str:
         monkeypatch.setattr(sys, 'argv', ['tools/compare_runs.py', *map(str, arguments)])
@@ -111,7 +111,7 @@ def test_curves_are_drawn_of_a_metric_that_there_is(log, tmp_path, capsys, monke
 
 
 def test_runs_without_accuracy_are_compared_and_drawn_by_what_probes_measured(log, compare, tmp_path, monkeypatch):
-    """Of the teacher k-NN alone is measured, and once."""
+    """For the teacher only k-NN is measured, and only once."""
     monkeypatch.syspath_prepend(str(ROOT / 'tools'))
     import visualize
 

@@ -103,7 +103,7 @@ def test_the_soft_cross_entropy_of_mmrazor_is_torchs():
 
 
 def test_dkd_is_reduced_as_its_option_says():
-    """Where torch's deprecated size_average overrides it, the mean is a sum in silence."""
+    """Torch's deprecated size_average would silently turn the mean into a sum."""
     build = lambda reduction: MODELS.build(dict(type='mmrazor.DKDLoss', tau=2.0, beta=8.0, reduction=reduction))  # noqa: E731
     per_image = build('none')(*LOGITS, LABELS)
     assert per_image.shape == (4,)
@@ -206,7 +206,7 @@ def test_weights_of_a_timm_student_are_found_again():
 
 
 def test_a_timm_classifier_keeps_the_trained_weights_it_is_built_with(tmp_path):
-    """The runner initialises every model before it trains it."""
+    """The runner initializes every model before it trains it."""
     config = dict(type='TimmClassifier', model_name='test_vit', num_classes=2)
     trained = CLASSIFIERS.build(dict(config))
     path = tmp_path / 'weights.pth'

@@ -77,8 +77,8 @@ def test_an_untried_version_is_no_refusal(monkeypatch):
     assert 'older than 1000.0, the oldest that tas_mm was tested with' in finding.remedy
 
 
-def test_the_readme_states_the_versions_that_were_tried():
-    text = (ROOT / 'README.md').read_text()
+def test_the_documentation_states_the_versions_that_were_tried():
+    text = (ROOT / 'docs/stack.md').read_text()
     for package, (lowest, highest) in TRIED.items():
         row = next(line for line in text.splitlines() if line.startswith(f'| {package} |'))
         assert row.endswith(f'| {lowest} | {highest} |')

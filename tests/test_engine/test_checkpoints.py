@@ -54,7 +54,7 @@ def test_corruption_is_found(saved, tmp_path):
     assert find_corruption(saved('whole.pth')) is None
     for share in (0.001, 0.5, 0.999):
         cut(path := saved('cut.pth'), share)
-        assert 'cut short' in find_corruption(path)
+        assert 'truncated' in find_corruption(path)
     path = saved('flipped.pth')
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
@@ -95,14 +95,14 @@ def test_a_lost_checkpoint_is_named_and_the_one_before_taken(saved, tmp_path, lo
     lost(second)
     assert latest_checkpoint(tmp_path) == str(first)
     assert f'{second} cannot be used: it ' in logged.text
-    assert f'the one before, {first}' in logged.text
+    assert f'the previous one, {first}' in logged.text
 
 
 def test_where_all_are_lost_nothing_is_trained_over_them(saved, tmp_path):
     cut(saved('epoch_1.pth'))
     (tmp_path / 'last_checkpoint').write_text('')
     with pytest.raises(
-        ValueError, match=r'cannot resume: .*epoch_1.pth cannot be used: it is cut short .*--resume FILE'
+        ValueError, match=r'cannot resume: .*epoch_1.pth cannot be used: it is truncated .*--resume FILE'
     ):
         latest_checkpoint(tmp_path)
 

@@ -1,4 +1,4 @@
-"""What a run needs is looked for before anything is built, and each missing thing is one line."""
+"""Everything that a run needs is looked for before anything is built, and each missing thing is one line."""
 
 import os
 import runpy
@@ -129,12 +129,12 @@ def test_folders_fit_the_classes(tmp_path):
     dataset = dict(type='CustomDataset', data_prefix=folders(tmp_path / 'd', 3))
     model = dict(architecture=dict(type='ImageClassifier', head=dict(num_classes=2)))
     (line,) = missing(config(model=model, train_dataloader=dict(dataset=dataset)))
-    assert line.endswith('has 3 folders, one a class, but the student has 2 classes. Set num_classes=3 in its head')
+    assert line.endswith('has 3 folders, one per class, but the student has 2 classes. Set num_classes=3 in its head')
     model['architecture']['head']['num_classes'] = 3
     assert not [*missing(config(model=model, train_dataloader=dict(dataset=dataset)))]
     dataset.update(type='ImageNet')
     (line,) = missing(config(train_dataloader=dict(dataset=dataset)))
-    assert line.endswith('has 3 folders. Expected 1000, one for each class of the dataset')
+    assert line.endswith('has 3 folders. Expected 1000, one for each class of the data set')
 
 
 def test_a_folder_without_labels_holds_images_in_any_nesting(tmp_path):
@@ -147,7 +147,7 @@ def test_a_folder_without_labels_holds_images_in_any_nesting(tmp_path):
     (tmp_path / 'pool' / 'a' / 'b').mkdir(parents=True)
     (tmp_path / 'pool' / 'a' / 'notes.txt').touch()
     (line,) = lines()
-    assert line.startswith("train_dataloader.dataset: 'pool/' holds no image, in any nesting. Expected files that end")
+    assert line.startswith("train_dataloader.dataset: 'pool/' has no image, at any depth. Expected files that end")
     (tmp_path / 'pool' / 'a' / 'b' / 'c.JPG').touch()
     assert lines() == []
     labeled = dict(type='CustomDataset', data_root='labeled')
@@ -158,7 +158,7 @@ def test_gpus_and_work_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
     assert not [*missing(config(), processes=2)]
     (line,) = missing(config(), processes=8)
-    assert line.startswith('processes: 8 were asked for, but this machine has 2 GPUs. Start at most 2 here')
+    assert line.startswith('processes: 8 were requested, but this machine has 2 GPUs. Start at most 2 here')
     (tmp_path / 'file').touch()
     (line,) = missing(config(work_dir='file/run'))
     assert line.startswith(f"work_dir: '{tmp_path}/file/run' cannot be written, because of '{tmp_path}/file'")

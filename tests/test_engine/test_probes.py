@@ -189,7 +189,7 @@ def loop_of(tmp_path, model, pool, **options):
 
 
 def validations(folder):
-    """What a run has logged of each validation, by epoch."""
+    """Return what a run has logged for each validation, by epoch."""
     lines = [json.loads(line) for log in sorted(folder.glob('*/vis_data/scalars.json')) for line in log.open()]
     return {line['step']: line for line in lines if 'loss' not in line}
 
@@ -289,12 +289,12 @@ def test_several_teachers_are_told_apart(tmp_path, pool, build_tas):
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        (dict(agreement=dict(images=5)), "val_cfg.agreement has no option 'images'; nearest: num_images"),
+        (dict(agreement=dict(images=5)), "val_cfg.agreement: unknown option 'images'. Closest names: num_images"),
         (dict(agreement=dict(num_images=3)), 'val_cfg.agreement.num_images=3. Expected a whole number of at least 4'),
         (dict(agreement=dict(interval=0)), 'val_cfg.agreement.interval=0. Expected a whole number of at least 1'),
         (dict(agreement=False), r'val_evaluator=\[\] and no val_cfg.probe: nothing would be measured'),
         (dict(probe=dict(val=LABELED)), 'val_cfg.probe has no train. Expected a labeled data set'),
-        (dict(probe=dict(train=LABELED, kind='knn')), "val_cfg.probe has no option 'kind'; nearest: kinds"),
+        (dict(probe=dict(train=LABELED, kind='knn')), "val_cfg.probe: unknown option 'kind'. Closest names: kinds"),
         (dict(probe=dict(train=LABELED, kinds='svm')), r"val_cfg.probe.kinds=\['svm'\]. Expected one of knn, linear"),
         (dict(probe=dict(train=dict(type='tas_mm.Digits', split='all'))), 'val_cfg.probe.train: ValueError: .*"train"'),
     ],
@@ -316,7 +316,7 @@ def test_labels_that_are_missing_are_named(tmp_path, pool, build_tas):
     with pytest.raises(ValueError, match='val_cfg.probe.train: all images are of one class'):
         loop_of(tmp_path, model, pool, probe=one).run()
     student = build_tas(headless(networks.resnet()), networks.vit())
-    with pytest.raises(ValueError, match='val_evaluator needs logits, and model.architecture has no head'):
+    with pytest.raises(ValueError, match='val_evaluator needs logits, but model.architecture has no head'):
         loop_of(tmp_path, student, pool, evaluator=accuracy)
 
 

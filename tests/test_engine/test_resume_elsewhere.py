@@ -41,8 +41,8 @@ def test_under_the_same_circumstances_the_next_image_comes():
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        (dict(batch_size=4), r'step 2 of an epoch with train_dataloader.batch_size=8, and this run has 4'),
-        (dict(batch_size=8, images=40), r'with number of images=48, and this run has 40'),
+        (dict(batch_size=4), r'step 2 of an epoch with train_dataloader.batch_size=8, but this run has 4'),
+        (dict(batch_size=8, images=40), r'with number of images=48, but this run has 40'),
     ],
 )
 def test_under_others_an_error_says_what_differs(options, message):

@@ -29,7 +29,7 @@ class Noise(torch.utils.data.Dataset):
 
 
 def epochs(sampler, workers=0, first=0, number=2, persistent=False):
-    """What a loader gives in some epochs, by the steps of SeedHook."""
+    """Return what a loader gives in some epochs, by the steps of SeedHook."""
     sampler = PlacedSampler(sampler, seed=3)
     loader = DataLoader(PlacedDataset(Noise()), 4, sampler=sampler, num_workers=workers, persistent_workers=persistent)
     values = []

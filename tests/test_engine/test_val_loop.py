@@ -125,7 +125,7 @@ def test_intervals_out_of_range(tmp_path, build, intervals):
 
 
 def scores(loop):
-    """What a validation sees of each network, ``(images, classes)``."""
+    """Size of a validation's logits for each network, ``(images, classes)``."""
     seen, algorithm = {}, loop.runner.model
     original = algorithm.predict_roles
 

@@ -226,5 +226,5 @@ def test_a_name_brings_mmpretrains_config_and_its_published_weights(build, build
 
 
 def test_an_unknown_name_gets_the_nearest():
-    with pytest.raises(FileNotFoundError, match=r"model.teacher='resnet50_8xb32_im1k'.*nearest: resnet50_8xb32_in1k"):
+    with pytest.raises(FileNotFoundError, match=r"resnet50_8xb32_im1k'.*Closest names: resnet50_8xb32_in1k"):
         build_teacher('resnet50_8xb32_im1k')

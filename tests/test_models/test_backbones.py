@@ -40,5 +40,5 @@ def test_conv_stem():
 
 @pytest.mark.parametrize('stride', [3, (1, 1)])
 def test_conv_stem_wants_a_power_of_two(stride):
-    with pytest.raises(ValueError, match='must be a power of 2'):
+    with pytest.raises(ValueError, match='Expected a power of 2'):
         MODELS.build(dict(type='tas_mm.ConvStem', in_channels=1, out_channels=8, stride=stride))

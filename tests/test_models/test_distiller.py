@@ -120,7 +120,7 @@ def test_mmrazors_losses_fit_in_place_of_ofa(build_tas, batch, loss):
 
 
 def test_explicit_mmrazor_form_equals_the_short_one(build_tas, batch):
-    """What the distiller worked out, given back to it as config, gives the same losses from the same weights."""
+    """The inferred config, given back to the distiller, produces the same losses from the same weights."""
     short = build_tas(networks.resnet(), networks.swin(drop_path_rate=0.0)).eval()
     config = short.distiller.razor_config()
     assert config['loss_forward_mappings']['loss_ts_kd']['gt_labels'] == dict(recorder='gt_labels', from_student=True)
@@ -263,18 +263,18 @@ def test_the_assistant_is_made_of_both_networks_own_modules(build_tas, batch):
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        (dict(paths={'tx': 1}), r"model.distiller.paths has 'tx', but valid are TS, TA, AS"),
+        (dict(paths={'tx': 1}), r"model.distiller.paths: unknown path 'tx'. Expected one of TS, TA, AS"),
         (dict(assistant=dict(early_stages=7)), r'model.distiller.assistant.early_stages=7. Expected one of 1, 2, 3, 4'),
         (dict(assistant=dict(late_stages=4)), r'assistant.late_stages=4. Expected one of 0, 1, 2, 3'),
         (dict(assistant=dict(early='pupil')), r"assistant.early='pupil'. Expected one of None, 'student', 'teacher'"),
         (
             dict(logit_loss=dict(type='tas_mm.OFALos')),
-            r"model.distiller.logit_loss.type='tas_mm.OFALos' is not registered; nearest: tas_mm.OFALoss",
+            r"model.distiller.logit_loss.type='tas_mm.OFALos' is not registered. Closest names: tas_mm.OFALoss",
         ),
         (dict(feature_loss=dict(type='InfoNCE')), r"model.distiller.feature_loss.type='InfoNCE' is not registered"),
         (
             dict(student_recorders=dict(stage3=dict(type='ModuleOutputs', source='backbone.layer9'))),
-            r"student_recorders.stage3.source='backbone.layer9' is no module of model.architecture; nearest: ",
+            r"student_recorders.stage3.source='backbone.layer9' is not a module of model.architecture. Closest names: ",
         ),
         (
             dict(
@@ -286,7 +286,7 @@ def test_the_assistant_is_made_of_both_networks_own_modules(build_tas, batch):
                     )
                 ),
             ),
-            r"loss_forward_mappings.loss_x.s_feature.recorder='stage9', but valid are .*student_recorders",
+            r"loss_forward_mappings.loss_x.s_feature.recorder='stage9'. Expected one of .*student_recorders",
         ),
         (
             dict(
@@ -294,7 +294,7 @@ def test_the_assistant_is_made_of_both_networks_own_modules(build_tas, batch):
                     loss_y=dict(preds_S=dict(recorder='logits', from_student=True)),
                 )
             ),
-            r'loss_forward_mappings.loss_y maps no loss; distill_losses has loss_ts_nce',
+            r'loss_forward_mappings.loss_y: no such loss. Expected one of loss_ts_nce',
         ),
         (
             dict(connectors=dict(assistant=dict(type='HybridAsistant'))),
@@ -303,16 +303,19 @@ def test_the_assistant_is_made_of_both_networks_own_modules(build_tas, batch):
         (dict(loss_forward_mappings=[1]), r'model.distiller.loss_forward_mappings=\[1\]. Expected a dict'),
         (dict(teacher_size=4), r'images of 4x4 do not fit SwinTransformer'),
         (dict(input_size='64'), r"model.distiller.input_size='64'. Expected a number of pixels"),
-        (dict(paths=dict(TS='1')), r"model.distiller.paths.TS='1', but a weight is a number"),
-        (dict(logit_loss=dict(type='OFALos')), r"logit_loss.type='OFALos' is not registered; nearest: tas_mm.OFALoss"),
+        (dict(paths=dict(TS='1')), r"model.distiller.paths.TS='1'. Expected a number"),
+        (
+            dict(logit_loss=dict(type='OFALos')),
+            r"logit_loss.type='OFALos' is not registered. Closest names: tas_mm.OFALoss",
+        ),
         (dict(logit_loss=dict(gamma=0.5)), r'model.distiller.distill_losses.loss_ts_kd: .*gamma=0.5'),
         (dict(feature_loss=dict(temperature=0)), r'model.distiller.distill_losses.loss_ts_nce: .*temperature=0'),
         (
             dict(assistant=dict(projector=dict(type='tas_mm.L2GProjectr'))),
-            r"assistant.projector.type='tas_mm.L2GProjectr' is not registered; nearest: tas_mm.L2GProjector",
+            r"assistant.projector.type='tas_mm.L2GProjectr' is not registered. Closest names: tas_mm.L2GProjector",
         ),
         (dict(assistant=dict(projector=dict(num_blocks=-1))), r'num_blocks=-1'),
-        (dict(assistant=dict(projector=dict(width_ratio=0))), r'width_ratio=0. Expected a number above 0'),
+        (dict(assistant=dict(projector=dict(width_ratio=0))), r'width_ratio=0. Expected a positive number'),
         (dict(assistant=dict(class_token='max')), r"assistant.class_token='max'. Expected one of 'own', 'mean'"),
         (
             dict(distill_losses=dict(loss_x=dict(type='L2Loss')), loss_forward_mappings={}),
@@ -341,7 +344,7 @@ def test_the_assistant_is_made_of_both_networks_own_modules(build_tas, batch):
                     )
                 ),
             ),
-            r"loss_forward_mappings.loss_x lacks 'preds_T', which OFALoss needs; it has preds_S, gt_labels",
+            r"loss_forward_mappings.loss_x lacks 'preds_T', which OFALoss needs. Got preds_S, gt_labels",
         ),
     ],
 )

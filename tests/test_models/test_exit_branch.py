@@ -82,5 +82,5 @@ def test_any_grid_and_width_will_do(family, grid):
 
 
 def test_unknown_family_is_refused():
-    with pytest.raises(ValueError, match="family='rnn', but valid are cnn, attention, mlp"):
+    with pytest.raises(ValueError, match="family='rnn'. Expected one of cnn, attention, mlp"):
         ExitBranch(6, (8, 8), 5, (16, 20), 'rnn', stage=2)

@@ -39,7 +39,7 @@ def module_view(module, size=SIZE):
 
 
 class Tokens(nn.Module):
-    """Gives whatever it is told to give: tokens, a map, or several in a tuple or a dict."""
+    """Returns whatever it is set to return: tokens, a map, or several in a tuple or a dict."""
 
     def __init__(self, give) -> None:
         super().__init__()
@@ -255,12 +255,12 @@ def test_class_map_reorders_the_teachers_logits_everywhere(build_tas, batch, tmp
 @pytest.mark.parametrize(
     ('classes', 'message'),
     [
-        ([0, 1, 2, 3, 3], r"teacher_classes: the teacher's class 3 stands for the student's 3 and 4"),
+        ([0, 1, 2, 3, 3], r"teacher_classes: the teacher's class 3 is given for the student's 3 and 4"),
         ([0, 1, 2, 3, 10], r"class 4 of the student is the teacher's 10, but model.teacher has 10 classes"),
         ([0, 1, None, 3, 4], r'class 2 of the student has None'),
         ('0\n1\n\n3\n4', r"class 2 of the student has ''"),
         (json.dumps([0, 1, -1, 3, 4]), r'class 2 of the student has -1'),
-        ([0, 1, 2], r'num_classes=3 and model.architecture num_classes=5'),
+        ([0, 1, 2], r'num_classes=3 and model.architecture has num_classes=5'),
     ],
 )
 def test_wrong_class_map_is_an_error(build_tas, tmp_path, classes, message):
@@ -378,7 +378,9 @@ def test_teachers_dropped_by_image_count_the_same_for_every_image(build_tas, bat
 
 def test_dropping_by_image_needs_losses_with_a_value_per_image(build_tas):
     distiller = dict(type='tas_mm.TASDistiller', logit_loss=dict(type='KLDivergence'))
-    with pytest.raises(ValueError, match=r'model.teacher_weights: loss_ts_kd of teacher 0 .*no value per image'):
+    with pytest.raises(
+        ValueError, match=r'model.teacher_weights: loss_ts_kd of teacher 0 .*does not give a value per image'
+    ):
         build_tas(networks.resnet(), [networks.swin(), networks.vit()], distiller=distiller, teacher_weights='by_image')
 
 

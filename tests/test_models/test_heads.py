@@ -1,4 +1,4 @@
-"""What is distilled of any head is what the network predicts, or an error names the head."""
+"""Every head is distilled on what the network predicts, or an error names the head."""
 
 import pytest
 import torch

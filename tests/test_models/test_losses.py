@@ -137,7 +137,7 @@ def test_info_nce_is_exact_in_half_precision():
 
 
 def test_rsd_equals_a_case_by_hand():
-    """Two samples, so every standardised component is 1 or -1; C = [[1, -1], [1, -1]]."""
+    """Two samples, so every standardized component is 1 or -1; C = [[1, -1], [1, -1]]."""
     loss = RSDLoss(2, 2, kappa=0.01, loss_weight=0.5)
     loss.head = torch.nn.Sequential(torch.nn.Linear(2, 2, bias=False))
     torch.nn.init.eye_(loss.head[0].weight)
@@ -166,7 +166,7 @@ def test_rsd_trains_head_and_learner_only():
     assert teacher.grad is None
     assert all(x.grad.abs().sum() > 0 for x in (student, loss.head[0].weight, loss.head[-1].weight))
     assert not list(loss.buffers())
-    with pytest.raises(ValueError, match='batch of 1 image has no correlations; set train_dataloader.batch_size'):
+    with pytest.raises(ValueError, match='batch of 1 image has no correlations. Set train_dataloader.batch_size'):
         loss(student[:1], teacher[:1])
     for name, value in (('kappa', -1), ('head_ratio', 0)):
         with pytest.raises(ValueError, match=f'{name}={value}'):

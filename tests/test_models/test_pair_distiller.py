@@ -1,4 +1,4 @@
-"""Terms: losses that say what they read of two networks, and what is worked out from that."""
+"""Terms: losses that say what they read of two networks, and what is inferred from that."""
 
 import pytest
 import torch
@@ -22,7 +22,7 @@ L2 = dict(type='L2Loss', normalize=False, div_element=True)
 
 @RAZOR_MODELS.register_module()
 class AsksForAll(BaseConnector):
-    """Keeps what it is told of the pair."""
+    """Stores what it receives about the pair."""
 
     def __init__(self, in_channels, out_channels, in_grid, out_grid, num_classes, family, feature_dims, stage=None):
         super().__init__()
@@ -146,19 +146,22 @@ def test_what_is_observed_has_the_shapes_that_the_view_says(build, name):
 @pytest.mark.parametrize(
     ('term', 'message'),
     [
-        (dict(reads='feature'), r"terms.x={'reads': 'feature'}, but it must be the config of a loss, with its type"),
-        ('KLDivergence', r"terms.x='KLDivergence', but it must be the config of a loss"),
-        (dict(type='KLDivergenc'), r"terms.x.type='KLDivergenc' is not registered; nearest: KLDivergence"),
-        (dict(type='L2Loss', reads='stage5'), r"terms.x.reads='stage5', but valid are logits, feature, stage1, "),
-        (dict(type='L2Loss', reads=dict(pupil='stage1')), r"terms.x.reads={'pupil': 'stage1'}, but valid are logits, "),
-        (dict(type='L2Loss', connector='conv'), r"terms.x.connector='conv', but it must be the config of a connector"),
+        (dict(reads='feature'), r"terms.x={'reads': 'feature'}. Expected the config of a loss, with its type"),
+        ('KLDivergence', r"terms.x='KLDivergence'. Expected the config of a loss"),
+        (dict(type='KLDivergenc'), r"terms.x.type='KLDivergenc' is not registered. Closest names: KLDivergence"),
+        (dict(type='L2Loss', reads='stage5'), r"terms.x.reads='stage5'. Expected one of logits, feature, stage1, "),
+        (
+            dict(type='L2Loss', reads=dict(pupil='stage1')),
+            r"terms.x.reads={'pupil': 'stage1'}. Expected one of logits, ",
+        ),
+        (dict(type='L2Loss', connector='conv'), r"terms.x.connector='conv'. Expected the config of a connector"),
         (
             dict(type='L2Loss', reads='stage1', connector=dict(type='tas_mm.ConvProjectr')),
-            r"terms.x.connector.type='tas_mm.ConvProjectr' is not registered; nearest: tas_mm.ConvProjector",
+            r"terms.x.connector.type='tas_mm.ConvProjectr' is not registered. Closest names: tas_mm.ConvProjector",
         ),
         (
             dict(type='L2Loss', reads='feature', connector=dict(type='tas_mm.ConvProjector')),
-            r'terms.x.connector: ConvProjector needs in_grid, which only a stage has: let it read one of stage1, ',
+            r'terms.x.connector: ConvProjector needs in_grid, which only a stage has. Set reads to one of stage1, ',
         ),
         (dict(type='tas_mm.OFALoss', gamma=0), r'model.distiller.distill_losses.loss_x: OFALoss: gamma=0'),
     ],
@@ -169,7 +172,7 @@ def test_bad_terms_say_where_what_and_what_would_be_valid(build_tas, term, messa
 
 
 def test_a_term_may_not_take_the_name_of_a_path(build_tas):
-    with pytest.raises(ValueError, match='model.distiller.terms.ts_kd: the paths have a loss_ts_kd already'):
+    with pytest.raises(ValueError, match='model.distiller.terms.ts_kd: the paths already have a loss_ts_kd'):
         distilled(build_tas, kind='TASDistiller', terms=dict(ts_kd=dict(type='KLDivergence')))
 
 

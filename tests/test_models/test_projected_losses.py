@@ -213,8 +213,8 @@ def test_losses_have_a_value_per_image_train_the_student_side_alone_and_are_exac
 @pytest.mark.parametrize(
     ('cls', 'options', 'message'),
     [
-        (CosineSmoothL1Loss, dict(learner_dim=3), 'give both widths or neither'),
-        (CosineSmoothL1Loss, dict(beta=0), 'beta=0. Expected a number above 0'),
+        (CosineSmoothL1Loss, dict(learner_dim=3), 'Expected both widths or neither'),
+        (CosineSmoothL1Loss, dict(beta=0), 'beta=0. Expected a positive number'),
         (CosineSmoothL1Loss, dict(cosine_weight=-1), 'cosine_weight=-1'),
         (CosineSmoothL1Loss, dict(balanced=True), 'balanced=True needs learner_dim and target_dim'),
         (CosineSmoothL1Loss, dict(learner_dim=3, target_dim=3, balanced=True, refresh=0), 'refresh=0'),

@@ -229,8 +229,11 @@ def test_mmrazors_form_of_several_readings_equals_the_term(build_tas, distilled,
             dict(reads='stage4'),
             'ScaleKDLoss compares stage3_S, stage4_S, stage4_T, but reads gives it 2: stage4',
         ),
-        (dict(reads=dict(student=('stage3', 'stage7'))), r'terms.scalekd.reads=.*but valid are logits, '),
-        (dict(connector=dict(type='tas_mm.LinearProjector')), 'connector takes one reading of the student, not stage3'),
+        (dict(reads=dict(student=('stage3', 'stage7'))), r'terms.scalekd.reads=.*Expected one of logits, '),
+        (
+            dict(connector=dict(type='tas_mm.LinearProjector')),
+            'connector: the student reads stage3, stage4. Expected one reading',
+        ),
         (dict(weights=(0, 0)), r'weights=\(0, 0\). Expected two numbers of at least 0, not both 0'),
         (dict(reduction='sum'), "reduction='sum'"),
     ],
@@ -243,7 +246,7 @@ def test_bad_options_are_refused(distilled, term, message):
 def test_a_teacher_whose_stage_4_does_not_run_alone_is_refused_with_a_way_out(build, monkeypatch):
     student, teacher = (view_of(build(NETWORKS[name]), (SIZE, SIZE)) for name in ('resnet', 'swin'))
     monkeypatch.setattr(type(teacher), 'check_tail', lambda *args: (_ for _ in ()).throw(ValueError('no tail')))
-    with pytest.raises(ValueError, match='no tail. Use proxy=False of ScaleKDLoss, or another teacher'):
+    with pytest.raises(ValueError, match='no tail. Set proxy=False for ScaleKDLoss, or another teacher'):
         ScaleKDLoss().bind(student, teacher)
     ScaleKDLoss(proxy=False).bind(student, teacher)
 

@@ -130,12 +130,12 @@ KD = dict(type='tas_mm.PairDistiller', terms=dict(kd=dict(type='KLDivergence')))
     [
         (
             dict(teacher_ckpt=['a.pth']),
-            r"model.teacher_ckpt=\['a.pth'\], but model.teacher has 2: valid is a list of 2",
+            r"model.teacher_ckpt=\['a.pth'\], but model.teacher has 2. Expected a list of 2",
         ),
-        (dict(teacher_ckpt='a.pth'), r"model.teacher_ckpt='a.pth', but model.teacher has 2: valid is a list of 2"),
+        (dict(teacher_ckpt='a.pth'), r"model.teacher_ckpt='a.pth', but model.teacher has 2. Expected a list of 2"),
         (dict(teacher_weights=[1, 2, 3]), r'model.teacher_weights=\[1, 2, 3\], but model.teacher has 2'),
-        (dict(teacher_weights=[1, -1]), r'model.teacher_weights=\[1, -1\], but valid are numbers of at least 0'),
-        (dict(distiller=[KD]), r'model.distiller is a list of 1, but model.teacher has 2: give one for each'),
+        (dict(teacher_weights=[1, -1]), r'model.teacher_weights=\[1, -1\]. Expected numbers of at least 0'),
+        (dict(distiller=[KD]), r'model.distiller is a list of 1, but model.teacher has 2. Give one distiller for each'),
         (
             dict(teacher=networks.swin(), teacher_weights=[1]),
             r'model.teacher_weights=\[1\] is a list, but model.teacher',

@@ -93,7 +93,7 @@ def test_unknown_backbone_is_refused_with_the_nearest_that_are_known(build):
     model = build(networks.resnet())
     model.backbone = ResNot()
     with pytest.raises(
-        ValueError, match=r'model.teacher.backbone: no stage view for mmpretrain.ResNot. Nearest .*All: '
+        ValueError, match=r'model.teacher.backbone: no stage view for mmpretrain.ResNot. Closest names: .*All: '
     ):
         view_of(model, key='model.teacher')
 
@@ -158,7 +158,7 @@ def test_an_unknown_family_is_refused():
 
 def test_a_cut_of_three_stages_is_refused(own):
     register_cut('my_package.MyBackbone', ['layer1', 'layer2', 'layer3'], family='cnn')
-    with pytest.raises(ValueError, match='model.teacher.backbone: this MyBackbone comes out in 3 stages, but 4'):
+    with pytest.raises(ValueError, match='model.teacher.backbone: this MyBackbone has 3 stages, but 4'):
         view_of(own, key='model.teacher')
 
 

@@ -75,7 +75,7 @@ def test_tail_computes_nothing_before_the_cut(name, late):
 
 
 def test_short_circuited_modules_cost_no_memory():
-    """What they return has stride 0: one element, whatever its shape."""
+    """Short-circuited modules return tensors of stride 0: one element, whatever the shape."""
     view = timm_view('test_resnet', (64, 64))
     native, seen = torch.randn(2, view.stages[2].channels, *view.stages[2].grid), {}
     for name in ('conv1', 'layer1', 'layer2', 'layer3', 'layer4'):

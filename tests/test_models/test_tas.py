@@ -241,7 +241,7 @@ def test_with_the_teacher_early_teacher_to_assistant_trains_projector_and_the_st
 @pytest.mark.parametrize('explicit', [False, True], ids=['short', "MMRazor's form"])
 @pytest.mark.parametrize('loss', ['tas_mm.OFALoss', 'DKDLoss', 'L2Loss'])
 def test_assistant_to_student_reaches_nothing_of_the_assistant(build_tas, batch, loss, explicit):
-    """Whether or not the loss detaches its target by itself: MMRazor's DKDLoss and L2Loss do not."""
+    """The assistant is detached even if the loss does not detach its target, as MMRazor's DKDLoss and L2Loss."""
     algorithm = pair(build_tas, logit_loss=dict(type=loss))
     if explicit:
         algorithm = pair(build_tas, **algorithm.distiller.razor_config())
@@ -294,7 +294,7 @@ def test_images_stay_untouched_where_both_normalise_alike(build):
 
 
 def test_a_timm_teacher_without_a_preprocessor_gets_what_its_tag_says(build_tas):
-    """vit_tiny's tag says mean and std 0.5; the student normalises as ImageNet does."""
+    """vit_tiny's tag says mean and std 0.5; the student normalizes as ImageNet does."""
     mean, std = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
     student = dict(networks.resnet(), data_preprocessor=dict(mean=mean, std=std))
     teacher = dict(type='mmpretrain.TimmClassifier', model_name='vit_tiny_patch16_224', num_classes=5, img_size=SIZE)
@@ -325,7 +325,7 @@ def test_a_student_that_does_not_normalise_leaves_it_to_the_teacher(build_tas):
     torch.testing.assert_close(seen['x'], torch.full((1, 3, SIZE, SIZE), 2.0))
 
 
-def test_a_timm_teacher_for_grey_images_gets_one_channel(build_tas):
+def test_a_timm_teacher_for_gray_images_gets_one_channel(build_tas):
     student = networks.resnet(in_channels=1)
     student['data_preprocessor'] = dict(mean=[0.0], std=[255.0])
     teacher = dict(type='mmpretrain.TimmClassifier', model_name='resnet10t', num_classes=5, in_chans=1)
@@ -337,7 +337,7 @@ def test_a_timm_teacher_for_grey_images_gets_one_channel(build_tas):
 def test_a_pipeline_that_may_normalise_by_itself_is_spoken_of(build_tas, logged):
     teacher = dict(networks.swin(), data_preprocessor=dict(mean=[60.0] * 3, std=[30.0] * 3))
     build_tas(networks.resnet(), teacher)
-    assert 'data_preprocessor has no mean and std, so images are taken to be pixels' in logged.text
+    assert 'data_preprocessor has no mean and std, so images are assumed to be pixels' in logged.text
 
 
 # ---- networks of another kind ----------------------------------------------------------------------------------------
@@ -428,7 +428,7 @@ def test_a_named_student_is_trained_from_its_published_weights(monkeypatch, tmp_
 
 
 def test_weights_of_the_student_alone_are_loaded_and_others_refused(build, build_tas, tmp_path):
-    """What ``load_from`` of a plain config names."""
+    """The weights that ``load_from`` of a plain config names."""
     alone = build(networks.resnet())
     algorithm = build_tas(networks.resnet(), networks.swin())
     projector = algorithm.distiller.assistant.projector.embed.weight.clone()
@@ -603,7 +603,7 @@ def test_weights_are_loaded_and_a_missing_file_is_an_error(build, build_tas, tmp
 
 
 def test_with_weights_of_its_own_a_teacher_fetches_no_others(build, tmp_path, monkeypatch):
-    """What CIFAR-100's ViT-S is: timm's ImageNet weights to start its fine-tuning from, later a checkpoint."""
+    """CIFAR-100's ViT-S: timm's ImageNet weights before its fine-tuning, a checkpoint after it."""
     config = dict(type='TimmClassifier', _scope_='mmpretrain', model_name='resnet10t', num_classes=2)
     path = str(tmp_path / 'teacher.pth')
     trained = build(config)
@@ -657,7 +657,7 @@ def test_a_file_that_is_no_checkpoint_and_a_teacher_that_is_none(build_tas, tmp_
     path.write_bytes(b'no checkpoint at all')
     with pytest.raises(ValueError, match='model.teacher_ckpt=.*cannot be read as a checkpoint'):
         build_tas(networks.resnet(), networks.swin(), teacher_ckpt=str(path))
-    with pytest.raises(TypeError, match='model.teacher=None, but it must be'):
+    with pytest.raises(TypeError, match='model.teacher=None. Expected'):
         build_tas(networks.resnet(), None)
 
 
@@ -675,7 +675,9 @@ def test_a_teacher_may_be_named_by_the_path_of_its_config(build_tas):
 def test_wrong_class_count(build_tas):
     teacher = networks.swin()
     teacher['head']['num_classes'] = 1000
-    with pytest.raises(ValueError, match=r'model.teacher has num_classes=1000 and model.architecture num_classes=5'):
+    with pytest.raises(
+        ValueError, match=r'model.teacher has num_classes=1000 and model.architecture has num_classes=5'
+    ):
         build_tas(networks.resnet(), teacher)
 
 
@@ -715,7 +717,7 @@ def test_mmrazors_options_are_accepted_at_their_defaults_and_refused_with_the_re
 
 
 def test_a_recorder_before_an_in_place_module_reads_what_its_module_gave(build_tas, batch):
-    """As in MMRazor: what ReLU would overwrite is kept, with recorders of the config, and only then."""
+    """Values that ReLU would overwrite are kept only if the config has recorders, as in MMRazor."""
     record = dict(recorder='bn', from_student=True)
     distiller = dict(
         type='tas_mm.PairDistiller',

@@ -1,4 +1,4 @@
-"""What the teacher said, kept on disk: found again by the image, and refused where it would be wrong."""
+"""The cache of the teacher's outputs: found again by the image, and rejected if it would be wrong."""
 
 import numpy as np
 import pytest
@@ -83,7 +83,7 @@ def test_a_cache_of_other_images_says_that_it_does_not_help(tmp_path, logged):
     for i in range(20):
         assert known.find(images[2 * i : 2 * i + 2]) is not None
         assert strange.find(torch.rand(2, 3, 8, 8)) is None
-    assert logged.text.count('knows none of the first 10 batches') == 1
+    assert logged.text.count('has none of the first 10 batches') == 1
 
 
 def test_what_a_killed_run_wrote_by_half_is_cut_off(tmp_path):
@@ -121,7 +121,7 @@ def test_tools_leave_the_cache_alone(build_tas, tmp_path):
 
 def test_the_cache_of_another_teacher_is_refused(build, build_tas, batch, tmp_path):
     build_tas(networks.resnet(), build(networks.swin()), teacher_cache=str(tmp_path))
-    with pytest.raises(ValueError, match=r'model.teacher_cache.path=.* was made with teacher=.* name another folder'):
+    with pytest.raises(ValueError, match=r'model.teacher_cache.path=.* was made with teacher=.* Name another folder'):
         build_tas(networks.resnet(), build(networks.swin()), teacher_cache=str(tmp_path))
 
 
@@ -146,17 +146,22 @@ def test_the_cache_of_the_same_weights_is_refused_where_they_see_or_compute_othe
     student = dict(networks.resnet(), data_preprocessor=RGB)
     for _ in range(2):
         build_tas(student, first, teacher_cache=str(tmp_path))
-    with pytest.raises(ValueError, match=rf'model.teacher_cache.path=.* was made with {key}=.* name another folder'):
+    with pytest.raises(ValueError, match=rf'model.teacher_cache.path=.* was made with {key}=.* Name another folder'):
         build_tas(student, other, teacher_cache=str(tmp_path), **options)
 
 
 @pytest.mark.parametrize(
     ('student', 'teacher', 'options', 'message'),
     [
-        (networks.vit, networks.resnet(), {}, r'model.teacher_cache keeps feature and logits.*reads stage3'),
-        (networks.resnet, [networks.swin()] * 2, {}, r'model.teacher_cache .* reads .*: valid are'),
-        (networks.resnet, networks.swin(), dict(topk=6), r'model.teacher_cache.topk=6, but valid are 1 to 5'),
-        (networks.resnet, networks.swin(), dict(top=6), r"model.teacher_cache has no option 'top'; nearest: topk"),
+        (networks.vit, networks.resnet(), {}, r'model.teacher_cache stores feature and logits.*reads stage3'),
+        (networks.resnet, [networks.swin()] * 2, {}, r'model.teacher_cache .* reads .*\. Use a distiller'),
+        (networks.resnet, networks.swin(), dict(topk=6), r'model.teacher_cache.topk=6. Expected 1 to 5'),
+        (
+            networks.resnet,
+            networks.swin(),
+            dict(top=6),
+            r"model.teacher_cache: unknown option 'top'. Closest names: topk",
+        ),
     ],
 )
 def test_what_cannot_be_cached(build_tas, tmp_path, student, teacher, options, message):

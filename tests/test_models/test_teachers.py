@@ -1,4 +1,4 @@
-"""What the teacher sees, and which of its weights it has: in every form that people have them."""
+"""The teacher gets the right images and the right weights, in every form that people have them."""
 
 import pytest
 import timm
@@ -54,7 +54,7 @@ def test_the_teacher_sees_its_own_order_mean_and_std(build_tas, student, teacher
 
 def test_an_order_that_cannot_be_known_is_an_error_that_names_the_key(build_tas):
     student = dict(networks.resnet(), data_preprocessor=dict(mean=[127.5] * 3, std=[127.5] * 3))
-    with pytest.raises(ValueError, match=r'model.teacher wants RGB, and data_preprocessor.to_rgb=False leaves'):
+    with pytest.raises(ValueError, match=r'model.teacher needs RGB, but data_preprocessor.to_rgb=False keeps'):
         build_tas(student, TIMM)
     build_tas(student, dict(TIMM, data_preprocessor=dict(mean=[127.5] * 3, std=[127.5] * 3)))
 
@@ -116,12 +116,12 @@ def test_of_raw_and_averaged_weights_timms_file_gives_the_averaged_as_timm_does(
 def test_a_file_with_two_networks_that_suit_is_an_error_that_names_both(build, tmp_path):
     state = build(networks.swin()).state_dict()
     path = save(dict(student=state, teacher=moved(state)), tmp_path)
-    with pytest.raises(ValueError, match=r'model.teacher_ckpt=.*holds several sets of weights.*: student, teacher\.'):
+    with pytest.raises(ValueError, match=r'model.teacher_ckpt=.*has several sets of weights.*: student, teacher\.'):
         load_weights(build(networks.swin()), path)
 
 
 def test_a_file_without_weights_says_what_it_holds(build, tmp_path):
-    with pytest.raises(ValueError, match='cannot be read as a checkpoint.*it holds no weights, but epoch, loss'):
+    with pytest.raises(ValueError, match='cannot be read as a checkpoint.*it has no weights. Got epoch, loss'):
         load_weights(build(networks.swin()), save(dict(epoch=3, loss=0.1), tmp_path))
 
 
@@ -140,7 +140,7 @@ def test_a_trained_backbone_with_a_new_head_is_announced_loudly(build, tmp_path,
     else:
         teacher = dict(networks.resnet(), _scope_='mmpretrain', init_cfg=pretrained)
     build_teacher(teacher)
-    assert 'THE TEACHER HAS WEIGHTS THAT ARE RANDOM' in logged.text
+    assert 'THE TEACHER HAS RANDOM WEIGHTS' in logged.text
     assert "such as 'model.fc" in logged.text or "such as 'head.fc" in logged.text
 
 

@@ -148,7 +148,7 @@ def test_errors_name_the_option_and_what_would_be_valid(folder, tmp_path):
             find_data(*args, lists=tmp_path / 'run', **kwargs)
         return str(error.value)
 
-    assert 'Nearest: CIFAR10, CIFAR100' in refused('CIFAR10O')
+    assert 'Closest names: CIFAR10, CIFAR100' in refused('CIFAR10O')
     assert 'Expected a folder with train/CLASS' in refused('no such thing')
     assert '--data-root None' in refused('CIFAR100')
     assert 'it does not have a folder train/' in refused(str(folder / 'train'))

@@ -150,7 +150,7 @@ def test_a_tag_of_timm_names_the_weights():
 
 
 def test_unknown_networks_and_sizes_name_the_option():
-    with pytest.raises(ValueError, match='--teacher timm:resnet81.* nearest: timm:resnet18'):
+    with pytest.raises(ValueError, match='--teacher timm:resnet81.* Closest names: timm:resnet18'):
         find_network('timm:resnet81', 10, option='--teacher')
     with pytest.raises(ValueError, match='--student timm:test_vit with --size 33'):
         find_network('timm:test_vit', 10, 33)

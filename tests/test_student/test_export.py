@@ -199,9 +199,9 @@ for file in {files!r}:
     checkpoint = torch.load(file, weights_only=True)
     model = get_model(Config.fromstring(checkpoint['meta']['cfg'], '.py'), pretrained=file)
     model.load_state_dict(checkpoint['state_dict'], strict=True)
-    normalised = model.data_preprocessor(dict(inputs=images))['inputs']
+    normalized = model.data_preprocessor(dict(inputs=images))['inputs']
     with torch.no_grad():
-        torch.save((model(normalised), model._dataset_meta['classes']), file + '.logits')
+        torch.save((model(normalized), model._dataset_meta['classes']), file + '.logits')
 """
 
 
@@ -243,7 +243,7 @@ def test_the_file_is_as_large_as_the_plain_networks(build):
 def test_what_cannot_do_without_tas_mm_is_named(distilled, tmp_path, logged):
     _, path = distilled(vit_with_stem())
     tool(path, tmp_path / 'student.pth')
-    assert 'student.pth needs tas_mm.ConvStem, which MMPretrain does not have: `import tas_mm`' in logged.text
+    assert 'student.pth needs tas_mm.ConvStem, which MMPretrain does not have. Run `import tas_mm`' in logged.text
     build_student(torch.load(tmp_path / 'student.pth', weights_only=True))
 
 
@@ -413,7 +413,7 @@ def alone(student: dict, **kwargs) -> tuple[nn.Module, dict]:
 
 
 @pytest.mark.parametrize('size', [None, (SIZE, SIZE)])
-def test_a_network_for_grey_images_is_shown_such(size):
+def test_a_network_for_gray_images_is_shown_such(size):
     model, checkpoint = alone(networks.vit(in_channels=1), data_preprocessor=dict(mean=[0.0], std=[255.0]))
     data, _ = export(checkpoint, 'torchscript', size)
     with torch.no_grad():
@@ -442,7 +442,7 @@ def test_the_size_of_a_graph_is_what_pipeline_or_network_says(monkeypatch):
         if transforms:
             export(checkpoint, 'torchscript')
         else:
-            with pytest.raises(ValueError, match='neither the test pipeline nor the network names: give it with --inp'):
+            with pytest.raises(ValueError, match='neither test pipeline nor network gives it. Set it with --inp'):
                 export(checkpoint, 'torchscript')
             export(checkpoint, 'mmpretrain')  # whose file is the same for all sizes
     export(alone(networks.vit())[1], 'torchscript')
@@ -453,7 +453,7 @@ def test_other_logits_are_never_written(distilled, tmp_path, monkeypatch):
     _, path = distilled(networks.resnet())
     checkpoint = read_student(str(path))
     monkeypatch.setattr(torch.jit, 'load', lambda file: lambda images: torch.ones(3, NUM_CLASSES))
-    with pytest.raises(ValueError, match=r'its logits would differ by up to [\d.e+-]+, and 0.0001 is'):
+    with pytest.raises(ValueError, match=r'its logits would differ by up to [\d.e+-]+. Expected 0.0001 or less'):
         export(checkpoint, 'torchscript', (SIZE, SIZE))
 
 
@@ -461,7 +461,7 @@ def test_other_logits_are_never_written(distilled, tmp_path, monkeypatch):
 
 
 def refusal(*arguments: str) -> str:
-    """What the tool says when it gives up."""
+    """Return the tool's error."""
     with pytest.raises(SystemExit) as raised:
         tool(*arguments)
     assert '\n' not in raised.value.code
@@ -478,15 +478,17 @@ def test_the_tool_says_in_one_line_what_is_wrong(distilled, tmp_path):
     whole = torch.load(path)
     others = {key: value for key, value in whole['state_dict'].items() if not key.startswith('architecture.')}
     torch.save(dict(whole, state_dict=others), tmp_path / 'none.pth')
-    assert 'there is no student in it: no weight is called architecture.*' in refusal(tmp_path / 'none.pth', out)
+    assert 'it has no student: no weight is named architecture.*' in refusal(tmp_path / 'none.pth', out)
     torch.save(dict(state_dict=whole['state_dict']), tmp_path / 'bare.pth')
-    assert 'it does not contain a config: name that of the run with --config' in refusal(tmp_path / 'bare.pth', out)
+    assert 'it has no config. Give the config of the run with --config' in refusal(tmp_path / 'bare.pth', out)
     whole['state_dict'].pop('architecture.head.fc.bias')
     torch.save(whole, tmp_path / 'less.pth')
     assert re.search('do not fit: .*head.fc.bias', refusal(tmp_path / 'less.pth', out))
     whole['meta']['cfg'] += '\nimport os'
     torch.save(whole, tmp_path / 'code.pth')
-    assert re.search(r'holds more than values, in line \d+: name that of the run', refusal(tmp_path / 'code.pth', out))
+    assert re.search(
+        r'has more than values, in line \d+. Give the config of the run', refusal(tmp_path / 'code.pth', out)
+    )
     _, path = distilled(timm_classifier())
     assert 'a TimmClassifier does not have a backbone of its own' in refusal(path, out, '--to', 'backbone')
     assert not out.exists()

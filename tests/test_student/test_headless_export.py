@@ -107,7 +107,7 @@ def test_graphs_give_its_embedding_in_the_teachers_space(distilled, tmp_path, st
     projection = algorithm.distiller.distill_losses['loss_ts_nce'].projection
     wanted = projection(feature_of(algorithm)).detach()
     assert wanted.shape == (3, 32)
-    tool(path, tmp_path / 'graph', '--to', form, '--projection', '--input-size', SIZE)
+    tool(path, tmp_path / 'graph', '--to', form, '--projection')
     run = dict(
         onnx=lambda file: onnx_output(file.read_bytes(), 'embedding'),
         export=lambda file: torch.export.load(str(file)).module()(IMAGES),
@@ -147,7 +147,7 @@ def test_of_several_teachers_one_is_named(distilled):
     teachers = [headless(networks.vit()), headless(networks.swin())]
     algorithm, path = distilled(headless(networks.resnet()), teacher=teachers)
     checkpoint = torch.load(path, weights_only=False)
-    with pytest.raises(ValueError, match='name one loss .* teacher0.loss_ts_nce, teacher1.loss_ts_nce'):
+    with pytest.raises(ValueError, match='expected one loss .* teacher0.loss_ts_nce, teacher1.loss_ts_nce'):
         read_projection(checkpoint)
     assert read_projection(checkpoint, 'teacher0.loss_ts_nce')[0].out_features == 32
 
@@ -164,14 +164,14 @@ def test_what_cannot_be_projected_is_said(distilled, tmp_path):
     size = ('--input-size', SIZE)
     assert 'Expected --to onnx or export' in refused(path, out, '--projection', *size)
     said = refused(path, out, '--to', 'onnx', '--projection', 'loss_as_nces', *size)
-    assert '--projection loss_as_nces: name one loss between features. It contains loss_ts_nce' in said
+    assert '--projection loss_as_nces: expected one loss between features. Got loss_ts_nce' in said
     tool(path, tmp_path / 'student.pth', *size)
     said = refused(tmp_path / 'student.pth', out, '--to', 'onnx', '--projection', *size)
-    assert 'none: only a checkpoint of a distillation has them, not a file of the student' in said
+    assert 'none: only checkpoints of a distillation have them, not a file of the student' in said
     terms = dict(own=dict(type='tas_mm.CosineSmoothL1Loss', reads='stage3'))
     _, path = distilled(headless(networks.resnet()), type='tas_mm.PairDistiller', terms=terms)
     said = refused(path, out, '--to', 'onnx', '--projection', *size)
-    assert "takes 64 channels, and the student's feature has 128" in said
+    assert "takes 64 channels, but the student's feature has 128" in said
     terms = dict(own=dict(type='tas_mm.CosineSmoothL1Loss', reads='feature', balanced=True))
     _, path = distilled(headless(networks.resnet()), type='tas_mm.PairDistiller', terms=terms)
     assert 'it leads to balanced features' in refused(path, out, '--to', 'onnx', '--projection', *size)

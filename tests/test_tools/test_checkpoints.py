@@ -1,4 +1,4 @@
-"""What the tools say of a file that is not the checkpoint that they need: one line, before anything is lost."""
+"""Tools report a file that is not the checkpoint they need in one line, before anything is lost."""
 
 import runpy
 import sys
@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def refusal(monkeypatch, capsys, tmp_path):
-    """Run a tool in this process, which refuses; what it says last."""
+    """Run a tool in this process and return its error."""
 
     def refusal(tool: str, *arguments: object) -> str:
         monkeypatch.chdir(tmp_path)

@@ -8,18 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from tas_mm.recipes.methods import methods
+
 ROOT = Path(__file__).parents[2]
 LEFT = {'_base_', 'suites', 'detection', 'segmentation'}  # the last two have tests of their own, with their toolboxes
 CONFIGS = [str(p.relative_to(ROOT)) for p in sorted(ROOT.glob('configs/**/*.py')) if not LEFT & {*p.parts}]
 ALWAYS = {  # one of each kind of pair, and what is built differently; `make test-all` checks all of them
-    'configs/ablations/class_token_own.py',
-    'configs/baselines/alone_r18_cifar100.py',
-    'configs/baselines/fitnet_swin_to_r18_cifar100.py',
-    'configs/baselines/kd_swin_to_r18.py',
-    'configs/baselines/lightly_swin_to_r18_cifar100.py',
-    'configs/baselines/ofa_convnext_to_deit_t_cifar100.py',
-    'configs/baselines/phis_swin_to_r18_cifar100.py',
-    'configs/baselines/scalekd_swin_to_r18_cifar100.py',
+    'configs/baselines/scalekd/swin_l_to_r50.py',
     'configs/benchmark/cnn_to_mixer.py',
     'configs/benchmark/teachers/swin.py',
     'configs/benchmark/vit_to_cnn.py',
@@ -44,9 +39,46 @@ def tool(name: str, *args: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=env)
 
 
+PRODUCTS = {  # pair -> methods that are tried on it
+    'swin_to_r18_cifar100': list(methods()),
+    'convnext_to_deit_t_cifar100': ['kd', 'ofa', 'fitnet', 'rsd', 'scalekd', 'tas_light'],
+}
+ALWAYS_PRODUCTS = {('swin_to_r18_cifar100', 'phis'), ('convnext_to_deit_t_cifar100', 'ofa')}
+
+
+@pytest.fixture(scope='module')
+def products(request, tmp_path_factory):
+    """Answers of check_config for every pair and method that was asked for, written as a config of two bases."""
+    asked = (item for item in request.session.items if item.originalname == 'test_a_pair_takes_a_step_by_any_method')
+    folder, files = tmp_path_factory.mktemp('products'), {}
+    for pair, method in (item.callspec.params['product'] for item in asked):
+        bases = [f'tas_mm::tas/{pair}.py', f'tas_mm::_base_/distillers/{method}.py']
+        files[pair, method] = folder / f'{pair}_{method}.py'
+        files[pair, method].write_text(f'_base_ = {bases}\n')
+    result = tool('check_config.py', *map(str, files.values()))
+    found = re.split(r'^\[\d+/\d+\] (.*)\n', result.stdout, flags=re.MULTILINE)[1:]
+    assert len(found) == 2 * len(files), result.stdout + result.stderr
+    return dict(zip(files, found[1::2]))
+
+
+@pytest.mark.parametrize(
+    'product',
+    [
+        pytest.param((pair, method), id=f'{pair}-{method}', marks=[] if always else pytest.mark.all_configs)
+        for pair, names in PRODUCTS.items()
+        for method in names
+        for always in [(pair, method) in ALWAYS_PRODUCTS]
+        if method != 'alone'
+    ],
+)
+def test_a_pair_takes_a_step_by_any_method(products, product):
+    assert '\nok\n' in products[product], products[product]
+    assert re.search(r'unused_parameters +0\.0000', products[product])
+
+
 @pytest.fixture(scope='module')
 def reports(request):
-    """What check_config says of every config that was asked for, all of them in one process."""
+    """Return what check_config prints for the selected configs, in one process."""
     asked = (item for item in request.session.items if item.originalname == 'test_config_builds_and_runs_a_step')
     configs = [item.callspec.params['config'] for item in asked]
     result = tool('check_config.py', *configs)
@@ -86,7 +118,7 @@ def test_check_config_fails_with_the_key_and_goes_on(tmp_path):
     none.write_text('x = 1\n')
     result = tool('check_config.py', str(bad), 'nowhere.py', 'configs/quickstart/tas.py', str(none))
     assert result.returncode == 1
-    assert "FAILED: ValueError: model.distiller.paths has 'x', but valid are TS, TA, AS" in result.stdout
+    assert "FAILED: ValueError: model.distiller.paths: unknown path 'x'. Expected one of TS, TA, AS" in result.stdout
     assert "FAILED: FileNotFoundError: config 'nowhere.py' does not exist" in result.stdout
     assert '\nok\n' in result.stdout
     assert f'FAILED: ValueError: {none} has no `model`' in result.stdout

@@ -22,7 +22,7 @@ PAIR = ('--teacher', 'timm:test_vit', '--student', 'timm:test_resnet', '--size',
 
 
 def refusal(options: list[str]) -> str:
-    """What tools/distill.py says when it gives up."""
+    """Return the error of tools/distill.py."""
     import distill
 
     with pytest.raises(SystemExit) as refused:

@@ -1,4 +1,4 @@
-"""Networks for 28x28 grey images, 10 classes: four teachers in two sizes, and three students. All of it our choice."""
+"""Networks for 28x28 gray images, 10 classes: four teachers in two sizes, and three students. All of it our choice."""
 
 
 def classifier(backbone, width, head='LinearClsHead', neck=dict(type='GlobalAveragePooling')):

@@ -1,4 +1,4 @@
-"""What all runs of the benchmark share: networks, data and schedule. A pair adds the model."""
+"""Networks, data and schedule of all runs of the benchmark. A pair adds the model."""
 
 _base_ = [
     'networks.py',

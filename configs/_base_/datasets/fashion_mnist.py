@@ -1,4 +1,4 @@
-"""Fashion-MNIST: 28x28 grey product photos, 10 classes. Of its 60,000 training images the last 5,000 are for choices.
+"""Fashion-MNIST: 28x28 gray product photos, 10 classes. Of its 60,000 training images the last 5,000 are for choices.
 
 make benchmark-data fetches it.
 """

@@ -1,6 +1,6 @@
 """RKD: distances and angles between the samples of a batch (CVPR 2019, arXiv 1904.05068), on pooled features.
 
-Weights 25 and 50, the authors'; features are not normalised first, as in OFA-KD's code.
+Weights 25 and 50, the authors'; features are not normalized first, as in OFA-KD's code.
 """
 
 distiller = dict(

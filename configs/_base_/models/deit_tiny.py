@@ -1,4 +1,4 @@
-"""DeiT-T as in MMPretrain's deit/deit-tiny_4xb256_in1k.py, which is no base: it brings its data along."""
+"""DeiT-T as in MMPretrain's deit/deit-tiny_4xb256_in1k.py, which cannot be a base: it includes its data."""
 
 model = dict(
     type='ImageClassifier',

@@ -4,11 +4,18 @@ The authors state 84.16 top-1, by another recipe: docs/baselines.md.
 tools/dist_train.sh configs/baselines/scalekd/swin_l_to_convnext_t.py 8
 """
 
-_base_ = ['../../_base_/students/convnext_t.py', '../../_base_/distillers/scalekd.py']
+_base_ = [
+    'mmpretrain::_base_/models/convnext/convnext-tiny.py',
+    '../../_base_/recipes/imagenet_vit.py',
+    '../../_base_/distillers/scalekd.py',
+]
 
 _base_.distiller.terms.scalekd.norm = 'LN2d'  # the authors' for a ConvNeXt
 
 model = dict(
+    _delete_=True,
+    type='tas_mm.TAS',
+    architecture=_base_.model,
     teacher=dict(cfg_path='mmpretrain::swin_transformer/swin-large_16xb64_in1k.py', pretrained=True),
     distiller=_base_.distiller,
 )

@@ -4,9 +4,16 @@ The authors state 82.03 top-1, by another recipe: docs/baselines.md.
 tools/dist_train.sh configs/baselines/scalekd/swin_l_to_r50.py 8
 """
 
-_base_ = ['../../_base_/students/r50.py', '../../_base_/distillers/scalekd.py']
+_base_ = [
+    '../../_base_/models/resnet50.py',
+    '../../_base_/recipes/imagenet_cnn.py',
+    '../../_base_/distillers/scalekd.py',
+]
 
 model = dict(
+    _delete_=True,
+    type='tas_mm.TAS',
+    architecture=_base_.model,
     teacher=dict(cfg_path='mmpretrain::swin_transformer/swin-large_16xb64_in1k.py', pretrained=True),
     distiller=_base_.distiller,
 )

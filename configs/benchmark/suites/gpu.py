@@ -1,4 +1,4 @@
-"""For one data-centre GPU: the pairs of cpu.py with larger teachers and longer training. make benchmark-data first.
+"""For one data-center GPU: the pairs of cpu.py with larger teachers and longer training. make benchmark-data first.
 
 python tools/benchmark.py configs/benchmark/suites/gpu.py --jobs 4     # small networks: several share a GPU
 """
@@ -21,7 +21,4 @@ options = {
     'train_dataloader.batch_size': 64,
     'train_dataloader.num_workers': 2,
 }
-settings = dict(
-    labels_1000=dict(methods=None),
-    labels_55000=dict(methods=None, pairs=None),
-)
+settings = dict(_delete_=True, labels_1000=dict(options=_base_.few), labels_55000=dict())

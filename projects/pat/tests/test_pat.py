@@ -58,7 +58,7 @@ def step(algorithm, batch):
 
 
 def recorded(view, images):
-    """What the stages of a network give, and its logits."""
+    """Return a network's stages and logits."""
     given = {}
     hooks = [
         view.model.get_submodule(stage.source).register_forward_hook(
@@ -272,7 +272,7 @@ def test_a_copy_has_prompts_of_its_own_and_the_same_teacher(distilled, batch):
         (dict(num_queries=48), r'pat: num_queries=48. Expected four times a square'),
         (dict(num_queries=0), r'pat: num_queries=0. Expected'),
         (dict(dim=20, num_heads=8), r'pat: dim=20. Expected an even multiple of num_heads=8'),
-        (dict(num_head=8), r"pat has no option 'num_head'; nearest: num_heads"),
+        (dict(num_head=8), r"pat: unknown option 'num_head'. Closest names: num_heads"),
     ],
 )
 def test_bad_options_are_refused(build_tas, options, message):

@@ -17,7 +17,7 @@ BACKGROUND, CROWN = (90, 90, 90), (0, 200, 0)
 
 @pytest.fixture(scope='module')
 def made(tmp_path_factory):
-    """A photo of four green crowns on grey, 1000 x 600, and what the tool makes of it."""
+    """A photo of four green crowns on gray, 1000 x 600, and what the tool makes of it."""
     folder = tmp_path_factory.mktemp('crowns')
     photo = Image.new('RGB', (1000, 600), BACKGROUND)
     objects = ''

@@ -1,4 +1,4 @@
-"""Gain of a teacher cache: training steps with the teacher's pass, and with its outputs read from disk."""
+"""Gain from a teacher cache: training steps that run the teacher, and steps that read its outputs from disk."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from .step import Step
 
 HEADER = ('config', 'ms, teacher runs', 'ms, cached', 'x time', 'bytes per image', 'losses differ by')
 WARM_UP = 1
-"""Rounds that do not count."""
+"""Warm-up rounds, which are not counted."""
 
 
 def cache_row(name: str, step: Step, rounds: int) -> tuple[str, ...]:
-    """Time a step with and without a cache in turn, as a row under :data:`HEADER`.
+    """Time a step with and without a cache in turn. Return a row under :data:`HEADER`.
 
-    Keying and reading the images is part of the time; loading and augmenting them is not, since both steps need it.
+    Hashing and reading the images is part of the time. Loading and augmenting them is not, since both steps need it.
 
     Args:
         name (str): Name of the config.
         step (Step): Step of a distillation that reads only feature and logits of the teacher.
-        rounds (int): Rounds that count; the ratio is their median.
+        rounds (int): Number of counted rounds. The ratio is their median.
     """
     with tempfile.TemporaryDirectory() as folder:
         teacher = step.model.teacher

@@ -1,7 +1,7 @@
 """Fingerprint of a run: a hash of the parts of its config that decide its result.
 
-Results are kept under their fingerprints, so a fingerprint must outlive changes that decide nothing: what is logged,
-which hooks only check or report, and what a class or an option is called.
+Results are kept under their fingerprints, so a fingerprint must not depend on what decides nothing: what is logged,
+hooks that only check or report, and the names of classes and options.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ TRAINED = (
     *('model', 'data_preprocessor', 'train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler', 'randomness'),
     *('val_dataloader', 'val_evaluator', 'val_cfg', 'custom_hooks', 'load_from', 'auto_scale_lr', 'sync_bn'),
 )
-"""Parts of a config that decide a result, beside its hooks."""
+"""Parts of a config that decide a result, besides its hooks."""
 
 NEUTRAL_HOOKS = ('timer', 'logger', 'checkpoint', 'visualization', 'progress_bar', 'warn_weak_assistant')
-"""Default hooks that do not decide a result. A new hook that only checks or reports belongs here."""
+"""Default hooks that do not decide a result. Add new hooks that only check or report."""
 
 FIRST_NAMES = {
     'tas_mm.LabeledSubset': 'tas_mm.LabelledSubset',
@@ -31,15 +31,15 @@ FIRST_NAMES = {
     'tas_mm.ExportStudentHook': 'tas_mm.StudentHook',
     'tas_mm.TeacherFingerprintHook': 'tas_mm.TeacherHook',
 }
-"""Names of today to the names that kept results were hashed with. A rename of a class or an option belongs here."""
+"""Current names to the names that kept results were hashed with. Add renamed classes and options."""
 
 
 def fingerprint(cfg: Config, **more: Any) -> str:
-    """Hash what decides the result of a run (SHA-256, 12 hex digits).
+    """Hash everything that decides the result of a run (SHA-256, 12 hex digits).
 
     Args:
         cfg (Config): Config of the run.
-        **more: Anything else that decides it.
+        **more: Further values that decide it.
     """
     parts = {key: value for key, value in cfg.to_dict().items() if key in TRAINED}
     hooks = {key: hook for key, hook in cfg.get('default_hooks', {}).items() if key not in NEUTRAL_HOOKS}

@@ -13,9 +13,9 @@ MEBI = 2**20
 
 
 class PeakMemory:
-    """Peak memory from ``start`` to ``stop``, beyond the memory in use at ``start``.
+    """Peak memory from ``start`` to ``stop``, minus the memory in use at ``start``.
 
-    On the CPU it measures the process's resident memory. Outside Linux the peak cannot be reset, and it is the peak of
+    On the CPU it measures the process's resident memory. Outside Linux the peak cannot be reset, so it is the peak of
     the whole process.
 
     Args:
@@ -31,7 +31,7 @@ class PeakMemory:
             torch.cuda.reset_peak_memory_stats()
             self.before = torch.cuda.memory_allocated() / MEBI
             return
-        # Freed memory that the C library keeps would hide what is allocated from here on.
+        # Freed memory that the C library keeps would hide later allocations.
         with suppress(OSError, AttributeError):
             ctypes.CDLL(None).malloc_trim(0)
         try:

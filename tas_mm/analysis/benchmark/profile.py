@@ -17,7 +17,7 @@ from .step import Step
 PARTS = ('teacher forward', 'student forward', 'assistant forward', 'losses and the rest', 'backward', 'optimizer')
 HEADER = ('part', 'ms', 'time', 'multiply-adds')
 WARM_UP = 2
-"""Rounds that do not count."""
+"""Warm-up rounds, which are not counted."""
 
 
 def profile_rows(step: Step, rounds: int) -> Rows:
@@ -25,7 +25,7 @@ def profile_rows(step: Step, rounds: int) -> Rows:
 
     Args:
         step (Step): Step of a distillation.
-        rounds (int): Rounds that count; the times are their medians.
+        rounds (int): Number of counted rounds. The times are their medians.
     """
     taken = [profile(step, step.now) for _ in range(rounds + WARM_UP)][WARM_UP:]
     times = {part: np.median([amounts[part] for amounts in taken]) for part in PARTS}
@@ -41,7 +41,7 @@ def profile_rows(step: Step, rounds: int) -> Rows:
 
 
 def profile(step: Step, meter: Callable[[], float]) -> dict[str, float]:
-    """Take a step and return what the meter advanced in each of its parts."""
+    """Take a step. Return how far the meter advanced in each part."""
     model, optimizer, assistant = step.model, step.optimizer, interface_of(step.model).assistant
     amounts = dict.fromkeys(PARTS, 0.0)
     with (
@@ -61,7 +61,7 @@ def profile(step: Step, meter: Callable[[], float]) -> dict[str, float]:
 def _metered(
     owner: Any, method: str, part: str, amounts: dict[str, float], meter: Callable[[], float]
 ) -> Iterator[None]:
-    """Add what ``meter`` advances in each call of a method to ``amounts[part]``."""
+    """Add to ``amounts[part]`` what ``meter`` advances in each call of a method."""
     original = getattr(owner, method)
 
     def call(*args: Any, **kwargs: Any) -> Any:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from ..tables import markdown
+
 ALONE = 'alone'
-"""Name of the method that trains the student alone, to which gains refer."""
+"""Name of the method that trains the student alone, the baseline for gains."""
 
 METRIC = 'accuracy/top1'
 
@@ -22,19 +25,19 @@ class Cell:
     seeds: int
 
     def text(self, seeds: int, sign: str = '') -> str:
-        """Format the mean, with the deviation of several seeds, and with the number of seeds if the table has more."""
+        """Format the mean, with the deviation over seeds, and the number of seeds if the table has more."""
         spread = f' ± {self.spread:.2f}' if self.seeds > 1 else ''
         return f'{self.mean:{sign}.2f}{spread}' + (f' ({self.seeds})' if self.seeds != seeds else '')
 
 
 def cell_of(by_seed: dict[int, float]) -> Cell | None:
-    """Compute mean and sample standard deviation (0 for a single value); None without values."""
+    """Compute mean and sample standard deviation (0 for a single value). Return None without values."""
     values = np.array(list(by_seed.values()), dtype=float)
     return Cell(values.mean(), values.std(ddof=1) if len(values) > 1 else 0.0, len(values)) if len(values) else None
 
 
 def paired(values: dict[int, float], others: dict[int, float]) -> Cell | None:
-    """Compute mean and deviation of the differences of each seed; None if no seed has both values."""
+    """Compute mean and deviation of the differences by seed. Return None if no seed has both values."""
     return cell_of({seed: values[seed] - others[seed] for seed in values if seed in others})
 
 
@@ -81,7 +84,7 @@ class Results:
     def accuracy_table(self) -> tuple[list[str], list[list[str]]]:
         """Tabulate accuracy by method and pair, the mean over pairs, the gain over the student alone, and the rank.
 
-        A method with fewer seeds than the table says so, and does not get a rank.
+        A method with fewer seeds than the table shows their number, and does not get a rank.
         """
         gains = {method: self.gain(method) for method in self.methods}
         whole = [method for method, gain in gains.items() if gain and gain.seeds == self.seeds]
@@ -92,6 +95,19 @@ class Results:
             rank = str(1 + order.index(method)) if method in order else '-'
             lines.append([method, *self._texts(cells), *self._texts([gains[method]], '+'), rank])
         return ['method', *self.pairs, 'mean', f'gain over {ALONE}', 'rank'], lines
+
+    def gain_table(self) -> tuple[list[str], list[list[str]]]:
+        """Tabulate the mean gain over the student alone by method and pair, and its mean over pairs with the spread."""
+        lines = []
+        for method in self.methods:
+            gains = [paired(self.of(method, pair), self.of(ALONE, pair)) for pair in self.pairs]
+            if method != ALONE and any(gains):
+                whole = self.gain(method)
+                seeds = min(gain.seeds for gain in gains if gain)
+                texts = [f'{gain.mean:+.2f}' if gain else '-' for gain in gains]
+                lines.append([method, *texts, whole.text(whole.seeds, '+') if whole else '-', str(seeds)])
+        lines.sort(key=lambda line: -float(line[-2].split()[0]) if line[-2] != '-' else 0)
+        return ['method', *self.pairs, 'mean', 'seeds'], lines
 
     def assistant_table(self) -> tuple[list[str], list[list[str]]]:
         """Tabulate the accuracy of the assistants, for the methods that have one."""
@@ -130,3 +146,23 @@ class Results:
             line.append(f'{np.median([row["added_parameters"] for row in values]):,.0f}')
             lines.append(line)
         return ['method', 's/step', f'x {reference}', 'peak MiB', f'x {reference}', 'added parameters'], lines
+
+
+def fill_page(text: str, rows: Sequence[dict], compare: str) -> str:
+    """Write tables of the results into a page, between ``<!-- TABLE: SETTING -->`` and ``<!-- end -->``.
+
+    Args:
+        text (str): Text of the page. TABLE is one of accuracy, gain, assistant, paired and cost.
+        rows (sequence): Rows of a :class:`~tas_mm.analysis.benchmark.suite.Suite`.
+        compare (str): Method that the paired table compares with the others.
+    """
+
+    def filled(match: re.Match) -> str:
+        table, setting = match[1], match[2]
+        results = Results(rows, setting)
+        header, lines = getattr(results, f'{table}_table')(*([compare] if table == 'paired' else []))
+        return f'<!-- {table}: {setting} -->\n\n{markdown(header, lines)}\n<!-- end -->'
+
+    return re.sub(
+        r'<!-- (accuracy|gain|assistant|paired|cost): (\w+) -->.*?<!-- end -->', filled, text, flags=re.DOTALL
+    )

@@ -2,11 +2,11 @@
 
 A suite is a small config::
 
-    pairs = dict(vit_to_cnn='tas_mm::benchmark/vit_to_cnn.py')  # its model a tas_mm.TAS; or dict(config=, options=)
+    pairs = dict(vit_to_cnn='tas_mm::benchmark/vit_to_cnn.py')  # the model is a tas_mm.TAS; or dict(config=, options=)
     methods = dict(alone=None, kd='tas_mm::_base_/distillers/kd.py', tas=dict(type='tas_mm.TASDistiller'))
     settings = dict(few=dict(options={'train_dataloader.dataset.num_labeled': 1000}))
     seeds = 5
-    compare = 'tas'  # with each of the others, seed by seed
+    compare = 'tas'  # with each other method, seed by seed
 
 All methods of a pair share everything but the distiller: data, recipe, steps, teacher.
 """
@@ -25,22 +25,21 @@ from mmengine.config import Config, ConfigDict
 
 from tas_mm.config import read_config
 from tas_mm.engine.checkpoints import atomic_write
-from tas_mm.student import student_model
+from tas_mm.recipes.methods import put_method, read_once
 
 from .fingerprint import fingerprint
-from .methods import put_distiller, read_once
 from .run import RESULT, TRAINED_BY
 
 CELL = ('setting', 'pair', 'method', 'seed', 'run')
-"""Keys of a raw line beside the result: the cell of the tables, and the fingerprint of the run."""
+"""Keys of a raw line besides the result: the cell of the tables, and the fingerprint of the run."""
 
 OWN_HOOKS = ('progress_bar', 'check_teacher')
-"""Hooks that a suite replaces: it shows a bar of its own, and reads each teacher once."""
+"""Hooks that a suite replaces: it shows its own progress bar, and reads each teacher once."""
 
 
 @cache
 def _teacher_key(name: str) -> str:
-    """Fingerprint of a teacher's config; each once, not once a run."""
+    """Return the fingerprint of a teacher's config, cached."""
     return fingerprint(read_once(name))
 
 
@@ -50,9 +49,9 @@ class Run:
 
     Attributes:
         setting, pair, method (str): Cell of the tables.
-        seed (int): Seed of weights, order, augmentation and drawn labels.
-        cfg (Config): Complete config, which ``tools/train.py`` runs too.
-        dir (Path): Its folder. Cells that ask for the same run (a student alone, for several teachers) share it.
+        seed (int): Seed of weights, order, augmentation and selected labels.
+        cfg (Config): Complete config, which ``tools/train.py`` can run too.
+        dir (Path): Folder of the run. Cells that need the same run (a student alone, for several teachers) share it.
     """
 
     setting: str
@@ -74,12 +73,12 @@ class Run:
 
     @property
     def name(self) -> str:
-        """Name for ``--only`` and for errors."""
+        """Name of the run, for ``--only`` and for errors."""
         return f'{self.setting}/{self.pair}/{self.method}/{self.seed}'
 
     @property
     def key(self) -> str:
-        """Fingerprint of the config, under which results are known elsewhere."""
+        """Fingerprint of the config, which identifies results from elsewhere."""
         return self.dir.name.rpartition('-')[2]
 
 
@@ -91,9 +90,9 @@ class Suite:
         work_dir (str | Path): Folder of the suite's runs.
 
     Raises:
-        ValueError: If a setting or ``compare`` names an unknown method or pair, or the config of a pair is not a TAS.
+        ValueError: If a setting or ``compare`` names an unknown method or pair, or if a pair's model is not a TAS.
 
-    Example:
+    Examples:
         >>> from tas_mm.analysis.benchmark.suite import Suite
         >>> suite = Suite('tas_mm::benchmark/suites/smoke.py', 'work_dirs/benchmark/smoke')
         >>> suite.runs[0].name
@@ -111,7 +110,7 @@ class Suite:
         for setting, values in cfg.settings.items():
             pairs = self._chosen(setting, values, 'pairs')
             methods = self._chosen(setting, values, 'methods')
-            # Seed by seed, so that a suite cut short has something of everything.
+            # Seed by seed, so that an interrupted suite has results of every cell.
             for seed in range(values.get('seeds', cfg.get('seeds', 1))):
                 for pair in pairs:
                     self.runs += [self._run(setting, pair, method, seed) for method in methods]
@@ -133,7 +132,7 @@ class Suite:
         cfg.merge_from_dict({key: seed for key in self.cfg.get('seed_keys', ['randomness.seed'])})
         if self.cfg.get('evaluate_on', 'test') == 'test':
             cfg.val_dataloader, cfg.val_evaluator = cfg.test_dataloader, cfg.test_evaluator
-        # Measured once, by us, after the last step: nothing is chosen by it.
+        # Measured once, after the last step, so that no choice depends on it.
         cfg.train_cfg.val_begin = 10**9
         for hook in OWN_HOOKS:
             cfg.default_hooks.pop(hook, None)
@@ -154,29 +153,25 @@ class Suite:
         return cfg
 
     def _put_method(self, cfg: Config, method: str) -> str | None:
-        """Give a pair's config a method; return the fingerprint of the teacher's config."""
+        """Put a method into a pair's config. Return the fingerprint of the teacher's config."""
         teacher = self._note_teacher(cfg.model)
-        distiller = self.cfg.methods[method]
-        if distiller is None:
-            cfg.model = ConfigDict(student_model(cfg))
-            return None
-        put_distiller(cfg, distiller)
-        return teacher
+        put_method(cfg, self.cfg.methods[method])
+        return None if self.cfg.methods[method] is None else teacher
 
     def _folder(self, key: str, name: str) -> Path:
-        """Return the folder of a run: of the same run elsewhere in the suite or from an earlier call, or a new one."""
+        """Return the folder of a run: that of the same run in the suite or from an earlier call, or a new one."""
         found = next(iter(sorted((self.work_dir / 'runs').glob(f'*-{key}'))), None)
         known = next((run.dir for run in self.runs if run.dir.name.endswith(key)), None)
         return found or known or self.work_dir / 'runs' / f'{name}-{key}'
 
     def _note_teacher(self, model: ConfigDict) -> str | None:
-        """Remember a teacher that is named by its config, and whose weights the suite trains if they are missing.
+        """Record a teacher that is named by its config, and whose weights the suite trains if they are missing.
 
         Returns:
             str | None: Fingerprint of its config.
 
         Raises:
-            ValueError: If the suite has trained it by another config than it has now.
+            ValueError: If the suite trained it with a config other than the current one.
         """
         checkpoint = model.get('teacher_ckpt')
         if not isinstance(model.teacher, str) or not checkpoint:
@@ -194,7 +189,7 @@ class Suite:
 
     @property
     def missing(self) -> list[Run]:
-        """Runs that are not finished, each once."""
+        """Runs that are not finished, without repetitions."""
         missing: dict[Path, Run] = {}
         for run in self.runs:
             if not run.file.exists():
@@ -211,13 +206,13 @@ class Suite:
         ]
 
     def adopt(self, file: str | Path) -> int:
-        """Take over results of missing runs from raw lines that were written elsewhere, with the same teachers.
+        """Adopt results of missing runs from raw lines that were written elsewhere with the same teachers.
 
         Args:
-            file (str | Path): JSON lines, as ``rows`` are written.
+            file (str | Path): JSON lines, in the form of ``rows``.
 
         Returns:
-            int: Number of runs that it finishes.
+            int: Number of runs that are now finished.
         """
         rows = map(json.loads, Path(file).read_text().splitlines())
         known = {row['run']: row for row in rows if 'run' in row}

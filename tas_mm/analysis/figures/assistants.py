@@ -24,11 +24,11 @@ LEGEND = {
     'borrowed, not copied': ('#FFFFFF', '--'),
     'new': (FILLS['projector'], '-'),
 }
-HEAD = 5  # column of the head; the stages are in 1 to 4, and late ones further right, past the projector
+HEAD = 5  # column of the head; stages are in 1 to 4, late ones further right because of the projector
 
 
 def assistants_figure(algorithms: dict[str, TAS]) -> Figure:
-    """Draw teacher, assistant and student of each distillation, stage by stage, in a panel of its own.
+    """Draw teacher, assistant and student of each distillation, stage by stage, each in its own panel.
 
     Args:
         algorithms (dict): Title to a distillation with an assistant.
@@ -60,7 +60,7 @@ def assistants_figure(algorithms: dict[str, TAS]) -> Figure:
 
 
 def _column(stage: int, early_stages: int) -> float:
-    """Return the column of a stage: late stages make room for the projector."""
+    """Return the column of a stage. Late stages are moved to the right of the projector."""
     return stage + (1.15 if stage > early_stages else 0.0)
 
 

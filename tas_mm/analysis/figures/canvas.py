@@ -1,4 +1,4 @@
-"""What all figures share: colors, an empty canvas, and the places where figures go."""
+"""Shared by all figures: colors, an empty canvas, and saving."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from mmengine.visualization import Visualizer
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colors, which color-blind readers tell apart.
+# Okabe and Ito's colors, which color-blind readers can distinguish.
 COLORS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000')
-# From dark to bright for every eye, and in print.
+# From dark to bright, also without color vision and in print.
 COLOR_MAP = 'cividis'
 DPI = 150
 

@@ -19,15 +19,15 @@ UNITS = dict(
     neighbors='neighbors in common (%)',
     retrieval="teacher's image found (%)",
 )
-"""Labels of the axes for what probes measure of agreement."""
+"""Axis labels of the metrics of agreement."""
 
 
 def draw_accuracy(runs: list[RunLog], path: str | Path, metric: str = METRIC) -> None:
     """Draw the accuracy of every validated network over epochs, and save the figure.
 
     Args:
-        runs (list): Runs; the legend shows their names.
-        path (str | Path): File to write; its ending sets the format. Creates the folder.
+        runs (list): Runs, named in the legend.
+        path (str | Path): File to write, in the format of its extension. Creates the folder.
         metric (str): Name of the metric, without a role. Defaults to top-1 accuracy.
     """
     figure = new_figure(7, 4.2)
@@ -42,9 +42,9 @@ def curves_figure(runs: list[RunLog], metric: str | None = None) -> Figure:
     """Draw metrics over epochs and every loss over training steps, each in its own panel.
 
     Args:
-        runs (list): Runs; the legend shows their names.
-        metric (str, optional): Name of the first metric, without a role; those of probes follow. Defaults to None:
-            top-1 accuracy, or, of runs without it, what a probe measures.
+        runs (list): Runs, named in the legend.
+        metric (str, optional): Name of the first metric, without a role. Those of probes follow. Defaults to None:
+            top-1 accuracy or, for runs without it, a metric of a probe.
     """
     metrics = list(dict.fromkeys([metric or main_metric(runs), *probe_metrics(runs)]))
     names = list(
@@ -68,7 +68,7 @@ def curves_figure(runs: list[RunLog], metric: str | None = None) -> Figure:
         axes.grid(alpha=0.3)
     for axes in panels[count:]:
         axes.axis('off')
-    drawn = {}  # a network may be missing in a panel
+    drawn = {}  # a panel may not show every network
     for axes in panels[: len(metrics)]:
         drawn = dict(zip(*axes.get_legend_handles_labels()[::-1])) | drawn
     figure.legend(drawn.values(), drawn, loc='outside lower center', ncols=3, fontsize=9)
@@ -80,7 +80,7 @@ def _colors(number: int) -> list[str]:
 
 
 def _accuracies(axes: Axes, runs: list[RunLog], metric: str) -> None:
-    """Draw one color for each run and one line style for each network; a single run has a color for each network."""
+    """Draw one color per run and one line style per network. A single run has one color per network."""
     for i, run in enumerate(runs):
         distilled = any(key.startswith(ROLES[1:]) for record in run.validations.values() for key in record)
         for j, role in enumerate(ROLES):
@@ -91,7 +91,7 @@ def _accuracies(axes: Axes, runs: list[RunLog], metric: str) -> None:
                 linestyle=('-', '--', ':')[j],
                 label=f'{run.name}: {network}' if network else run.name,
             )
-            if len(steps) == 1 and role:  # measured once, since it does not change
+            if len(steps) == 1 and role:  # measured once, because it does not change
                 axes.axhline(values[0], **style)
             elif steps:
                 axes.plot(steps, values, marker='o', markersize=3, **style)

@@ -14,11 +14,11 @@ MARKERS = 'os^Dv<>p*X'
 
 
 def draw_gains(results: Results, path: str | Path) -> None:
-    """Draw the gain of each method over the student alone: of each pair, and the mean over pairs with its spread.
+    """Draw the gain of each method over the student alone, for each pair, and the mean over pairs with its spread.
 
     Args:
         results (Results): Finished runs of a setting.
-        path (str | Path): File to write; its ending sets the format.
+        path (str | Path): File to write, in the format of its extension.
     """
     import matplotlib
 

@@ -1,4 +1,4 @@
-"""Figures of stage outputs: how similar they are (CKA), and where each stage attends to."""
+"""Figures of stage outputs: how similar they are (CKA), and where each stage responds (attention)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def stage_names(features: dict[str, Features]) -> list[str]:
 
 
 def cka_figure(panels: dict[str, Tensor], names: Sequence[str]) -> Figure:
-    """Draw the CKA of all stages, one panel for each moment.
+    """Draw the CKA between all stages, one panel per moment of training.
 
     Args:
         panels (dict): Title to CKA ``(M, M)``.
@@ -62,11 +62,11 @@ def cka_figure(panels: dict[str, Tensor], names: Sequence[str]) -> Figure:
 def features_figure(
     photo: np.ndarray, features: dict[str, Features], early: str, classes: Sequence[str] | None = None
 ) -> Figure:
-    """Draw where each stage of each network attends to in one photo.
+    """Draw the attention of each stage of each network on one photo.
 
     Args:
-        photo (np.ndarray): The image that the networks see, RGB ``(H, W, 3)`` of uint8.
-        features (dict): Features of that image alone, by network.
+        photo (np.ndarray): The image as the networks see it, RGB ``(H, W, 3)`` of uint8.
+        features (dict): Features of only that image, by network.
         early (str): Network that gives the assistant its early stages.
         classes (sequence, optional): Names of the classes. Defaults to None: class numbers.
     """

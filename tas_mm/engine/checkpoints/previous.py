@@ -1,4 +1,4 @@
-"""What a previous run left in a work folder: resumed from, or archived where a new run begins."""
+"""A previous run's files in a work folder: resume from them, or archive them when a new run begins."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from .files import atomic_write
 
 
 def resume_from_latest(cfg: Config, work_dir: str | Path) -> None:
-    """Let a run resume from its latest checkpoint; without one it begins as its config says.
+    """Make a run resume from its latest checkpoint, or start as its config says if there is none.
 
     Args:
-        cfg (Config): Config of the run; its ``resume`` and ``load_from`` are set.
+        cfg (Config): Config of the run. Its ``resume`` and ``load_from`` are set.
         work_dir (str | Path): Work folder of the run.
 
     Raises:
@@ -31,13 +31,13 @@ def resume_from_latest(cfg: Config, work_dir: str | Path) -> None:
 
 
 def latest_checkpoint(work_dir: str | Path) -> str | None:
-    """Find the checkpoint to resume from: the one in ``last_checkpoint``, or if it is lost, the one before.
+    """Find the checkpoint to resume from: the one in ``last_checkpoint`` or, if that is lost, the previous one.
 
     Args:
         work_dir (str | Path): Work folder of the run.
 
     Returns:
-        str | None: Its path; None if the run has saved none yet. A path that is not local (``s3://``) is not checked.
+        str | None: Its path, or None if the run has not saved one. A path that is not local (``s3://``) is not checked.
 
     Raises:
         ValueError: If there are checkpoints, but all of them are corrupt. A new training would overwrite them.
@@ -56,7 +56,7 @@ def latest_checkpoint(work_dir: str | Path) -> str | None:
         if problem is None:
             if lost:
                 print_log(
-                    f'{" and ".join(lost)}. Resuming from the one before, {path}',
+                    f'{" and ".join(lost)}. Resuming from the previous one, {path}',
                     logger='current',
                     level=logging.WARNING,
                 )
@@ -65,25 +65,26 @@ def latest_checkpoint(work_dir: str | Path) -> str | None:
     if lost:
         raise ValueError(
             f'cannot resume: {"; ".join(lost)}; and {folder} has no other checkpoint. Name one with --resume FILE, or '
-            'move these away to train anew'
+            'move these away to train from the start'
         )
     return None
 
 
 def archive_previous_run(folder: str | Path, pattern: str, work_dir: str | Path) -> Path | None:
-    """Move a previous run's checkpoints out of the way of a run that begins anew in its folder.
+    """Move a previous run's checkpoints away when a new run begins in its folder.
 
-    The new run would overwrite its files one by one. Until it has overwritten the first, ``--resume`` would resume the
+    The new run would overwrite its files one by one. Before the first is overwritten, ``--resume`` would resume the
     previous run.
 
     Args:
-        folder (str | Path): Where checkpoints are saved.
-        pattern (str): Pattern of their names, such as ``epoch_*.pth``. The best ones and the students' files are known.
-        work_dir (str | Path): Where ``last_checkpoint`` is.
+        folder (str | Path): Folder of the checkpoints.
+        pattern (str): Pattern of their names, such as ``epoch_*.pth``. Best checkpoints and students' files are
+            included.
+        work_dir (str | Path): Folder of ``last_checkpoint``.
 
     Returns:
         Path | None: The archive, ``earlier_{time of the newest}``, from which ``--work-dir`` and ``--resume`` resume
-        that run; None if there were no checkpoints.
+        that run. None if there were no checkpoints.
     """
     folder, pointer = Path(folder), Path(work_dir) / 'last_checkpoint'
     names = (pattern, 'best_*.pth', f'student_{pattern}', 'student_best_*.pth')
@@ -103,9 +104,9 @@ def archive_previous_run(folder: str | Path, pattern: str, work_dir: str | Path)
 
 
 def _archive_folder(folder: Path, found: set[Path]) -> Path:
-    """Name a folder after the newest file.
+    """Return a folder named after the newest file.
 
-    A move that was killed is continued in its folder; another run of the same second is not overwritten.
+    An interrupted move continues in its folder. Another run from the same second is not overwritten.
     """
     newest = max(path.stat().st_mtime for path in found)
     name = f'earlier_{datetime.fromtimestamp(newest):%Y%m%d_%H%M%S}'

@@ -1,4 +1,4 @@
-"""Hooks: those of the method, and those that keep any run alive."""
+"""Hooks: those of the method, and those that protect any run."""
 
 from .distillation import (
     CheckTeacherHook,

@@ -1,4 +1,4 @@
-"""Measures of what the networks have learned that need no logits: agreement with the teacher, k-NN, a linear probe."""
+"""Measures of learned features that need no logits: agreement with the teacher, k-NN, and a linear probe."""
 
 from .agreement import AgreementProbe, agreement
 from .label_probe import LabelProbe, knn_accuracy, linear_accuracy

@@ -1,4 +1,4 @@
-"""Agreement of student and assistant with the teacher, on images that need no labels."""
+"""Agreement of student and assistant with the teacher, on images without labels."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ from tas_mm.models.distillers import interface_of
 from .probe import Probe
 
 FEWEST = 4
-"""Images that CKA needs."""
+"""Number of images that CKA needs."""
 
 
 def agreement(
     learner: Tensor, target: Tensor, projected: Tensor | None = None, neighbors: int = 10
 ) -> dict[str, float]:
-    """Compare the features of two networks for the same images.
+    """Compare the features of two networks on the same images.
 
     Args:
-        learner (Tensor): Features of the network that learns, ``(N, C_L)``.
+        learner (Tensor): Features of the learner, ``(N, C_L)``.
         target (Tensor): Features of its teacher, ``(N, C_T)``.
         projected (Tensor, optional): The learner's features in the teacher's space, ``(N, C_T)``. Defaults to None.
-        neighbors (int): Nearest images that are compared. Defaults to 10.
+        neighbors (int): Number of nearest images to compare. Defaults to 10.
 
     Returns:
-        dict: ``cka``: linear CKA, 1 for features that are the same up to rotation and scale, near 0 for unrelated ones.
-        ``neighbors``: the percentage of an image's nearest images, by cosine, that both networks agree on. With
+        dict: ``cka``: linear CKA, 1 for features that are equal up to rotation and scale, near 0 for unrelated ones.
+        ``neighbors``: the percentage of an image's nearest images, by cosine, that both networks share. With
         ``projected`` also ``cosine``: the mean cosine to the teacher's features, both centered; and ``retrieval``: the
-        percentage of images whose projected feature is nearest to the teacher's of the same image.
+        percentage of images whose projected feature is closest to the teacher's feature of the same image.
 
     Raises:
-        ValueError: For fewer than 4 images.
+        ValueError: If there are fewer than 4 images.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from tas_mm.engine.probes import agreement
         >>> x = torch.randn(32, 8)
@@ -67,10 +67,10 @@ def _nearest(feature: Tensor, number: int) -> Tensor:
 
 
 def learner_sides(distiller: Any) -> dict[str, nn.Module | None]:
-    """Return, by role, what brings its feature into the teacher's space in a loss that compares the two.
+    """Return, by role, the projection of its feature into the teacher's space, from a loss that compares the two.
 
-    That is the ``projection`` of a loss between the features of both, None where the widths are equal. A role without
-    such a loss is missing.
+    It is the ``projection`` of a loss between both features, or None if their widths are equal. A role without such a
+    loss is not in the result.
 
     Args:
         distiller (Distiller): A distiller for one teacher.
@@ -79,7 +79,7 @@ def learner_sides(distiller: Any) -> dict[str, nn.Module | None]:
     for name, mapping in (getattr(distiller, 'config', None) or {}).get('loss_forward_mappings', {}).items():
         loss, records = distiller.distill_losses[name], [*mapping.values()][:2]
         if len(records) < 2 or not hasattr(loss, 'projection') or getattr(loss, 'balance', None) is not None:
-            continue  # a balanced target is another space than the teacher's
+            continue  # a balanced target is not in the teacher's space
         learner, target = records
         if target.get('recorder') != 'feature' or target.get('from_student') or 'connector' in target:
             continue
@@ -121,14 +121,14 @@ class AgreementProbe(Probe):
         self.targets: dict[str, Tensor] = {}
 
     def collect(self, read: Callable[..., Any], roles: Sequence[str]) -> dict[str, Tensor]:
-        """Return features by role; those of the teachers, which do not change, are read once."""
+        """Return features by role. Those of the teachers do not change, so they are computed once."""
         missing = [role for role in roles if role not in self.targets]
         features, _ = read(self.images, missing)
         self.targets.update({role: feature for role, feature in features.items() if role.startswith('teacher')})
         return features | self.targets
 
     def metrics(self, collected: dict[str, Tensor]) -> dict[str, dict[str, float]]:
-        """Return metrics of student and assistant; of several teachers, with their number in the names."""
+        """Return metrics of student and assistant. With several teachers, names include the teacher's number."""
         learners = [role for role in ('student', 'assistant') if role in collected]
         metrics: dict[str, dict[str, float]] = {role: {} for role in learners}
         for (teacher, target), distiller in zip(self.targets.items(), self.distillers):

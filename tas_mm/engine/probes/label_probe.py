@@ -1,6 +1,7 @@
-"""k nearest neighbors and a linear classifier on frozen features, from a few labeled images.
+"""k-nearest-neighbor and linear classification on frozen features, from a few labeled images.
 
-The weights of the neighbors are DINO's (arXiv 2104.14294): the exponential of the cosine over 0.07, of 20 neighbors.
+The votes of neighbors are weighted as in DINO (arXiv 2104.14294): the exponential of the cosine over 0.07, for 20
+neighbors.
 """
 
 from __future__ import annotations
@@ -21,15 +22,15 @@ Data = tuple[Tensor, Tensor]
 
 
 def knn_accuracy(train: Data, val: Data, k: int = 20, temperature: float = 0.07) -> float:
-    """Return the accuracy in percent of the vote of the nearest training images, by cosine.
+    """Return the accuracy in percent of a vote by the nearest training images, by cosine.
 
     Args:
-        train (tuple): Features and labels to look among.
+        train (tuple): Features and labels to search.
         val (tuple): Features and labels to classify.
-        k (int): Neighbors, at most as many as there are training images. Defaults to 20.
-        temperature (float): A neighbor at cosine c counts ``exp(c / temperature)``. Defaults to 0.07.
+        k (int): Number of neighbors, at most the number of training images. Defaults to 20.
+        temperature (float): A neighbor at cosine c has weight ``exp(c / temperature)``. Defaults to 0.07.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from tas_mm.engine.probes import knn_accuracy
         >>> features, labels = torch.eye(4).repeat(3, 1), torch.arange(4).repeat(3)
@@ -54,10 +55,10 @@ def linear_accuracy(train: Data, val: Data, C: float = 1.0, max_iter: int = 1000
     Args:
         train (tuple): Features and labels to fit.
         val (tuple): Features and labels to classify.
-        C (float): Inverse strength of its regularization, as in scikit-learn. Defaults to 1.0.
-        max_iter (int): Maximum number of its iterations. Defaults to 1000.
+        C (float): Inverse strength of the regularization, as in scikit-learn. Defaults to 1.0.
+        max_iter (int): Maximum number of iterations. Defaults to 1000.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from tas_mm.engine.probes import linear_accuracy
         >>> features, labels = torch.eye(4).repeat(3, 1), torch.arange(4).repeat(3)
@@ -81,11 +82,11 @@ def _arrays(data: Data) -> tuple[np.ndarray, np.ndarray]:
 
 
 class LabelProbe(Probe):
-    """k-NN and a linear probe on labeled images, which nothing is trained on.
+    """k-NN and a linear probe on labeled images, on which no network is trained.
 
     Args:
-        train (dict): Config of the data set to learn from, with the pipeline of validation.
-        val (dict | Dataset): Config of the data set to classify, or the validation's own.
+        train (dict): Config of the data set to learn from, with the validation pipeline.
+        val (dict | Dataset): Config of the data set to classify, or the data set of the validation.
         kinds (sequence): ``'knn'``, ``'linear'`` or both. Defaults to both.
         interval (int): As in :class:`Probe`. Defaults to 1.
         k, temperature (float): Options of :func:`knn_accuracy`.
@@ -121,14 +122,14 @@ class LabelProbe(Probe):
         self.own = [part for part, given in dict(train=train, val=val).items() if isinstance(given, dict)]
 
     def datasets(self) -> dict[str, Dataset]:
-        """Return the data sets that the probe has built."""
+        """Return the data sets that the probe built."""
         return {f'{self.key}.{part}': self.parts[part] for part in self.own}
 
     def collect(self, read: Callable[..., Any], roles: Sequence[str]) -> dict[str, tuple[dict[str, Tensor], Tensor]]:
-        """Return features by role, and labels, of both parts.
+        """Return features by role, and labels, for both parts.
 
         Raises:
-            ValueError: If an image has no label, or all images to learn from have the same.
+            ValueError: If an image has no label, or if all images to learn from have the same label.
         """
         found = {part: read(dataset, roles) for part, dataset in self.parts.items()}
         for part, (_, labels) in found.items():

@@ -1,4 +1,4 @@
-"""What probes have in common: features of all networks for the images of a data set, from all processes."""
+"""Base of the probes: features of all networks for the images of a data set, from all processes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def probe_roles(model: nn.Module) -> list[str]:
     Several teachers are ``teacher0``, ``teacher1``, and so on.
 
     Args:
-        model (nn.Module): A distillation, or a network alone.
+        model (nn.Module): A distillation, or a single network.
     """
     if not isinstance(model, TAS):
         return ['student']
@@ -37,17 +37,17 @@ def probe_roles(model: nn.Module) -> list[str]:
 
 
 class FeatureReader:
-    """Pooled features of a model's networks.
+    """Reads the pooled features of a model's networks.
 
-    Its hooks stay on the networks, which it must be given before they run: ``torch.compile`` ignores later ones.
+    Its hooks stay on the networks. Create it before the networks run, because ``torch.compile`` ignores later hooks.
 
     Args:
-        model (nn.Module): A distillation, or a network alone.
+        model (nn.Module): A distillation, or a single network.
 
     Raises:
-        ValueError: If a network does not give one feature an image, as a detector.
+        ValueError: If a network does not give one feature per image, as a detector.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from tas_mm.engine.probes import FeatureReader
         >>> from tas_mm.recipes.sources import build_classifier
@@ -69,8 +69,8 @@ class FeatureReader:
         for view in views:
             if view.any_size or view.feature_source is None:
                 raise ValueError(
-                    f'val_cfg: agreement and probe compare features, one an image, and {view.key}, a '
-                    f'{type(view.model).__name__}, does not give such. Leave them out'
+                    f'val_cfg: agreement and probe compare one feature per image, which {view.key}, a '
+                    f'{type(view.model).__name__}, does not give. Remove them'
                 )
         self.observers = dict(zip([role for role in probe_roles(model) if role != 'assistant'], map(_watch, views)))
 
@@ -79,7 +79,7 @@ class FeatureReader:
         """Return the features ``(B, C)`` of some networks in float32.
 
         Args:
-            images (Tensor): Images as the student's preprocessor gives them, ``(B, C, H, W)``.
+            images (Tensor): Images ``(B, C, H, W)`` from the student's preprocessor.
             roles (sequence, optional): Some of :func:`probe_roles`. Defaults to all.
         """
         roles = probe_roles(self.model) if roles is None else roles
@@ -106,7 +106,7 @@ def _watch(view: StageView) -> Observer:
 
 
 def _without_cache(teacher: FrozenTeacher, images: Tensor, observer: Observer) -> Observation:
-    """Run a teacher; a cache has no stages, and would grow by images that are not trained on."""
+    """Run a teacher without its cache, which has no stages and would store images that are not trained on."""
     cache, teacher.cache = teacher.cache, None
     try:
         return teacher.observe(images, observer)
@@ -115,15 +115,15 @@ def _without_cache(teacher: FrozenTeacher, images: Tensor, observer: Observer) -
 
 
 class Probe(ABC):
-    """Measure of features. All processes collect them, and the main process computes.
+    """Base of a measure of features. All processes collect them, and the main process computes.
 
     Args:
-        key (str): Its key in the config, for error messages.
+        key (str): Key of the probe in the config, for error messages.
         interval (int): Measure at the first validation and at every n-th.
     """
 
     compares = False
-    """Whether the teachers' features are needed whenever others are measured."""
+    """True if the measure compares with the teachers' features."""
 
     def __init__(self, key: str, interval: int) -> None:
         if not (isinstance(interval, int) and interval > 0):
@@ -131,7 +131,7 @@ class Probe(ABC):
         self.key, self.interval = key, interval
 
     def due(self, validations: int) -> bool:
-        """Tell whether the probe measures, after so many validations."""
+        """Return True if the probe is due after that many validations."""
         return validations == 0 or (validations + 1) % self.interval == 0
 
     @abstractmethod
@@ -139,7 +139,7 @@ class Probe(ABC):
         """Return what :meth:`metrics` needs.
 
         Args:
-            read (callable): Called with a data set and roles, gives features by role, and labels; :func:`features_of`.
+            read (callable): From a data set and roles to features by role and labels; see :func:`features_of`.
             roles (sequence): The networks to measure.
         """
 
@@ -161,14 +161,14 @@ def features_of(
     collate_fn: Callable = pseudo_collate,
     fp16: bool = False,
 ) -> tuple[dict[str, Tensor], Tensor | None]:
-    """Return features ``(N, C)`` by role and labels ``(N, )`` of a data set, in its order, the same in all processes.
+    """Return features ``(N, C)`` by role and labels ``(N, )`` of a data set, in its order, equal in all processes.
 
     Args:
         reader (FeatureReader): Reads the features.
         dataset (Dataset): The images.
-        roles (sequence): Networks.
-        batch_size (int): Images in a batch.
-        num_workers (int): Processes that load data. Defaults to 0.
+        roles (sequence): Networks to read.
+        batch_size (int): Number of images per batch.
+        num_workers (int): Number of processes that load data. Defaults to 0.
         collate_fn (callable): Makes batches. Defaults to MMEngine's.
         fp16 (bool): Whether to run in half precision. Defaults to False.
     """
@@ -196,7 +196,7 @@ def features_of(
 
 
 def _dealt(parts: list[Tensor]) -> Tensor:
-    """Join what the processes have of a data set that was dealt out in turns."""
+    """Join the processes' parts of a data set, whose images were distributed in turns."""
     joined = parts[0].new_empty(sum(map(len, parts)), *parts[0].shape[1:])
     for rank, part in enumerate(parts):
         joined[rank :: len(parts)] = part

@@ -1,4 +1,4 @@
-"""Building the parts of a distillation from its config, in the right scope."""
+"""Build the parts of a distillation from its config, in the right scope."""
 
 from __future__ import annotations
 
@@ -24,14 +24,16 @@ Several = (list, tuple)
 
 @dataclass(frozen=True)
 class RazorOptions:
-    """Options of MMRazor's ``SingleTeacherDistill``, at its defaults.
+    """Options of MMRazor's ``SingleTeacherDistill``, with its defaults.
 
     Attributes:
-        calculate_student_loss (bool): Whether the student's own loss counts.
-        module_inplace (bool): Whether in-place modules of the student stay so beside recorders of the config.
-        teacher_module_inplace (bool): Likewise the teacher's.
-        teacher_trainable, teacher_norm_eval, student_trainable (bool): Fixed: the teacher is frozen, the student is
-            not.
+        calculate_student_loss (bool): Whether the student is trained by its own loss too.
+        module_inplace (bool): Whether the student's in-place modules stay in place when the config has recorders.
+        teacher_module_inplace (bool): Whether the teacher's in-place modules stay in place when the config has
+            recorders.
+        teacher_trainable (bool): Must be False: the teacher is frozen.
+        teacher_norm_eval (bool): Must be True: the teacher is in eval mode.
+        student_trainable (bool): Must be True: the student is trained.
     """
 
     calculate_student_loss: bool = True
@@ -55,14 +57,14 @@ Options = TypeVar('Options')
 
 
 def chosen(options: type[Options], given: Mapping[str, Any]) -> Options:
-    """Build the options of one class from those of a config."""
+    """Select the options of one class from those of a config, and build it."""
     return options(**{field.name: given[field.name] for field in fields(options) if field.name in given})
 
 
 def switch_off_inplace(
     distiller: Distiller, student: nn.Module, teacher: FrozenTeacher | TeacherEnsemble, options: RazorOptions
 ) -> None:
-    """Switch off in-place modules if the config has recorders, whose records they would overwrite, as MMRazor does."""
+    """Switch off in-place modules, as MMRazor does, if the config has recorders, whose records they would overwrite."""
     if not distiller.uses_recorders:
         return
     networks = [] if options.module_inplace else [student]
@@ -73,9 +75,9 @@ def switch_off_inplace(
 
 
 def model_scope() -> AbstractContextManager:
-    """Return the scope in which networks are built: the present one, or MMPretrain's if it has no classifiers."""
+    """Return the scope to build networks in: the current one, or MMPretrain's if the current one has no classifiers."""
     scope = DefaultScope.get_current_instance()
-    # MMEngine's own scope, a runner's if the config names none, knows no classifier.
+    # MMEngine's own scope, the default of a runner, has no classifiers.
     unknown = scope is None or scope.scope_name == 'mmengine'
     return DefaultScope.overwrite_default_scope('mmpretrain' if unknown else scope.scope_name)
 
@@ -83,9 +85,9 @@ def model_scope() -> AbstractContextManager:
 def build_student(
     architecture: dict | BaseModel, data_preprocessor: dict | nn.Module | None
 ) -> tuple[BaseModel, nn.Module | None]:
-    """Build the student, and return it with a preprocessor that is not its own, if there is one.
+    """Build the student. Return it, and a preprocessor that is still to be attached, or None.
 
-    A preprocessor's config is given to the student, which builds it with its batch augmentations (mixup, cutmix).
+    A preprocessor's config goes to the student, which builds it with its batch augmentations (mixup, cutmix).
     """
     if not isinstance(architecture, dict):
         return architecture, data_preprocessor
@@ -99,10 +101,10 @@ def build_student(
 def build_distiller(
     distiller: dict | Sequence[dict] | None, student: BaseModel, teacher: FrozenTeacher | TeacherEnsemble
 ) -> nn.Module:
-    """Build the distiller and bind it to the networks; for several teachers, one for each.
+    """Build the distiller and bind it to the networks. For several teachers, build one for each.
 
     Raises:
-        ValueError: If the number of distillers is not that of the teachers, or the networks do not match.
+        ValueError: If the numbers of distillers and teachers differ, or if the networks do not match.
     """
     distiller = distiller or dict(type='tas_mm.TASDistiller')
     several = isinstance(teacher, TeacherEnsemble)
@@ -111,13 +113,14 @@ def build_distiller(
         each = list(distiller) if isinstance(distiller, Several) else [deepcopy(distiller) for _ in range(count)]
         if len(each) != count:
             raise ValueError(
-                f'model.distiller is a list of {len(each)}, but model.teacher has {count}: give one for each'
+                f'model.distiller is a list of {len(each)}, but model.teacher has {count}. Give one distiller for each '
+                'teacher'
             )
         distiller = dict(
             type='tas_mm.DistillerGroup', distillers=each, weights=teacher.weights, by_image=teacher.by_image
         )
     elif isinstance(distiller, Several):
-        raise ValueError('model.distiller is a list, but model.teacher is one teacher; give a list of them')
+        raise ValueError('model.distiller is a list, but model.teacher is one teacher. Make model.teacher a list too')
     with DefaultScope.overwrite_default_scope('mmrazor'):
         built = RAZOR_MODELS.build(dict(distiller))
     built.prepare_from_student(student)

@@ -1,6 +1,6 @@
-"""TAS inside a detector: teacher and student detect, the assistant is made of their backbones.
+"""TAS inside a detector: teacher and student are detectors, and the assistant is built from their backbones.
 
-The student keeps its own losses. The three paths compare features of regions: see ``models/stages/detectors.py``.
+The student keeps its own losses. The three paths compare features of regions; see ``models/stages/detectors.py``.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class DetectorTAS(TAS):
         ValueError: If ``teacher_cache`` or several teachers are given, ``teacher_score`` is not between 0 and 1, or as
             for :class:`TAS`.
 
-    Example:
+    Examples:
         >>> from mmengine.config import Config
         >>> student = dict(cfg_path='mmdet::retinanet/retinanet_r18_fpn_1x_coco.py')
         >>> teacher = dict(cfg_path='mmdet::swin/retinanet_swin-t-p4-w7_fpn_1x_coco.py')
@@ -56,9 +56,9 @@ class DetectorTAS(TAS):
 
     def __init__(self, *args: Any, teacher_score: float = 0.5, **kwargs: Any) -> None:
         if kwargs.get('teacher_cache') is not None:
-            raise ValueError('model.teacher_cache keeps features of images, not of regions: valid here is None')
+            raise ValueError('model.teacher_cache keeps features of images, not of regions. Expected None')
         if isinstance(kwargs.get('teacher'), (list, tuple)):
-            raise ValueError('model.teacher is a list, but valid for DetectorTAS is one teacher')
+            raise ValueError('model.teacher is a list. Expected one teacher for DetectorTAS')
         if not 0 < teacher_score < 1:
             raise ValueError(f'model.teacher_score={teacher_score}. Expected a number between 0 and 1')
         super().__init__(*args, **kwargs)
@@ -100,7 +100,7 @@ class DetectorTAS(TAS):
             found (Any): What the teacher returned: samples with its boxes, if an image has no annotations.
 
         Returns:
-            Tensor: ``(N, 5)``: index of the image, then left, top, right and bottom in pixels.
+            Tensor: Regions ``(N, 5)``: index of the image, then left, top, right and bottom in pixels.
         """
         regions = []
         for i, sample in enumerate(data_samples):
@@ -144,7 +144,7 @@ class DetectorTAS(TAS):
         return super()._loss_alone(inputs[annotated], [data_samples[i] for i in annotated])
 
     def _check_batch(self, inputs: Tensor, data_samples: list[BaseDataElement] | None) -> None:
-        """Accept images of any size; labels are the student's own affair."""
+        """Check nothing: images may have any size, and the student checks its own labels."""
 
 
 def without_boxes(data_samples: list[BaseDataElement]) -> list[BaseDataElement]:
@@ -154,7 +154,7 @@ def without_boxes(data_samples: list[BaseDataElement]) -> list[BaseDataElement]:
 
 @contextmanager
 def rows_alone(module: nn.Module, rows: list[int]) -> Iterator[None]:
-    """Let what follows a module see some images of the batch; observers, hooked on earlier, see all."""
+    """Let what follows a module see some images of the batch. Observers, which are hooked on first, see all."""
     hook = module.register_forward_hook(lambda module, inputs, output: each_tensor(lambda maps: maps[rows], output))
     try:
         yield

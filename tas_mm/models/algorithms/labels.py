@@ -11,32 +11,32 @@ from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
 LOSS = 'loss_module'
-"""Name that MMPretrain's heads and classifiers give to their loss."""
+"""Attribute name of the loss in MMPretrain's heads and classifiers."""
 
 
 @contextmanager
 def labeled_alone(student: nn.Module, samples: list[BaseDataElement]) -> Iterator[list[BaseDataElement]]:
-    """Let the student's loss see the labeled images of a batch alone.
+    """Make the student's loss see only the labeled images of a batch.
 
-    The network runs on the whole batch. Unlabeled images get a label to pass through the head, and their rows are taken
-    out where the head calls its loss.
+    The network runs on the whole batch. Unlabeled images get a dummy label to pass through the head. Their rows are
+    removed where the head calls its loss.
 
     Args:
         student (nn.Module): A classifier.
-        samples (list): Data samples of the batch, of which some have a label.
+        samples (list): Data samples of the batch, some of them with a label.
 
     Yields:
         list: Data samples to call the student with.
 
     Raises:
-        ValueError: If the student has no loss module by MMPretrain's name.
+        ValueError: If the student has no module named ``loss_module``.
     """
     labeled = [i for i, sample in enumerate(samples) if 'gt_label' in sample or 'gt_score' in sample]
     losses = [module for name, module in student.named_modules() if name.rpartition('.')[2] == LOSS]
     if not losses:
         raise ValueError(
-            f'model.architecture: {type(student).__name__} has no {LOSS}, so its loss cannot leave out the images '
-            'without label. Give all images labels, or set model.calculate_student_loss=False'
+            f'model.architecture: {type(student).__name__} has no {LOSS}, so its loss cannot skip the images without '
+            'a label. Label all images, or set model.calculate_student_loss=False'
         )
     hooks = [module.register_forward_pre_hook(_Rows(labeled), with_kwargs=True) for module in losses]
     known = samples[labeled[0]]
@@ -48,7 +48,7 @@ def labeled_alone(student: nn.Module, samples: list[BaseDataElement]) -> Iterato
 
 
 class _Rows:
-    """Takes the labeled rows of what a loss is called with."""
+    """Pre-hook that keeps only the labeled rows of a loss's arguments."""
 
     def __init__(self, labeled: list[int]) -> None:
         self.labeled = labeled
@@ -63,7 +63,7 @@ class _Rows:
 
 
 def _filled(sample: BaseDataElement, known: BaseDataElement) -> Any:
-    """Copy a sample, with a label of the form that another one has."""
+    """Copy a sample and give it a dummy label of the same form as a labeled sample's."""
     copy = sample.clone()
     for name in ('gt_label', 'gt_score'):
         if name in known:

@@ -29,7 +29,7 @@ class SegmentorTAS(DetectorTAS):
         *args: Those of :class:`TAS`.
         **kwargs: Those of :class:`TAS`.
 
-    Example:
+    Examples:
         >>> from mmengine.config import Config
         >>> student = dict(cfg_path='mmseg::sem_fpn/fpn_r50_4xb4-160k_ade20k-512x512.py')
         >>> cfg = Config(dict(model=dict(type='tas_mm.SegmentorTAS', architecture=student)))

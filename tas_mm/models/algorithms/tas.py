@@ -36,40 +36,39 @@ class TAS(StudentParts, SingleTeacherDistill):
     """Distill a frozen teacher into a student.
 
     Args:
-        architecture (dict | BaseModel): The student; MMRazor's name for it.
-        teacher (dict | str | nn.Module): The teacher: a model config, the path of a config (a file, or
-            ``'mmpretrain::swin_transformer/swin-tiny_16xb64_in1k.py'``), the name of a model in MMPretrain's index
-            (``'swin-tiny_16xb64_in1k'``, with its published weights), or a built model, which may be any ``nn.Module``
-            that gives logits. Or a list of such: then each gets a distiller, and with it an assistant, of its own.
-        distiller (dict, optional): Any MMRazor distiller; for several teachers one of tas_mm's, or a list with one
-            for each. Defaults to ``dict(type='tas_mm.TASDistiller')``.
-        data_preprocessor (dict | nn.Module, optional): The student's. The teacher's own, in its config, says how it
-            wants the image normalized. Defaults to None.
-        compile (bool | dict): Whether ``torch.compile`` compiles both networks, or its options, such as
-            ``dict(mode='max-autotune')``. The assistant's late part, heads and losses mostly stay as they are. Defaults
+        architecture (dict | BaseModel): The student. The name is MMRazor's.
+        teacher (dict | str | nn.Module): The teacher: a model config; the path of a config (a file, or
+            ``'mmpretrain::swin_transformer/swin-tiny_16xb64_in1k.py'``); the name of a model in MMPretrain's index
+            (``'swin-tiny_16xb64_in1k'``, with its published weights); or a built model, which may be any ``nn.Module``
+            that returns logits. A list of these means several teachers, each with its own distiller and assistant.
+        distiller (dict, optional): Config of any MMRazor distiller. Several teachers need one of tas_mm's, or a list
+            with one for each. Defaults to ``dict(type='tas_mm.TASDistiller')``.
+        data_preprocessor (dict | nn.Module, optional): The student's preprocessor. If the teacher's config has its own,
+            the teacher's images are normalized by that. Defaults to None.
+        compile (bool | dict): Whether to compile both networks with ``torch.compile``, or its options, such as
+            ``dict(mode='max-autotune')``. The assistant's late part, heads and losses are mostly not compiled. Defaults
             to False.
         init_cfg (dict, optional): As in MMEngine. Defaults to None.
-        **options: Those of MMRazor's ``SingleTeacherDistill``, see :class:`RazorOptions`, and options of the teacher:
+        **options: Options of MMRazor's ``SingleTeacherDistill``, see :class:`RazorOptions`, and of the teacher:
 
-            - teacher_ckpt (str | list, optional): File or URL of the weights; for several teachers a list. Defaults to
-              None, which warns unless the teacher's config loads weights by itself.
-            - teacher_dtype (str, optional): ``'bfloat16'`` keeps the teacher's weights in that type, which takes half
-              of the memory, and computes its passes under autocast to it. Defaults to None.
-            - teacher_weights (list | str, optional): Factor on the losses of each of several teachers; or
-              ``'by_image'``, which keeps for each image the teacher with the largest loss, and each other with
-              probability 0.5. Defaults to None: one over their number.
-            - teacher_cache (str | dict, optional): Folder that keeps the teacher's feature and logits for the images
-              of the run. Another run with the same images (seed, data and pipeline) reads them without running the
+            - teacher_ckpt (str | list, optional): File or URL of the teacher's weights; a list for several teachers.
+              Defaults to None, which warns unless the teacher's config loads weights itself.
+            - teacher_dtype (str, optional): ``'bfloat16'`` stores the teacher's weights in that type, in half of the
+              memory, and runs the teacher under bfloat16 autocast. Defaults to None.
+            - teacher_weights (list | str, optional): Loss weight of each of several teachers. ``'by_image'`` keeps, for
+              each image, the teacher with the largest loss, and each other teacher with probability 0.5. Defaults to
+              None: one over their number.
+            - teacher_cache (str | dict, optional): Folder that stores the teacher's feature and logits for the images
+              of the run. Another run with the same images (seed, data and pipeline) reads them and does not run the
               teacher. Or ``dict(path=..., topk=...)``, see :class:`TeacherCache`. Defaults to None.
-            - allow_teacher_change (bool): Whether a run that began with other weights of the teacher may be resumed;
-              read by ``TeacherFingerprintHook``. Defaults to False.
+            - allow_teacher_change (bool): Whether a run may be resumed with other weights of the teacher. Read by
+              ``TeacherFingerprintHook``. Defaults to False.
 
     Raises:
         FileNotFoundError: If ``teacher_ckpt`` is a file that does not exist.
-        ValueError: If an option is unknown, if the weights do not fit the teacher, or, from the distiller, if the two
-            networks do not match.
+        ValueError: If an option is unknown, if the weights do not fit the teacher, or if the two networks do not match.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from mmpretrain.structures import DataSample
         >>> from tas_mm.models import TAS
@@ -78,12 +77,12 @@ class TAS(StudentParts, SingleTeacherDistill):
         >>> model = TAS(architecture=student, teacher=teacher)
         >>> samples = [DataSample().set_gt_label(label) for label in (1, 2)]
         >>> losses = model.loss(torch.randn(2, 3, 224, 224), samples)
-        >>> len(losses)  # the student's own, and two on each of the three paths
+        >>> len(losses)  # the student's own loss, and two losses on each of the three paths
         7
     """
 
     gives_logits = True
-    """Whether the networks are classifiers, whose logits can be validated."""
+    """True if the networks are classifiers with logits to validate."""
 
     _batch_checked = False
 
@@ -101,7 +100,7 @@ class TAS(StudentParts, SingleTeacherDistill):
         teacher_options, razor_options = chosen(TeacherOptions, options), chosen(RazorOptions, options)
         with model_scope():
             student, preprocessor = build_student(architecture, data_preprocessor)
-            # MMRazor's own constructor would register the teacher as a sub-module.
+            # MMRazor's constructor would register the teacher as a sub-module.
             BaseAlgorithm.__init__(self, student, preprocessor, init_cfg, module_inplace=True)
             self.teacher = build_frozen(teacher, self.data_preprocessor, teacher_options)
         self.distiller = build_distiller(distiller, student, self.teacher)
@@ -109,11 +108,11 @@ class TAS(StudentParts, SingleTeacherDistill):
         settle(self.teacher, teacher_options, interface_of(self))
         self.allow_teacher_change = teacher_options.allow_teacher_change
         self.calculate_student_loss = razor_options.calculate_student_loss
-        self.distillation_stopped = False  # MMRazor's StopDistillHook sets it
+        self.distillation_stopped = False  # set by MMRazor's StopDistillHook
         self._compile(compile)
 
     def _compile(self, options: bool | dict) -> None:
-        """Compile the networks when they are first called; observers hang on them by now, and are compiled too."""
+        """Set the networks to compile at their first call, together with the observers' hooks."""
         if options is False:
             return
         networks = [(self.student, 'model.architecture'), *((net, 'model.teacher') for net in self.teacher.networks)]
@@ -126,11 +125,11 @@ class TAS(StudentParts, SingleTeacherDistill):
         """Compute the losses of a batch.
 
         Args:
-            inputs (Tensor): Images as the student's preprocessor gives them, ``(B, C, H, W)``.
-            data_samples (list, optional): Their labels.
+            inputs (Tensor): Images ``(B, C, H, W)`` from the student's preprocessor.
+            data_samples (list, optional): Data samples with the labels.
 
         Returns:
-            dict: ``student.*``, the student's own, and ``distill.*``, one for each path and loss.
+            dict: ``student.*``, the student's own losses, and ``distill.*``, one for each path and loss.
         """
         if self.distillation_stopped:
             return self._loss_alone(inputs, data_samples)
@@ -144,7 +143,7 @@ class TAS(StudentParts, SingleTeacherDistill):
         return add_prefix(own, 'student') | add_prefix(distilled, 'distill')
 
     def _learns_labels(self, view: StageView | None) -> bool:
-        """Tell whether the student's own loss runs: it is asked for, and there is a head for it."""
+        """Return True if the student's own loss runs: it is switched on, and the student has a head."""
         has_head = view is None or not view.headless or view.feature_kind is not None
         return self.calculate_student_loss and has_head
 
@@ -155,20 +154,20 @@ class TAS(StudentParts, SingleTeacherDistill):
         data_samples: list[BaseDataElement] | None,
         labels: Tensor | None,
     ) -> tuple[Observation, LossResults]:
-        """Run the student; its own loss sees the labeled images alone, and does not run without them."""
+        """Run the student. Its own loss sees only labeled images, and does not run if there are none."""
         if not self._learns_labels(view) or (labels is None and self.gives_logits):
             seen, output = observe(mode='tensor')
-            # Under DDP every parameter needs a gradient, be it 0.
+            # Under DDP every parameter needs a gradient, even if it is 0.
             return seen, dict(loss_unlabeled=0.0 * sum(map(torch.sum, tensors(output)))) if is_distributed() else {}
         if not self.gives_logits or all('gt_label' in each or 'gt_score' in each for each in data_samples):
             return observe(data_samples=data_samples, mode='loss')
         with labeled_alone(self.architecture, data_samples) as own:
             seen, losses = observe(data_samples=own, mode='loss')
-        # The head's accuracy would count the others too.
+        # The head's accuracy would count the dummy labels.
         return seen, {name: value for name, value in losses.items() if 'loss' in name}
 
     def _loss_alone(self, inputs: Tensor, data_samples: list[BaseDataElement] | None) -> LossResults:
-        """Compute the student's own losses, and a loss of 0 for parameters without a gradient, which would stop DDP."""
+        """Compute the student's own losses, and a loss of 0 for the distiller, whose parameters DDP needs used."""
         losses = add_prefix(self.architecture(inputs, data_samples, mode='loss'), 'student')
         idle = [p.sum() for p in self.distiller.parameters() if p.requires_grad]
         return dict(losses, **{'distill.loss_stopped': 0.0 * sum(idle, inputs.new_zeros(()))})
@@ -176,14 +175,14 @@ class TAS(StudentParts, SingleTeacherDistill):
     def _observe_teacher(
         self, inputs: Tensor, data_samples: list[BaseDataElement] | None
     ) -> tuple[Observation | tuple[Observation, ...], Tensor | None]:
-        """Run the teacher; return what it knows, and the regions that are compared: None is the whole image."""
+        """Run the teacher. Return its observation, and the regions to compare: None means the whole image."""
         return self.teacher.observe(inputs, interface_of(self).teacher_observer), None
 
     def _check_batch(self, inputs: Tensor, data_samples: list[BaseDataElement] | None) -> None:
-        """Check the first batch.
+        """Check the first batch only.
 
         Raises:
-            ValueError: If images have another size than the networks were built for, or labels are out of range.
+            ValueError: If the image size differs from the one the networks were built for, or a label is out of range.
         """
         if self._batch_checked:
             return
@@ -193,16 +192,16 @@ class TAS(StudentParts, SingleTeacherDistill):
             return
         if self._learns_labels(view) and labels_of(data_samples) is None:
             print_log(
-                "train_dataloader: the images have no labels, so the student's own loss does not run, and nothing but "
-                'the teacher trains it. Set model.calculate_student_loss=False if that is intended',
+                "train_dataloader: the images have no labels, so the student's own loss does not run and only the "
+                'teacher trains it. Set model.calculate_student_loss=False if that is intended',
                 logger='current',
                 level=logging.WARNING,
             )
         size = tuple(inputs.shape[-2:])
         if size != tuple(view.input_size):
             raise ValueError(
-                f'the train pipeline gives images of {size}, but the assistant was built for {tuple(view.input_size)}: '
-                f'set model.distiller.input_size={size}, or resize in train_pipeline'
+                f'train_pipeline gives images of {size}, but the assistant was built for {tuple(view.input_size)}. '
+                f'Set model.distiller.input_size={size}, or resize in train_pipeline'
             )
         labels = [sample.gt_label for sample in data_samples or [] if 'gt_label' in sample]
         least, most = (int(torch.cat(labels).min()), int(torch.cat(labels).max())) if labels else (0, 0)
@@ -216,7 +215,7 @@ class TAS(StudentParts, SingleTeacherDistill):
 
     @property
     def predicting_roles(self) -> tuple[str, ...]:
-        """Which of student, teacher and assistant have logits, which can be validated."""
+        """Roles (student, teacher, assistant) that have logits to validate."""
         if not self.gives_logits:
             return ()
         distiller = interface_of(self)
@@ -232,15 +231,15 @@ class TAS(StudentParts, SingleTeacherDistill):
     def predict_roles(
         self, inputs: Tensor, data_samples: list[BaseDataElement], roles: Sequence[str]
     ) -> dict[str, list[BaseDataElement]]:
-        """Predict one batch with several networks, each running once.
+        """Predict one batch with several networks. Each network runs once.
 
         Args:
-            inputs (Tensor): Images as the student's preprocessor gives them, ``(B, C, H, W)``.
-            data_samples (list): Their labels.
-            roles (sequence): Of ``student``, ``teacher`` and ``assistant``.
+            inputs (Tensor): Images ``(B, C, H, W)`` from the student's preprocessor.
+            data_samples (list): Data samples with the labels.
+            roles (sequence): One or more of ``student``, ``teacher`` and ``assistant``.
 
         Returns:
-            dict: For each role the samples with its predicted scores and label.
+            dict: For each role, copies of the samples with its predicted scores and label.
         """
         distiller, logits, teacher = interface_of(self), {}, None
         if 'assistant' in roles and distiller.assistant.early_role == 'teacher':
@@ -257,21 +256,21 @@ class TAS(StudentParts, SingleTeacherDistill):
     # ---- weights ---------------------------------------------------------------------------------------------------
 
     def train(self, mode: bool = True) -> TAS:
-        """Set the mode of everything but the teacher, which stays in eval mode."""
-        return BaseAlgorithm.train(self, mode)  # MMRazor's would look for the teacher's norms
+        """Set the training mode of every module except the teacher, which stays in eval mode."""
+        return BaseAlgorithm.train(self, mode)  # MMRazor's version would look for the teacher's norms
 
     def get_layer_depth(self, param_name: str) -> tuple[int, int]:
-        """Return the number of a parameter's layer, and of all, for MMPretrain's layer-wise decay of learning rates.
+        """Return the layer number of a parameter and the number of layers, for MMPretrain's layer-wise learning rates.
 
-        The student's layers count as without distillation; the distiller's count as the student's head.
+        Numbers are the same as without distillation. The distiller's parameters count as the student's head.
         """
         return self.student.get_layer_depth(param_name.removeprefix('architecture.'))
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any, **kwargs: Any) -> None:
-        """Load weights of a distillation, or of the student alone (``load_from`` or ``init_cfg`` of a plain config).
+        """Load weights of a distillation, or of the student only (``load_from`` or ``init_cfg`` of a plain config).
 
         Raises:
-            ValueError: If there are weights, but none of them is the student's.
+            ValueError: If no weight belongs to the student.
         """
         ours = f'{prefix}architecture.'
         if state_dict and not any(name.startswith(ours) for name in state_dict):
@@ -279,8 +278,8 @@ class TAS(StudentParts, SingleTeacherDistill):
             if not found:
                 raise ValueError(
                     f'load_from or init_cfg of model: none of its {len(state_dict)} entries, such as '
-                    f'{next(iter(state_dict))!r}, is a weight of model.architecture, such as '
-                    f'{next(iter(self.student.state_dict()))!r}; give a checkpoint of a distillation or of the student'
+                    f'{next(iter(state_dict))!r}, is a weight of model.architecture. Expected names such as '
+                    f'{next(iter(self.student.state_dict()))!r}. Give a checkpoint of a distillation or of the student'
                 )
             for name in found:
                 state_dict[ours + name] = state_dict.pop(prefix + name)
@@ -288,7 +287,7 @@ class TAS(StudentParts, SingleTeacherDistill):
 
 
 def scored(data_samples: list[BaseDataElement], logits: Tensor) -> list[BaseDataElement]:
-    """Copy the samples, with predicted scores ``(num_classes, )`` and label, from logits ``(B, num_classes)``."""
+    """Copy the samples and add predicted scores ``(num_classes, )`` and label, from logits ``(B, num_classes)``."""
     return [
         sample.clone().set_pred_score(score).set_pred_label(score.argmax())
         for sample, score in zip(data_samples, logits.softmax(dim=1))

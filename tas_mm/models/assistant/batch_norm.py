@@ -1,4 +1,4 @@
-"""Batch statistics of the assistant's own, where its late part is the student's."""
+"""The assistant's own batch norm statistics, for a late part that belongs to the student."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ STATISTICS = ('running_mean', 'running_var', 'num_batches_tracked')
 
 
 class OwnStatistics(nn.Module):
-    """Running statistics of the assistant's own for the batch norms of a late part that belongs to the student.
+    """The assistant's running statistics for the batch norms of a late part that belongs to the student.
 
-    The two passes through these norms see different features. Each pass has running statistics of its own. So the
-    student is validated and saved as if there were no assistant, and the assistant is validated as it was trained.
+    The two passes through these norms see different features, so each pass has its own running statistics. The student
+    is validated and saved as if there were no assistant. The assistant is validated as it was trained.
 
     Args:
-        view (StageView): Of the student.
+        view (StageView): View of the student.
         start (int): Number of the first late stage.
     """
 
     def __init__(self, view: StageView, start: int) -> None:
         super().__init__()
-        self.view = view  # no module
+        self.view = view  # not a module, so not registered
         self.names = self._seen(start)
         for name in self.names:
             norm = view.model.get_submodule(name)
@@ -37,7 +37,7 @@ class OwnStatistics(nn.Module):
                 self.register_buffer(self._key(name, statistic), fresh(getattr(norm, statistic)))
 
     def _seen(self, start: int) -> list[str]:
-        """Return the names of the batch norms with running statistics that the tail runs through."""
+        """Return the names of the batch norms with running statistics that the tail runs."""
         norms = {name: m for name, m in self.view.model.named_modules() if isinstance(m, _BatchNorm)}
         norms = {name: norm for name, norm in norms.items() if norm.running_mean is not None}
         seen: list[str] = []
@@ -54,14 +54,14 @@ class OwnStatistics(nn.Module):
 
     @staticmethod
     def _key(name: str, statistic: str) -> str:
-        return f'{name}.{statistic}'.replace('.', '-')  # a dot would make it a sub-module's
+        return f'{name}.{statistic}'.replace('.', '-')  # names of buffers may not have dots
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """Let the norms use and update the assistant's statistics instead of the student's.
+        """Make the norms use and update the assistant's statistics in place of the student's.
 
-        A norm that has never trained (frozen from the start, as ``norm_eval`` does) keeps the student's in both passes.
-        Activation checkpointing is off: it would run the norms again in the backward pass, outside of this context.
+        A norm that has never trained (frozen from the start, as ``norm_eval`` does) uses the student's in both passes.
+        Activation checkpointing is off: it would rerun the norms in the backward pass, outside of this context.
         """
         norms = {name: self.view.model.get_submodule(name) for name in self.names}  # by name: SyncBN replaces them
         norms = {n: m for n, m in norms.items() if m.training or self._buffers[self._key(n, STATISTICS[-1])] > 0}

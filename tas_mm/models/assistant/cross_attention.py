@@ -1,4 +1,4 @@
-"""Cross-attention projector: a grid of learned queries looks at the map of another network.
+"""Cross-attention projector: a grid of learned queries attends to the map of another network.
 
 Source: ScaleKD, NeurIPS 2024, arXiv 2411.06786, whose loss uses it for the student's stages 3 and 4.
 """
@@ -22,10 +22,11 @@ from .projectors import GridProjector
 
 @MODELS.register_module()
 class CrossAttentionProjector(GridProjector):
-    """A 3x3 convolution and positions, then one cross-attention from a grid of queries, then a feed-forward layer.
+    """Projector made of a 3x3 convolution with positions, one cross-attention, and a feed-forward layer.
 
-    Queries are learned, one for each position of the output, or given to :meth:`forward`. There is no residual around
-    the attention: the output is made of the input alone, and queries only say where it goes.
+    There is one query for each position of the output. Queries are learned, or passed to :meth:`forward`. There is no
+    residual connection around the attention: the output contains only the input's values, and the queries only select
+    where they go.
 
     Args:
         in_channels (int): Width of the early part's output.
@@ -33,19 +34,19 @@ class CrossAttentionProjector(GridProjector):
         in_grid (tuple): Height and width of the early part's output.
         out_grid (tuple): Height and width that the late part expects.
         num_heads (int, optional): Heads of the attention. Defaults to None: heads of width 64.
-        softmax_scale (float): Factor on the products of queries and keys. Defaults to 5.0, the authors'.
-        ffn_ratio (float): Width of the feed-forward layer over that of the attention. Defaults to 4.
-        width_ratio (float): Width of the attention over ``out_channels``; where they differ, a linear layer follows.
-            The parameters grow with its square. Defaults to 1, the authors'.
-        norm (str): Norm after the convolution. The authors take ``'LN2d'`` for ConvNeXt students. Defaults to ``'BN'``.
-        own_queries (bool): Whether queries are learned; if not, they must be given. Defaults to True.
-        any_size (bool): Must be False: positions and queries belong to one grid. Defaults to False.
+        softmax_scale (float): Factor on the products of queries and keys. Defaults to 5.0, as in the authors' code.
+        ffn_ratio (float): Width of the feed-forward layer divided by that of the attention. Defaults to 4.
+        width_ratio (float): Width of the attention divided by ``out_channels``. If it is not 1, a linear layer follows.
+            The number of parameters grows with its square. Defaults to 1, as in the authors' code.
+        norm (str): Norm after the convolution. The authors use ``'LN2d'`` for ConvNeXt students. Defaults to ``'BN'``.
+        own_queries (bool): Whether queries are learned. If False, pass them to :meth:`forward`. Defaults to True.
+        any_size (bool): Must be False, since positions and queries belong to one grid. Defaults to False.
 
     Raises:
-        ValueError: If ``any_size`` is True, ``width_ratio`` or ``ffn_ratio`` is not above 0, or the width is not a
-            multiple of ``num_heads``.
+        ValueError: If ``any_size`` is True, if ``width_ratio`` or ``ffn_ratio`` is not positive, or if ``num_heads``
+            does not divide the width.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from tas_mm.models import CrossAttentionProjector
         >>> projector = CrossAttentionProjector(32, 64, in_grid=(14, 14), out_grid=(7, 7))
@@ -71,9 +72,11 @@ class CrossAttentionProjector(GridProjector):
     ) -> None:
         super().__init__(in_channels, out_channels, in_grid, out_grid, any_size)
         if any_size:
-            raise ValueError('CrossAttentionProjector: its positions belong to one grid. Use another projector')
+            raise ValueError(
+                'CrossAttentionProjector: any_size=True, but its positions belong to one grid. Use another projector'
+            )
         if not min(width_ratio, ffn_ratio) > 0:
-            raise ValueError(f'CrossAttentionProjector: {width_ratio=}, {ffn_ratio=}. Expected numbers above 0')
+            raise ValueError(f'CrossAttentionProjector: {width_ratio=}, {ffn_ratio=}. Expected positive numbers')
         width = max(1, round(width_ratio * out_channels))
         heads = num_heads or max(1, width // 64)
         while num_heads is None and width % heads:
@@ -99,9 +102,9 @@ class CrossAttentionProjector(GridProjector):
         """Project ``(B, in_channels, *in_grid)`` to ``(B, out_channels, *out_grid)``.
 
         Args:
-            x (Tensor): Map of the early part.
-            queries (Tensor, optional): A map ``(B, out_channels, *out_grid)`` in the place of the learned queries.
-                Defaults to None.
+            x (Tensor): Map from the early part.
+            queries (Tensor, optional): Map ``(B, out_channels, *out_grid)`` to use as queries. Defaults to None: the
+                learned ones.
         """
         queries = self.queries.expand(len(x), -1, -1, -1) if queries is None else queries
         seen = tokens(F.relu(self.norm(self.conv(x))) + self.pos_embed)

@@ -4,9 +4,9 @@ Source: TAS, arXiv 2410.12342, Sec. 3:
 
     p_A(x) = head_late . stage4_late . projector . stage3_early . stage2_early . stage1_early (x)
 
-Local features come first and global mixing last, whichever side is the CNN. The modules are those of teacher and
-student themselves, not copies. The early stages have already run, in the pass of their own network: the assistant
-starts from their output.
+Local features come first and global mixing comes last, whichever side is the CNN. The modules are the teacher's and the
+student's own, not copies. The early stages have already run in the pass of their own network: the assistant starts from
+their output.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ ROLES = ('student', 'teacher')
 
 
 def early_role(student: StageView, teacher: StageView) -> str:
-    """Return the network that gives the early part: the teacher only if it alone is a CNN (method of the paper)."""
+    """Return the role that gives the early part: the teacher if only it is a CNN, as in the paper, else the student."""
     return 'teacher' if teacher.family == 'cnn' and student.family != 'cnn' else 'student'
 
 
 def projector_type(early: StageView, late: StageView) -> str:
-    """Return the projector for a pair: L2G from a CNN to attention or MLP (the paper's); the others are our choice."""
+    """Return the projector's type for a pair: L2G from a CNN to attention or MLP, as in the paper, else our choice."""
     if late.family == 'cnn':
         return 'tas_mm.ConvProjector'
     return 'tas_mm.L2GProjector' if early.family == 'cnn' else 'tas_mm.LinearProjector'
@@ -39,33 +39,32 @@ def projector_type(early: StageView, late: StageView) -> str:
 
 @MODELS.register_module()
 class HybridAssistant(BaseConnector):
-    """Connector from the output of the last early stage to the assistant's knowledge.
+    """Connector from the output of the last early stage to the assistant's feature and logits.
 
-    It holds views of teacher and student, which are not modules. Its parameters are the projector's alone. Its state
-    dict also has the running statistics described in the next paragraph, if there are any.
+    It holds views of teacher and student, which are not modules. Its only parameters are the projector's. Its state
+    dict also has the running statistics of the next paragraph, if there are any.
 
-    With a late part from the student (the teacher alone is a CNN) the student's last stages run twice a training step,
-    on two distributions of features. Batch norm layers in them normalize each pass with the statistics of its own
-    batch, and keep separate running statistics: the student is used without the assistant, and a mixture would fit
-    neither. Activation checkpointing applies to the student's own pass only. DropPath and dropout act in both passes,
-    drawn anew.
+    If the late part is the student's (only the teacher is a CNN), the student's last stages run twice in a training
+    step, on features of two distributions. Their batch norms use the statistics of the current batch in each pass. They
+    keep separate running statistics, because the student is used without the assistant. Activation checkpointing
+    applies to the student's own pass only. DropPath and dropout are sampled anew in each pass.
 
     Args:
-        early (str, optional): ``'student'`` or ``'teacher'``, the network of the early stages. Defaults to None: the
-            families of the pair decide.
-        early_stages (int): Number of stages that the early network gives, 1 to 4. Defaults to 3, the paper's best.
-        late_stages (int): Number of stages that the late network gives before its head, 0 to 3; 0 is the paper's
+        early (str, optional): ``'student'`` or ``'teacher'``, the network of the early stages. Defaults to None: chosen
+            by the families of the pair.
+        early_stages (int): Number of stages taken from the early network, 1 to 4. Defaults to 3, the paper's best.
+        late_stages (int): Number of stages taken from the late network, besides its head, 0 to 3. 0 is the paper's
             ablation B. Defaults to 1.
         projector (dict, optional): Config of the projector. Without ``type`` the pair decides. Defaults to None.
-        class_token (str): Start of a late part that has class tokens: ``'mean'``, the mean of the projected tokens, or
-            ``'own'``, the tokens of its network. The network's own tokens have seen nothing of the image, and only the
-            last stage lets them look; without a late stage the mean is used in any case. The paper does not say;
+        class_token (str): Input of a late part that has class tokens: ``'mean'``, the mean of the projected tokens, or
+            ``'own'``, the late network's learned tokens. The learned tokens have seen nothing of the image before the
+            last stage, so without a late stage the mean is always used. The paper does not say which it takes;
             docs/benchmark.md compares both. Defaults to ``'mean'``.
 
     Raises:
-        ValueError: If an option has none of the values named here.
+        ValueError: If an option has none of these values.
 
-    Example:
+    Examples:
         >>> from tas_mm.models import HybridAssistant
         >>> from tas_mm.recipes.sources import build_classifier
         >>> from tas_mm.models.stages import view_of
@@ -102,14 +101,14 @@ class HybridAssistant(BaseConnector):
         self.late_stages = late_stages
         self.start = 5 - late_stages  # number of the first late stage; 5 without a late stage
         self.projector_cfg = dict(projector or {})
-        # A class token that no block follows never sees the image, so it takes the mean.
+        # Without a late stage no block would let a class token see the image, so it takes the mean.
         self.class_token = class_token if late_stages else 'mean'
 
     def bind(self, student: StageView, teacher: StageView) -> None:
-        """Bind the assistant to the two networks and build the projector that fits between them.
+        """Bind the assistant to the two networks, and build the projector between them.
 
         Raises:
-            ValueError: If the late network's last stages, run by themselves, do not give what the whole network gives.
+            ValueError: If running the late network's last stages alone does not reproduce its output.
         """
         views = dict(student=student, teacher=teacher)
         self.early_role = self.early_role or early_role(student, teacher)
@@ -125,7 +124,7 @@ class HybridAssistant(BaseConnector):
             self.late.check_tail(self.start)
         except ValueError as error:
             raise ValueError(
-                f'{error}. Make it the early part, with model.distiller.assistant.early={self.late_role!r}'
+                f'{error}. Make it the early part: model.distiller.assistant.early={self.late_role!r}'
             ) from error
 
     def _build_projector(self) -> torch.nn.Module:
@@ -141,12 +140,12 @@ class HybridAssistant(BaseConnector):
         return MODELS.build(dict(self.projector_cfg, **shapes))
 
     def forward(self, feature: Tensor, regions: Tensor | None = None) -> Knowledge:
-        """Run projector, late stages and head.
+        """Run the projector, the late stages and the head.
 
         Args:
-            feature (Tensor): Output of the last early stage as a map, ``(B, C, H, W)``.
-            regions (Tensor, optional): Of a detector's batch, the regions whose features are wanted, ``(N, 5)``.
-                Defaults to None.
+            feature (Tensor): Output of the last early stage as a map ``(B, C, H, W)``.
+            regions (Tensor, optional): Regions ``(N, 5)`` of a detector's batch whose features are wanted. Defaults to
+                None.
 
         Returns:
             Knowledge: The assistant's pooled feature ``(B, C_late)`` and logits ``(B, num_classes)``.
@@ -155,22 +154,22 @@ class HybridAssistant(BaseConnector):
         x = self.projector(feature)
         if self.statistics is not None:
             context = self.statistics.in_place()
-        else:  # the teacher's late part is in eval mode and updates nothing; it may be kept in another type
+        else:  # the teacher is in eval mode and updates nothing, and may be stored in bfloat16
             context, x = teacher_autocast(self.late.model, x)
         with context:
             native = self.late.from_map(x, self.start - 1, self.class_token)
             seen, _ = self.observer(self.late.run_tail, native, self.start, regions=regions)
         return Knowledge(seen.feature, seen.logits)
 
-    forward_train = forward  # MMRazor's name
+    forward_train = forward  # the name that MMRazor calls
 
     def _check_graph(self, feature: Tensor) -> None:
-        """Raise if the student's stage was cut off from its graph, which nothing else would show."""
+        """Raise if the student's stage output has no gradient. Nothing else would show it."""
         source = self.early.stages[self.early_stages - 1].source
         trains = any(p.requires_grad for p in self.early.model.get_submodule(source).parameters())
         if torch.is_grad_enabled() and trains and not feature.requires_grad:
             raise ValueError(
-                f'{self.early.key}: the output of {source} has no gradient. Activation checkpointing around a whole '
-                f'stage or more hides it: take modules inside of the stages, or {source} itself, in '
-                'activation_checkpointing, or the with_cp option of the backbone'
+                f'{self.early.key}: the output of {source} has no gradient, because activation checkpointing covers a '
+                f'whole stage or more. In activation_checkpointing name modules inside of the stages, or {source} '
+                'itself, or use the with_cp option of the backbone'
             )

@@ -1,9 +1,9 @@
-"""The projector between the early and the late part of the assistant: the only new parameters in it.
+"""Projectors between the early and the late part of the assistant: its only new parameters.
 
-Source: TAS, arXiv 2410.12342: the local-to-global projector (L2G) is a patch embedding and one Swin block. The paper
-does not say what homogeneous pairs use; the other two are our choice. All take and give maps ``(B, C, H, W)``. The
-output has the grid they were built for, so the late part gets its number of tokens. With ``any_size``, for detectors,
-the output grid follows the input's.
+Source: TAS, arXiv 2410.12342. The local-to-global projector (L2G) is a patch embedding and one Swin block. The paper
+does not say what pairs of one kind use; the other projectors are our choice. Input and output are maps
+``(B, C, H, W)``. The output has the grid that the projector was built for, so the late part gets the number of tokens
+that it expects. With ``any_size``, for detectors, the output grid follows the input's.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ LINEAR_INIT = [
 
 
 def patch_of(in_grid: Grid, out_grid: Grid) -> Grid:
-    """Return the height and width, in cells of the input, that become one cell of the output; at least 1."""
+    """Return the height and width, in cells of the input, of the patch that becomes one cell of the output."""
     return max(1, in_grid[0] // out_grid[0]), max(1, in_grid[1] // out_grid[1])
 
 
 def window_for(grid: Grid, limit: int) -> int:
-    """Return the window, from half the limit up to it, that needs the least padding; of equal ones the largest."""
+    """Return the window size, from half the limit to the limit, with the least padding. Prefer the larger one."""
     sizes = range(min(limit, *grid), (min(limit, *grid) + 1) // 2 - 1, -1)
     return min(sizes, key=lambda size: math.prod(math.ceil(side / size) * size for side in grid))
 
 
 class GridProjector(BaseModule):
-    """Base of the projectors: a map of one grid and width in, a map of another grid and width out.
+    """Base of the projectors, from a map of one grid and width to a map of another.
 
     Args:
         in_channels (int): Width of the early part's output.
         out_channels (int): Width that the late part expects.
         in_grid (tuple): Height and width of the early part's output.
         out_grid (tuple): Height and width that the late part expects.
-        any_size (bool): Whether the output grid follows the size of the input. Defaults to False: it is ``out_grid``.
+        any_size (bool): Whether the output grid follows the size of the input. Defaults to False: always ``out_grid``.
         init_cfg (dict | list, optional): As in MMEngine. Defaults to None.
     """
 
@@ -70,32 +70,32 @@ class GridProjector(BaseModule):
 
 
 def fit(x: Tensor, grid: Grid) -> Tensor:
-    """Resize a map to a grid, if it does not have it (grids that do not divide, images of another size)."""
+    """Resize a map to a grid, if it has another one (grids that do not divide, images of another size)."""
     return x if x.shape[-2:] == grid else F.interpolate(x, grid, mode='bilinear', align_corners=False)
 
 
 @MODELS.register_module()
 class L2GProjector(GridProjector):
-    """Local to global: a patch embedding, then Swin blocks, in which every window sees itself.
+    """Local-to-global projector: a patch embedding, then Swin blocks with attention inside windows.
 
     Args:
         in_channels (int): Width of the early part's output.
         out_channels (int): Width that the late part expects.
         in_grid (tuple): Height and width of the early part's output.
         out_grid (tuple): Height and width that the late part expects.
-        num_blocks (int): Number of Swin blocks, every second one shifted; 0 leaves out the attention (the paper's
+        num_blocks (int): Number of Swin blocks, every second one shifted. 0 removes the attention (the paper's
             ablation A). Defaults to 1, the paper's.
-        window_size (int): Largest window of the attention; smaller where that saves padding. Defaults to 7.
+        window_size (int): Largest side of an attention window. It is smaller where that saves padding. Defaults to 7.
         head_dim (int): Largest width of an attention head. Defaults to 32, Swin's.
-        ffn_ratio (float): Width of the MLP over the width of the block. Defaults to 4.
-        width_ratio (float): Width of patch embedding and blocks over ``out_channels``; where they differ, a linear
-            layer follows. The parameters grow with its square. Defaults to 1, the paper's.
+        ffn_ratio (float): Width of the MLP divided by the width of the block. Defaults to 4.
+        width_ratio (float): Width of patch embedding and blocks divided by ``out_channels``. If it is not 1, a linear
+            layer follows. The number of parameters grows with its square. Defaults to 1, the paper's.
         any_size (bool): Whether the output grid follows the size of the input. Defaults to False.
 
     Raises:
-        ValueError: If ``num_blocks`` is negative or ``width_ratio`` is not above 0.
+        ValueError: If ``num_blocks`` is negative or ``width_ratio`` is not positive.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from tas_mm.models import L2GProjector
         >>> projector = L2GProjector(256, 768, in_grid=(14, 14), out_grid=(7, 7))
@@ -116,13 +116,13 @@ class L2GProjector(GridProjector):
         width_ratio: float = 1.0,
         any_size: bool = False,
     ) -> None:
-        # Swin's 0.02 would leave the wide output far below what the late part is used to.
+        # Swin's 0.02 would make the wide output much smaller than the late part's usual input.
         init_cfg = [*LINEAR_INIT, dict(type='Xavier', override=dict(name='expand'))]
         super().__init__(in_channels, out_channels, in_grid, out_grid, any_size, init_cfg)
         if num_blocks < 0:
             raise ValueError(f'L2GProjector: num_blocks={num_blocks}. Expected at least 0')
         if width_ratio <= 0:
-            raise ValueError(f'L2GProjector: width_ratio={width_ratio}. Expected a number above 0')
+            raise ValueError(f'L2GProjector: width_ratio={width_ratio}. Expected a positive number')
         width = max(1, round(width_ratio * out_channels))
         patch = patch_of(in_grid, out_grid)
         self.embed = nn.Conv2d(in_channels, width, patch, patch)
@@ -150,7 +150,7 @@ class L2GProjector(GridProjector):
 
 @MODELS.register_module()
 class ConvProjector(GridProjector):
-    """Local to local (CNN to CNN): a 1x1 convolution, strided 3x3 where the grid shrinks, and batch norm.
+    """Local-to-local projector (CNN to CNN): a 1x1 convolution, strided 3x3 where the grid shrinks, and batch norm.
 
     Args:
         in_channels (int): Width of the early part's output.
@@ -158,6 +158,13 @@ class ConvProjector(GridProjector):
         in_grid (tuple): Height and width of the early part's output.
         out_grid (tuple): Height and width that the late part expects.
         any_size (bool): Whether the output grid follows the size of the input. Defaults to False.
+
+    Examples:
+        >>> import torch
+        >>> from tas_mm.models import ConvProjector
+        >>> projector = ConvProjector(256, 512, in_grid=(14, 14), out_grid=(7, 7))
+        >>> projector(torch.zeros(2, 256, 14, 14)).shape
+        torch.Size([2, 512, 7, 7])
     """
 
     def __init__(
@@ -177,7 +184,7 @@ class ConvProjector(GridProjector):
 
 @MODELS.register_module()
 class LinearProjector(GridProjector):
-    """Global to global (attention or MLP to attention or MLP): tokens averaged onto the new grid, then a linear layer.
+    """Global-to-global projector (attention or MLP to attention or MLP): average to the new grid, then a linear layer.
 
     Args:
         in_channels (int): Width of the early part's output.
@@ -185,6 +192,13 @@ class LinearProjector(GridProjector):
         in_grid (tuple): Height and width of the early part's output.
         out_grid (tuple): Height and width that the late part expects.
         any_size (bool): Whether the output grid follows the size of the input. Defaults to False.
+
+    Examples:
+        >>> import torch
+        >>> from tas_mm.models import LinearProjector
+        >>> projector = LinearProjector(192, 768, in_grid=(14, 14), out_grid=(7, 7))
+        >>> projector(torch.zeros(1, 192, 14, 14)).shape
+        torch.Size([1, 768, 7, 7])
     """
 
     def __init__(

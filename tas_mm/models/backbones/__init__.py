@@ -1,4 +1,4 @@
-"""What neither MMPretrain nor timm has."""
+"""Backbones that neither MMPretrain nor timm has."""
 
 from .conv_stem import ConvStem
 from .swin import SwinTransformer

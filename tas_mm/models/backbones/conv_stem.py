@@ -1,4 +1,4 @@
-"""A convolutional stem for patch embeddings, without which small transformers on small images stay weak.
+"""Convolutional stem for patch embeddings, without which small transformers on small images stay weak.
 
 Source: Xiao et al., Early Convolutions Help Transformers See Better, arXiv 2106.14881.
 """
@@ -15,23 +15,29 @@ from tas_mm.registry import MODELS
 
 @MODELS.register_module()
 class ConvStem(nn.Sequential):
-    """3x3 convolutions of stride 2 in place of one large one: ``patch_cfg=dict(conv_type='tas_mm.ConvStem')``.
+    """Stack of 3x3 convolutions of stride 2, for ``patch_cfg=dict(conv_type='tas_mm.ConvStem')``.
 
     Args:
         in_channels (int): Channels of the image.
-        out_channels (int): Width of the tokens; each convolution but the last has half the width of the next.
-        stride (int | tuple): Side of a (square) patch, a power of 2.
-        **kwargs: What else is asked of a patch embedding's convolution; the kernels are always 3x3.
+        out_channels (int): Width of the tokens. Each earlier convolution has half the width of the next.
+        stride (int | tuple): Side of a square patch, a power of 2.
+        **kwargs: Ignored: other arguments of a patch embedding's convolution. The kernels are always 3x3.
 
     Raises:
-        ValueError: If ``stride`` is no power of 2.
+        ValueError: If ``stride`` is not a power of 2.
+
+    Examples:
+        >>> import torch
+        >>> from tas_mm.models.backbones import ConvStem
+        >>> ConvStem(3, 64, stride=4)(torch.zeros(1, 3, 28, 28)).shape
+        torch.Size([1, 64, 7, 7])
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int | tuple[int, int], **kwargs: Any) -> None:
         side = stride if isinstance(stride, int) else stride[0]
         depth = int(math.log2(side))
         if side < 2 or 2**depth != side:
-            raise ValueError(f'ConvStem: stride={stride}, but the side of a patch must be a power of 2')
+            raise ValueError(f'ConvStem: stride={stride}. Expected a power of 2')
         layers: list[nn.Module] = []
         for i in reversed(range(depth)):
             width = out_channels // 2**i

@@ -1,4 +1,4 @@
-"""The two small Swin Transformers that distillation papers take as students.
+"""The two small Swin Transformers that distillation papers use as students.
 
 Swin-P (pico) and Swin-N (nano): OFA-KD, arXiv 2310.19444; TAS, arXiv 2410.12342.
 """
@@ -10,7 +10,14 @@ from tas_mm.registry import MODELS
 
 @MODELS.register_module()
 class SwinTransformer(MMPretrainSwinTransformer):
-    """MMPretrain's, with ``arch='pico'`` and ``arch='nano'`` besides its own."""
+    """MMPretrain's Swin Transformer, with ``arch='pico'`` and ``arch='nano'`` added.
+
+    Examples:
+        >>> import torch
+        >>> from tas_mm.models import SwinTransformer
+        >>> SwinTransformer(arch='pico')(torch.zeros(1, 3, 224, 224))[0].shape
+        torch.Size([1, 384, 7, 7])
+    """
 
     arch_zoo = {
         **MMPretrainSwinTransformer.arch_zoo,
@@ -20,7 +27,7 @@ class SwinTransformer(MMPretrainSwinTransformer):
 
     @classmethod
     def plain_config(cls, config: dict) -> dict:
-        """Return the config of the same network for MMPretrain's own class, with the sizes spelled out.
+        """Return a config of the same network for MMPretrain's class, with the sizes written out.
 
         Args:
             config (dict): Config of this class.

@@ -1,4 +1,4 @@
-"""ExitBranch: from a stage of the student to logits, where networks of any family compare.
+"""ExitBranch: from a stage of the student to logits, which networks of any family can compare.
 
 Source: One-for-All, NeurIPS 2023, arXiv 2310.19444, Sec. 3: features of a CNN pass through separable convolutions,
 those of attention and MLP students through transformer blocks. The layers are those of the authors' released code.
@@ -24,27 +24,34 @@ INIT = [dict(type='Kaiming', layer='Conv2d'), dict(type='TruncNormal', layer='Li
 
 @MODELS.register_module()
 class ExitBranch(BaseConnector):
-    """An early exit of the student; it is used in training alone.
+    """An early exit of the student, used in training only.
 
-    Of a CNN: for each stage that is left, a block of separable convolutions that halves the map and doubles the width,
-    the last of them giving the wider of the two networks' feature widths; after the last stage a 1x1 convolution to
+    For a CNN: one block of separable convolutions for each remaining stage, which halves the map and doubles the width.
+    The last block gives the wider of the two networks' feature widths. After the last stage it is a 1x1 convolution to
     that width. Then pooling and a linear layer.
 
-    Of an attention or MLP network: patch merging down to ``final_grid``, then as many transformer blocks as there are
-    stages left (one after the last), as wide as the student's feature; then the mean of all patches and a linear layer.
+    For an attention or MLP network: patch merging down to ``final_grid``, then one transformer block for each remaining
+    stage (at least one), as wide as the student's feature. Then the mean over all patches and a linear layer.
 
     Args:
-        in_channels (int): Width of the stage. ``PairDistiller`` fills in all that has no default.
-        in_grid (tuple): Its height and width.
+        in_channels (int): Width of the stage. ``PairDistiller`` infers all arguments without a default.
+        in_grid (tuple): Height and width of the stage.
         num_classes (int): Number of logits.
         feature_dims (tuple): Widths of the pooled features of student and teacher.
-        family (str): ``'cnn'``, ``'attention'`` or ``'mlp'``, the student's.
+        family (str): The student's family: ``'cnn'``, ``'attention'`` or ``'mlp'``.
         stage (int): Number of the stage, 1 to 4.
-        final_grid (int): Patches a side after merging, for attention and MLP. Defaults to 7, the authors'.
-        num_heads (int): Heads of a transformer block, at most. Defaults to 4, the authors'.
+        final_grid (int): Patches per side after merging, for attention and MLP. Defaults to 7, as in the authors' code.
+        num_heads (int): Largest number of heads of a transformer block. Defaults to 4, as in the authors' code.
 
     Raises:
-        ValueError: If ``family`` is none of the three.
+        ValueError: If ``family`` is not one of the three.
+
+    Examples:
+        >>> import torch
+        >>> from tas_mm.models import ExitBranch
+        >>> branch = ExitBranch(128, (28, 28), num_classes=10, feature_dims=(512, 192), family='cnn', stage=2)
+        >>> branch.forward_train(torch.zeros(2, 128, 28, 28)).shape
+        torch.Size([2, 10])
     """
 
     def __init__(
@@ -60,7 +67,7 @@ class ExitBranch(BaseConnector):
     ) -> None:
         super().__init__(init_cfg=INIT)
         if family not in FAMILIES:
-            raise ValueError(f'ExitBranch: family={family!r}, but valid are {", ".join(FAMILIES)}')
+            raise ValueError(f'ExitBranch: family={family!r}. Expected one of {", ".join(FAMILIES)}')
         if family == 'cnn':
             width = max(feature_dims)
             self.body = conv_body(in_channels, width, 4 - stage)
@@ -71,13 +78,12 @@ class ExitBranch(BaseConnector):
         self.fc = nn.Linear(width, num_classes)
 
     def forward_train(self, feature: Tensor) -> Tensor:
-        """Output of the stage as a map ``(B, C, H, W)`` to logits ``(B, num_classes)``."""
+        """Turn the stage's output, a map ``(B, C, H, W)``, into logits ``(B, num_classes)``."""
         return self.fc(self.body(feature))
 
 
 def conv_body(in_channels: int, width: int, halvings: int) -> nn.Sequential:
-    """Map ``(B, in_channels, H, W)`` to pooled feature ``(B, width)``."""
-
+    """Build the layers from a map ``(B, in_channels, H, W)`` to a pooled feature ``(B, width)``."""
     layers: list[nn.Module] = [] if halvings else [nn.Conv2d(in_channels, width, 1)]
     for left in reversed(range(halvings)):
         channels = 2 * in_channels if left else width
@@ -87,7 +93,7 @@ def conv_body(in_channels: int, width: int, halvings: int) -> nn.Sequential:
 
 
 def separable(in_channels: int, out_channels: int, stride: int) -> DepthwiseSeparableConvModule:
-    """A 3x3 convolution of each channel, then a 1x1 convolution, batch norm and ReLU."""
+    """Build a 3x3 convolution of each channel, then a 1x1 convolution, batch norm and ReLU."""
     return DepthwiseSeparableConvModule(
         in_channels,
         out_channels,
@@ -102,11 +108,11 @@ def separable(in_channels: int, out_channels: int, stride: int) -> DepthwiseSepa
 
 
 class TokenBody(nn.Module):
-    """Map ``(B, in_channels, H, W)`` to pooled feature ``(B, width)``, through patch merging and transformer blocks."""
+    """Layers from a map ``(B, in_channels, H, W)`` to a pooled feature ``(B, width)``: patch merging, then blocks."""
 
     def __init__(self, in_channels: int, width: int, merges: int, blocks: int, num_heads: int) -> None:
         super().__init__()
-        # Without merging, and the width being another, a linear layer takes its place.
+        # Without merging, a linear layer changes the width if needed.
         self.embed = nn.Identity() if merges or in_channels == width else nn.Linear(in_channels, width)
         self.merges = nn.ModuleList(PatchMerging(width if i else in_channels, width) for i in range(merges))
         self.act = nn.GELU()
@@ -116,6 +122,7 @@ class TokenBody(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Compute the output."""
         grid = tuple(x.shape[-2:])
         x = self.embed(x.flatten(2).transpose(1, 2))  # BxNxC
         for i, merge in enumerate(self.merges):

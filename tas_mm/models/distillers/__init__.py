@@ -1,4 +1,4 @@
-"""What makes a pair of networks a distillation: the losses between what they know."""
+"""Distillers: the losses between what two networks know."""
 
 from .distiller_group import DistillerGroup
 from .interface import Distiller, interface_of

@@ -1,4 +1,4 @@
-"""Several teachers: a distiller, and with it an assistant, for each; their losses weighted and summed.
+"""DistillerGroup: several teachers, each with its own distiller and assistant, and weighted losses.
 
 Source of the weights by image: UNIC, arXiv 2408.05088 (teacher dropping).
 """
@@ -24,7 +24,7 @@ from .interface import Distiller
 
 
 class GroupObserver:
-    """Watches one pass of the student for several distillers.
+    """Observes one pass of the student for several distillers.
 
     Args:
         observers (sequence): Observers of the student, one for each distiller.
@@ -35,7 +35,7 @@ class GroupObserver:
         self.view = observers[0].view
 
     def __call__(self, run: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[tuple[Observation, ...], Any]:
-        """Run the student; return what each distiller wants to know, and what the student returned."""
+        """Run the student. Return one observation for each distiller, and the student's output."""
         for observer in self.observers:
             run = partial(observer, run)
         output, seen = run(*args, **kwargs), []
@@ -47,20 +47,19 @@ class GroupObserver:
 
 @MODELS.register_module()
 class DistillerGroup(Distiller, BaseDistiller):
-    """One distiller for each of several teachers. :class:`TAS` makes it if ``model.teacher`` is a list.
+    """One distiller for each of several teachers. :class:`TAS` builds it if ``model.teacher`` is a list.
 
-    The loss ``loss_ts_kd`` of the first teacher's distiller is logged as ``distill.teacher0.loss_ts_kd``, its weight
-    applied.
+    The weighted loss ``loss_ts_kd`` of the first teacher's distiller is logged as ``distill.teacher0.loss_ts_kd``.
 
     Args:
         distillers (sequence): Configs of :class:`PairDistiller` or :class:`TASDistiller`, one for each teacher.
-        weights (sequence): Factor on the losses of each.
-        by_image (bool): Whether teachers are dropped by image: of each image the teacher with the largest loss is kept,
-            and each other with probability 0.5; the weights of those that are kept then sum to the weights' sum. It
+        weights (sequence): Loss weight of each teacher.
+        by_image (bool): Whether to drop teachers image by image. The teacher with the largest loss for an image is
+            kept, each other one with probability 0.5. The weights of the kept teachers are scaled to the same sum. It
             needs losses with ``reduction='none'``. Defaults to False.
 
     Raises:
-        ValueError: With ``by_image``, if a loss has no value per image.
+        ValueError: With ``by_image``, if a loss does not give a value per image.
     """
 
     def __init__(self, distillers: Sequence[dict], weights: Sequence[float], by_image: bool = False) -> None:
@@ -76,11 +75,11 @@ class DistillerGroup(Distiller, BaseDistiller):
 
     @property
     def uses_recorders(self) -> bool:
-        """Whether one of the configs has recorders, which in-place modules would disturb."""
+        """True if one of the configs has recorders, whose records in-place modules would overwrite."""
         return any(distiller.uses_recorders for distiller in self.distillers)
 
     def prepare_from_student(self, model: BaseModel) -> None:
-        """Let each distiller take its view of the student."""
+        """Prepare each distiller from the student."""
         for distiller in self.distillers:
             distiller.prepare_from_student(model)
         self.student_view = self.distillers[0].student_view
@@ -89,7 +88,7 @@ class DistillerGroup(Distiller, BaseDistiller):
         """Bind each distiller to its teacher.
 
         Raises:
-            ValueError: If a teacher does not match the student, or a distiller has deliveries, which need one teacher.
+            ValueError: If a teacher does not match the student, or if a distiller has deliveries.
         """
         for i, (distiller, teacher) in enumerate(zip(self.distillers, models)):
             try:
@@ -97,12 +96,12 @@ class DistillerGroup(Distiller, BaseDistiller):
             except ValueError as error:
                 raise ValueError(f'{error} (number {i} of model.teacher)') from error
             if distiller.deliveries.deliveries:
-                raise ValueError('model.distiller.distill_deliveries is there for one teacher only')
+                raise ValueError('model.distiller.distill_deliveries needs one teacher, but model.teacher is a list')
         sizes = {tuple(distiller.student_view.input_size) for distiller in self.distillers}
         if len(sizes) > 1:
             raise ValueError(
-                f'model.teacher: the pairs are built for images of {sorted(sizes)}; set model.distiller.input_size '
-                'to what the train pipeline gives'
+                f'model.teacher: the pairs are built for images of {sorted(sizes)}. Set model.distiller.input_size '
+                'to the size that train_pipeline gives'
             )
         if self.by_image:
             self._keep_values_per_image()
@@ -113,7 +112,7 @@ class DistillerGroup(Distiller, BaseDistiller):
     def forward(
         self, student: Sequence[Observation], teacher: Sequence[Observation], labels: Tensor | None
     ) -> dict[str, Tensor]:
-        """Compute the losses of every distiller, weighted; one observation for each, see :class:`Distiller`."""
+        """Compute the weighted losses of every distiller from one observation for each; see :class:`Distiller`."""
         each = [distiller(*seen, labels) for distiller, *seen in zip(self.distillers, student, teacher)]
         weights = self._weights_by_image(each) if self.by_image else self.weights
         losses = {}
@@ -135,11 +134,11 @@ class DistillerGroup(Distiller, BaseDistiller):
             for name, loss in distiller.distill_losses.items():
                 if getattr(loss, 'reduction', None) not in REDUCTIONS:
                     raise ValueError(
-                        f'model.teacher_weights: {name} of teacher {i} is a {type(loss).__name__}, which has no value '
-                        "per image (reduction='none'). Use other losses, or numbers as weights"
+                        f'model.teacher_weights: {name} of teacher {i} is a {type(loss).__name__}, which does not give '
+                        "a value per image (reduction='none'). Use other losses, or numbers as weights"
                     )
                 loss.reduction = 'none'
 
     def compute_distill_losses(self) -> dict[str, Tensor]:
-        """Do not use: MMRazor's way without arguments; :meth:`forward` takes the observations."""
-        raise NotImplementedError('DistillerGroup is called with observations, by tas_mm.TAS')
+        """Raise: MMRazor's call without observations does not work here."""
+        raise NotImplementedError('DistillerGroup: call it with observations, as tas_mm.TAS does')

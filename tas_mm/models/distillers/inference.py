@@ -1,4 +1,4 @@
-"""What a pair of networks implies for a loss: the arguments that a config leaves out, and MMRazor's form of it."""
+"""Infer the arguments of losses and connectors that a config leaves out, and check that a pair fits together."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from ..stages import READINGS, STAGES, StageView
 
 
 def class_of(cfg: Mapping, key: str) -> type[nn.Module]:
-    """Return the class that a config names, as MMRazor's scope sees it.
+    """Return the class that a config names, resolved in MMRazor's scope.
 
     Raises:
-        ValueError: If no class has that name.
+        ValueError: If there is no class of that name.
     """
     if not isinstance(cfg['type'], str):
         return cfg['type']
@@ -34,10 +34,10 @@ def class_of(cfg: Mapping, key: str) -> type[nn.Module]:
 
 
 def fill_in(cfg: Mapping, inferred: Mapping[str, Any], key: str) -> dict[str, Any]:
-    """Add to a config the inferred arguments that its class has and the config does not give.
+    """Complete a config with inferred arguments that its class takes and the config does not set.
 
     Raises:
-        ValueError: If an argument without default was not inferred, or the config gives an unknown one.
+        ValueError: If an argument without a default could not be inferred, or if the config has an unknown one.
     """
     cls = class_of(cfg, key)
     if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in signature(cls).parameters.values()):
@@ -46,19 +46,19 @@ def fill_in(cfg: Mapping, inferred: Mapping[str, Any], key: str) -> dict[str, An
     for name, argument in asked.items():
         if inferred[name] is None and argument.default is argument.empty:
             raise ValueError(
-                f'{key}: {cls.__name__} needs {name}, which only a stage has: let it read one of {", ".join(STAGES)}, '
+                f'{key}: {cls.__name__} needs {name}, which only a stage has. Set reads to one of {", ".join(STAGES)}, '
                 f'or set {name}'
             )
     return dict(cfg, **{name: inferred[name] for name in asked if inferred[name] is not None})
 
 
 def infer_arguments(views: tuple[StageView, StageView], student: str, teacher: str) -> dict[str, Any]:
-    """Infer what losses and connectors between two readings may ask for; None if the readings do not have it.
+    """Infer the arguments of losses and connectors between two readings. None if the readings do not have a value.
 
     Args:
         views (tuple): Views of student and teacher.
-        student (str): What is read of the student, one of ``READINGS``.
-        teacher (str): What is read of the teacher.
+        student (str): The student's reading, one of ``READINGS``.
+        teacher (str): The teacher's reading, one of ``READINGS``.
     """
     (in_channels, *in_grid), (out_channels, *out_grid) = (v.shape(r) for v, r in zip(views, (student, teacher)))
     return dict(
@@ -77,51 +77,51 @@ def infer_arguments(views: tuple[StageView, StageView], student: str, teacher: s
 
 
 def wants_labels(loss: type[nn.Module] | nn.Module) -> bool:
-    """Tell whether a loss has an argument ``gt_labels``."""
+    """Return True if a loss has an argument ``gt_labels``."""
     return 'gt_labels' in signature(loss.forward).parameters
 
 
 def detaches_target(loss: nn.Module) -> bool | None:
-    """Tell whether a loss detaches its target; None if it leaves that to others, as many of MMRazor's do."""
+    """Return True if a loss detaches its target, None if it leaves that to the caller, as many of MMRazor's do."""
     return getattr(loss, 'detach_target', getattr(loss, 'teacher_detach', None))
 
 
 def precision_of(loss: nn.Module, device: str) -> AbstractContextManager:
-    """Return the context for a loss: float32, unless it says that its own networks keep the autocast around it."""
+    """Return the context to run a loss in: float32, unless the loss has networks of its own that keep the autocast."""
     keeps = getattr(loss, 'keeps_autocast', False)
     return nullcontext() if keeps else torch.autocast(device, enabled=False)
 
 
 def checked_term(name: str, term: Any) -> dict[str, Any]:
-    """Return a term with the readings of either side, each a tuple, and its connector or None.
+    """Return a term with the readings of each side as a tuple, and its connector or None.
 
-    What the config does not say is the loss's own choice, else the logits.
+    If the config does not set ``reads``, the loss's class attribute counts, else the logits.
 
     Raises:
-        ValueError: If the term is not a loss config, or reads something that networks do not have.
+        ValueError: If the term is not a loss config, or if it reads something unknown.
     """
     key = f'model.distiller.terms.{name}'
     cfg = dict(term) if isinstance(term, Mapping) else {}
     connector, reads = cfg.get('connector'), dict(student='logits', teacher='logits')
     if 'type' not in cfg:
-        raise ValueError(f'{key}={term!r}, but it must be the config of a loss, with its type')
+        raise ValueError(f'{key}={term!r}. Expected the config of a loss, with its type')
     if connector is not None and 'type' not in connector:
-        raise ValueError(f'{key}.connector={connector!r}, but it must be the config of a connector, with its type')
+        raise ValueError(f'{key}.connector={connector!r}. Expected the config of a connector, with its type')
     for given in (getattr(class_of(cfg, key), 'reads', {}), cfg.get('reads', {})):
         reads |= dict(given) if isinstance(given, Mapping) else dict(student=given, teacher=given)
     reads = {side: tuple(names) if isinstance(names, (list, tuple)) else (names,) for side, names in reads.items()}
     if len(reads) > 2 or not all(names and set(names) <= set(READINGS) for names in reads.values()):
         raise ValueError(
-            f'{key}.reads={cfg["reads"]!r}, but valid are {", ".join(READINGS)}, or dict(student=..., teacher=...) of '
-            'these, or of several of them for a loss that compares several'
+            f'{key}.reads={cfg["reads"]!r}. Expected one of {", ".join(READINGS)}, or dict(student=..., teacher=...) '
+            'of these. A loss that compares several takes a tuple of them'
         )
     if connector is not None and len(reads['student']) > 1:
-        raise ValueError(f'{key}.connector takes one reading of the student, not {", ".join(reads["student"])}')
+        raise ValueError(f'{key}.connector: the student reads {", ".join(reads["student"])}. Expected one reading')
     return dict(cfg, reads=reads, connector=connector)
 
 
 def compares_classes(reads: Mapping[str, tuple[str, ...]], connector: Mapping | None) -> bool:
-    """Tell whether a term compares the teacher's logits with the student's, or with those of an exit."""
+    """Return True if a term compares the teacher's logits with logits of the student or of one of its exits."""
     if 'logits' not in reads['teacher']:
         return False
     exits = connector is not None and 'num_classes' in signature(class_of(connector, 'connector')).parameters
@@ -129,18 +129,18 @@ def compares_classes(reads: Mapping[str, tuple[str, ...]], connector: Mapping | 
 
 
 def check_classes(student: StageView, teacher: StageView) -> None:
-    """Check that two networks whose logits a loss compares tell the same classes apart.
+    """Check that two networks whose logits a loss compares have the same number of classes.
 
     Raises:
-        ValueError: If their numbers of classes differ.
+        ValueError: If the numbers differ.
     """
     counts = student.num_classes, teacher.num_classes
     if None not in counts and counts[0] != counts[1]:
         raise ValueError(
-            f'model.teacher has num_classes={teacher.num_classes} and model.architecture '
-            f'num_classes={student.num_classes}, and a loss compares their logits. Set '
+            f'model.teacher has num_classes={teacher.num_classes} and model.architecture has '
+            f'num_classes={student.num_classes}, but a loss compares their logits. Set '
             "model.distiller.teacher_classes to the teacher's index of each class of the student, fine-tune the "
-            'teacher on the data set of the student, or distill features alone (model.distiller.logit_loss=None)'
+            "teacher on the student's data set, or distill only features (model.distiller.logit_loss=None)"
         )
 
 
@@ -160,21 +160,21 @@ def check_dense(student: StageView, teacher: StageView) -> None:
 
 
 def check_pair(student: StageView, teacher: StageView) -> None:
-    """Check that two networks see the same images.
+    """Check that two networks take the same images and predict one class per image.
 
     Raises:
-        ValueError: If channels differ, or a head scores every class by itself.
+        ValueError: If the numbers of input channels differ, or if a head scores every class independently.
     """
     for view in (student, teacher):
         head = getattr(view.model, 'head', None)
         if isinstance(head, MultiLabelClsHead):
             raise ValueError(
-                f'{view.key}.head is a {type(head).__name__}, which scores every class by itself, but losses and '
-                'validation here take logits for those of one distribution over the classes; valid is a head for '
-                'one label, such as LinearClsHead'
+                f'{view.key}.head is a {type(head).__name__}, which scores every class independently. Losses and '
+                'validation expect logits of one distribution over the classes. Use a head for single-label '
+                'classification, such as LinearClsHead'
             )
     if student.in_channels != teacher.in_channels:
         raise ValueError(
             f'model.teacher takes images of {teacher.in_channels} channels and model.architecture of '
-            f'{student.in_channels}; both see the same images. Set in_channels, or load gray images as color'
+            f'{student.in_channels}. Both get the same images: set in_channels, or load gray images as color'
         )

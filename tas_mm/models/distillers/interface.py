@@ -1,4 +1,4 @@
-"""What everybody may ask of a distiller, whichever it is: MMRazor's own, ours, or none at all."""
+"""Interface of distillers: one form for tas_mm's, for MMRazor's, and for a model without one."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 
 
 class Distiller:
-    """Interface of a distiller. Attributes that a distiller does not have are None or empty.
+    """Interface of a distiller. Attributes that a distiller does not use are None or empty.
 
     Attributes:
         assistant (HybridAssistant | None): The assistant.
         student_view (StageView | None): View of the student.
-        teacher_view (StageView | None): View of the teacher; None for several teachers.
+        teacher_view (StageView | None): View of the teacher. None for several teachers.
         views (tuple): Views of student and teacher, or empty.
-        student_observer (Observer): Watches the student's pass.
-        teacher_observer (Observer | tuple): Watches the teacher's pass; of several teachers, one for each.
-        student_reads (set): What the losses read of the student: ``'feature'``, ``'logits'``, ``'stage1'``, ...
-        teacher_reads (set): What the losses read of the teacher.
-        left_out (dict): Losses that the pair cannot have, and why.
-        uses_recorders (bool): Whether the config has MMRazor recorders, which in-place modules would disturb.
+        student_observer (Observer): Observer of the student's pass.
+        teacher_observer (Observer | tuple): Observer of the teacher's pass, or one for each of several teachers.
+        student_reads (set): Readings of the student that the losses use: ``'feature'``, ``'logits'``, ``'stage1'``, ...
+        teacher_reads (set): Readings of the teacher that the losses use.
+        left_out (dict): Losses that are not possible for the pair, with the reason.
+        uses_recorders (bool): Whether the config has MMRazor recorders, whose records in-place modules would overwrite.
     """
 
     assistant: HybridAssistant | None = None
@@ -48,12 +48,12 @@ class Distiller:
         return (self.teacher_view,)
 
     def forward(self, student: Observation, teacher: Observation, labels: Tensor | None) -> dict[str, Tensor]:
-        """Compare what student and teacher know of a batch.
+        """Compute the losses of a batch from what student and teacher know.
 
         Args:
-            student (Observation): From the student's pass.
-            teacher (Observation): From the teacher's pass.
-            labels (Tensor | None): Class indices ``(B, )``; None for images without labels.
+            student (Observation): Observation of the student's pass.
+            teacher (Observation): Observation of the teacher's pass.
+            labels (Tensor | None): Class indices ``(B, )``. None for images without labels.
 
         Returns:
             dict: Losses by name, each a scalar.
@@ -62,11 +62,11 @@ class Distiller:
 
 
 class _NoDistiller(Distiller):
-    """Answers for a model that distills nothing."""
+    """The distiller of a model that does not distill."""
 
 
 class _RazorObserver:
-    """Watches a pass with the recorders and deliveries of a distiller of MMRazor's, which keeps what they record."""
+    """Runs a pass inside the recorders and deliveries of an MMRazor distiller, which keeps the records itself."""
 
     view = None
 
@@ -81,7 +81,7 @@ class _RazorObserver:
 
 
 class _RazorDistiller(Distiller):
-    """MMRazor's own distiller, which reads its recorders by itself."""
+    """An MMRazor distiller, which reads its recorders itself."""
 
     uses_recorders = True
 
@@ -101,7 +101,7 @@ class _RazorDistiller(Distiller):
 
 
 def interface_of(model: BaseModel | nn.Module) -> Distiller:
-    """Return the distiller of a distillation behind its interface; of any other model, one that has nothing."""
+    """Return the interface of a model's distiller. A model without a distiller gets one with nothing in it."""
     distiller = getattr(model, 'distiller', None)
     if isinstance(distiller, Distiller):
         return distiller

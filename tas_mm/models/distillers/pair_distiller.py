@@ -1,8 +1,8 @@
 """PairDistiller: named losses between what two networks know.
 
-MMRazor's recorders name modules, and its losses and connectors are given widths, so a config of its own fits one pair
-of networks. Here a loss says only what it *reads* of both: logits, the pooled feature, or the map of a stage. When both
-networks are there, the distiller *binds*: it takes a stage view of each and infers the rest.
+MMRazor's recorders name modules, and its losses and connectors are given widths. So one of its configs fits only one
+pair of networks. Here a loss only says what it *reads* of each network: logits, the pooled feature, or the map of a
+stage. Once both networks are known, the distiller *binds*: it takes a stage view of each and infers the rest.
 """
 
 from __future__ import annotations
@@ -51,49 +51,52 @@ ROLES = ('student', 'teacher')
 
 @MODELS.register_module()
 class PairDistiller(Distiller, ConfigurableDistiller):
-    """Losses from teacher to student, each with a name and what it reads of the two networks.
+    """Named losses from teacher to student. Each says what it reads of the two networks.
 
-    A term is the config of a loss, MMRazor's (``KLDivergence``, ``DISTLoss``, ...) or tas_mm's, with two more options:
+    A *term* is the config of a loss, MMRazor's (``KLDivergence``, ``DISTLoss``, ...) or tas_mm's, with two more
+    options:
 
-    - ``reads``: ``'logits'`` (the default of most losses), ``'feature'`` or ``'stage1'`` to ``'stage4'``; or different
-      ones, as ``dict(student='stage1', teacher='logits')``. Logits are ``(B, num_classes)``, the feature is that after
-      pooling, ``(B, C)``, and a stage is a map ``(B, C, H, W)`` whatever the network. A loss that compares more takes
-      several: ``dict(student=('stage3', 'stage4'), teacher='stage4')``. What a loss reads by default is its class
-      attribute ``reads``.
-    - ``connector``: config of a connector that the student's side goes through first, such as a projector.
+    - ``reads``: ``'logits'`` (the default of most losses), ``'feature'``, or ``'stage1'`` to ``'stage4'``. For
+      different readings of the two sides: ``dict(student='stage1', teacher='logits')``. Logits are ``(B,
+      num_classes)``, the feature after pooling is ``(B, C)``, and a stage is a map ``(B, C, H, W)`` for every network.
+      A loss that compares more takes several: ``dict(student=('stage3', 'stage4'), teacher='stage4')``. A loss class
+      sets its default in its attribute ``reads``.
+    - ``connector``: config of a connector, such as a projector, through which the student's side goes first.
 
-    The loss ``loss_<name>`` gets the student's side as its first argument, the teacher's as its second, and the labels
-    if it has an argument ``gt_labels``. It runs in float32, unless its class attribute ``keeps_autocast`` is True. An
-    argument of a loss or a connector that the config does not give is inferred by its name (from the last of several
-    readings):
+    The loss ``loss_<name>`` gets the student's side as its first argument, the teacher's side as its second, and the
+    labels if it has an argument ``gt_labels``. It runs in float32, unless its class attribute ``keeps_autocast`` is
+    True. Arguments of losses and connectors that the config does not set are inferred by their names (from the last of
+    several readings):
 
-    - ``learner_dim``, ``target_dim``: widths of the student's side (after a connector, which is assumed to give the
-      teacher's width) and of the teacher's;
-    - ``in_channels``, ``out_channels``, ``in_grid``, ``out_grid``: width and, of stages, height and width of the
-      student's side and of the teacher's;
-    - ``num_classes``; ``feature_dims``: widths of both features; ``family`` of the student ('cnn', 'attention', 'mlp')
-      and ``stage``, the number of the stage that is read; ``any_size``, True for images of many sizes.
+    - ``learner_dim``, ``target_dim``: widths of the student's and the teacher's side. After a connector both are the
+      teacher's width.
+    - ``in_channels``, ``out_channels``, ``in_grid``, ``out_grid``: width and, for stages, height and width of the
+      student's and the teacher's side.
+    - ``num_classes``; ``feature_dims``: widths of both features; ``family`` of the student (``'cnn'``, ``'attention'``,
+      ``'mlp'``); ``stage``: number of the student's stage; ``any_size``: True for images of many sizes.
 
-    Losses and connectors with a method ``bind(student, teacher)`` are given the two stage views, to build what depends
-    on them. A method that needs more of the networks subclasses the distiller and overrides :meth:`forward`,
+    Losses and connectors with a method ``bind(student, teacher)`` receive the two stage views, and can build parts that
+    depend on them. A method that needs more of the networks subclasses the distiller and overrides :meth:`forward`,
     :meth:`student_stages` and :meth:`teacher_stages`.
 
     Args:
-        terms (dict, optional): Terms by name; None in place of one drops it. Defaults to None.
+        terms (dict, optional): Terms by name. None as a value removes an inherited term. Defaults to None.
         input_size, teacher_size (tuple | int, optional): See :class:`Sides`.
         student_feature, teacher_feature (str, optional): See :class:`Sides`.
         teacher_classes (sequence | str, optional): See :class:`Sides`.
         student_recorders, teacher_recorders, connectors, distill_losses, loss_forward_mappings (dict, optional): In
-            MMRazor's format; each takes the place of what would have been inferred. Mappings may name the readings and
+            MMRazor's format. Each one replaces what would have been inferred. Mappings may name readings and
+            ``gt_labels`` without a recorder. A stage is read as a map, unless the mapping selects a part of it with
+            ``data_idx``. Default to None.
             ``gt_labels`` without a recorder. A stage is read as a map, unless the mapping takes a part of it with
             ``data_idx``. Default to None.
         distill_deliveries (dict, optional): As in MMRazor. Defaults to None.
 
     Raises:
-        ValueError: If a term is not a loss config, or, when both networks are there, if a recorder, loss, connector or
-            mapping does not match them.
+        ValueError: If a term is not a loss config. At binding, if a recorder, loss, connector or mapping does not match
+            the two networks.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from tas_mm.models import PairDistiller
         >>> from tas_mm.recipes.sources import build_classifier
@@ -149,7 +152,7 @@ class PairDistiller(Distiller, ConfigurableDistiller):
         return losses
 
     def compare(self, name: str, learner: Tensor, target: Tensor, labels: Tensor | None) -> Tensor:
-        """Compute one loss, in float32 under any autocast; only a loss that says so lets its target learn."""
+        """Compute one loss in float32, whatever the autocast. Detach the target unless the loss does that itself."""
         if self._detaches[name]:
             target = target.detach()
         arguments = dict(gt_labels=labels) if self._wants_labels[name] else {}
@@ -160,7 +163,7 @@ class PairDistiller(Distiller, ConfigurableDistiller):
     def compare_all(
         self, name: str, learners: Sequence[Tensor], targets: Sequence[Tensor], labels: Tensor | None
     ) -> Tensor:
-        """Compute the loss of a term between one or several readings of either side; see :meth:`compare`."""
+        """Compute the loss of a term between one or several readings of each side; see :meth:`compare`."""
         loss = self.distill_losses[name]
         if self._detaches[name]:
             targets = [target.detach() for target in targets]
@@ -170,27 +173,27 @@ class PairDistiller(Distiller, ConfigurableDistiller):
             return loss(*(x.to(exact) for x in (*learners, *targets)), **arguments)
 
     def run_assistant(self, student: Observation, teacher: Observation) -> Knowledge | None:
-        """Return the assistant's knowledge of a batch; None without an assistant."""
+        """Return the assistant's knowledge of a batch. None if there is no assistant."""
         return None
 
     # ---- binding ---------------------------------------------------------------------------------------------------
 
     def prepare(self, student: nn.Module, teacher: nn.Module) -> None:
-        """Bind the distiller to two networks, for a training loop of one's own.
+        """Bind the distiller to two networks, for your own training loop.
 
         Args:
             student (nn.Module): The student.
-            teacher (nn.Module): The teacher; whoever runs it keeps it frozen and in eval mode.
+            teacher (nn.Module): The teacher. The caller keeps it frozen and in eval mode.
         """
         self.prepare_from_student(student)
         self.prepare_from_teacher(teacher)
 
     def prepare_from_student(self, model: BaseModel) -> None:
-        """Take a view of the student: the first half of MMRazor's preparation."""
+        """Take a view of the student: the first half of MMRazor's two-step preparation."""
         self.student_view = self.sides.view_student(model, self.sides.input_size)
 
     def prepare_from_teacher(self, model: nn.Module) -> None:
-        """Take a view of the teacher, and bind: the second half of MMRazor's preparation."""
+        """Take a view of the teacher and bind: the second half of MMRazor's two-step preparation."""
         self.student_view, self.teacher_view = self.sides.agree(self.student_view, self.sides.view_teacher(model))
         self.bind()
 
@@ -203,7 +206,7 @@ class PairDistiller(Distiller, ConfigurableDistiller):
         check_pair(*self.views)
         self.config = self._expand()
         with DefaultScope.overwrite_default_scope('mmrazor'):
-            # MMEngine's ModuleDict, unlike torch's, passes init_weights() on.
+            # Unlike torch's, MMEngine's ModuleDict forwards init_weights().
             self.connectors = ModuleDict(self._build_each('connectors', self.build_connectors))
             self.distill_losses = ModuleDict(self._build_each('distill_losses', self.build_distill_losses))
         for module in chain(self.connectors.modules(), self.distill_losses.modules()):
@@ -218,29 +221,29 @@ class PairDistiller(Distiller, ConfigurableDistiller):
         """Stage views of student and teacher."""
         return self.student_view, self.teacher_view
 
-    # ---- what is read ----------------------------------------------------------------------------------------------
+    # ---- readings --------------------------------------------------------------------------------------------------
 
     @property
     def student_reads(self) -> frozenset[str]:
-        """What the losses read of the student."""
+        """Readings of the student that the losses use."""
         return self._reads(True) | {STAGES[stage - 1] for stage in self.student_stages()}
 
     @property
     def teacher_reads(self) -> frozenset[str]:
-        """What the losses read of the teacher."""
+        """Readings of the teacher that the losses use."""
         return self._reads(False) | {STAGES[stage - 1] for stage in self.teacher_stages()}
 
     @property
     def uses_recorders(self) -> bool:
-        """Whether the config has recorders, which in-place modules would disturb."""
+        """True if the config has recorders, whose records in-place modules would overwrite."""
         return bool({f'{side}_recorders' for side in ROLES} & {*self.user_config})
 
     def student_stages(self) -> set[int]:
-        """Return the numbers of the student's stages that :meth:`forward` wants."""
+        """Return the numbers of the student's stages that :meth:`forward` needs."""
         return {1 + STAGES.index(reading) for reading in self._reads(True) & {*STAGES}}
 
     def teacher_stages(self) -> set[int]:
-        """Return the numbers of the teacher's stages that :meth:`forward` wants."""
+        """Return the numbers of the teacher's stages that :meth:`forward` needs."""
         return {1 + STAGES.index(reading) for reading in self._reads(False) & {*STAGES}}
 
     def _reads(self, from_student: bool) -> frozenset[str]:
@@ -249,7 +252,7 @@ class PairDistiller(Distiller, ConfigurableDistiller):
         return frozenset(r['recorder'] for r in records if r.get('from_student') is from_student and 'recorder' in r)
 
     def _watch(self) -> None:
-        """Put an observer on either network; with a user's MMRazor form, one that records what the config gives."""
+        """Put an observer on each network. If the config is in MMRazor's form, it also runs the config's recorders."""
         self.student_observer = self._observer('student', self.student_view, self.student_stages(), self.student_reads)
         self.teacher_observer = self._observer('teacher', self.teacher_view, self.teacher_stages(), self.teacher_reads)
         if self.user_config:
@@ -269,11 +272,11 @@ class PairDistiller(Distiller, ConfigurableDistiller):
     # ---- inference -------------------------------------------------------------------------------------------------
 
     def razor_config(self) -> dict[str, dict]:
-        """Return the whole distiller in MMRazor's form, which a config may give in its place."""
+        """Return the whole distiller in MMRazor's form, which a config may contain instead."""
         return self.config
 
     def _expand(self) -> dict[str, dict]:
-        """Expand to MMRazor's form: the user's config, and what is inferred for the rest."""
+        """Expand to MMRazor's form: the user's config, completed with inferred parts."""
         connectors, losses, mappings = self._infer()
         known = self.user_config.get('distill_losses', losses)
         mappings = {name: mapping for name, mapping in mappings.items() if name in known}
@@ -292,7 +295,7 @@ class PairDistiller(Distiller, ConfigurableDistiller):
         return inferred | self.user_config
 
     def _infer(self) -> tuple[Configs, Configs, Configs]:
-        """Infer connectors, losses and their mappings from the terms."""
+        """Infer connectors, losses and mappings from the terms."""
         connectors, losses, mappings = {}, {}, {}
         for name, term in self.terms.items():
             key, cfg = f'model.distiller.terms.{name}', dict(term)
@@ -316,7 +319,7 @@ class PairDistiller(Distiller, ConfigurableDistiller):
         return connectors, losses, mappings
 
     def _build_each(self, field: str, build: Callable[[dict], nn.ModuleDict]) -> dict[str, nn.Module]:
-        """Build connectors or losses one by one, so that an error can say which."""
+        """Build connectors or losses one by one, so that an error names the one that failed."""
         built: dict[str, nn.Module] = {}
         for name, cfg in self.config[field].items():
             key = f'model.distiller.{field}.{name}'
@@ -330,5 +333,5 @@ class PairDistiller(Distiller, ConfigurableDistiller):
 
 
 def read(seen: Observation, reading: str) -> Tensor:
-    """Read logits, feature, or a stage as a map from an observation."""
+    """Return logits, feature, or a stage as a map from an observation."""
     return seen.map(1 + STAGES.index(reading)) if reading in STAGES else getattr(seen, reading)

@@ -1,8 +1,8 @@
-"""MMRazor's form of a distillation: recorders, connectors, losses, mappings and deliveries.
+"""Support for MMRazor's form of a distillation: recorders, connectors, losses, mappings and deliveries.
 
-A config in that form, in part or whole, is turned into what the short form works with: observations of the two
-networks. What the config gives is recorded by MMRazor's recorders; what it only names (``stage1`` to ``stage4``,
-``feature``, ``logits``, ``gt_labels``) is read from the observation.
+A config in that form, in part or whole, becomes what the short form works with: observations of the two networks.
+Recorders that the config defines are MMRazor's. Names that it only mentions (``stage1`` to ``stage4``, ``feature``,
+``logits``, ``gt_labels``) are read from the observation.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Record = Mapping[str, Any]
 
 
 def recorders_of(view: StageView, readings: Collection[str]) -> dict[str, dict]:
-    """Write the recorders that read the same as an observation of a view."""
+    """Return configs of the recorders that record the same as an observation of a view."""
     configs = {}
     for reading in (*STAGES, 'feature', 'logits', 'dense_logits'):
         if reading not in readings:
@@ -47,16 +47,16 @@ def recorders_of(view: StageView, readings: Collection[str]) -> dict[str, dict]:
 
 
 def record_of(reading: str, view: StageView, from_student: bool) -> dict[str, Any]:
-    """Write MMRazor's description of a reading."""
+    """Return MMRazor's description of a reading."""
     record = dict(recorder=reading, from_student=from_student)
     return dict(record, data_idx=0) if reading == 'feature' and view.feature_side == 'input' else record
 
 
 def map_arguments(loss: type[nn.Module], *records: Record) -> dict[str, Record]:
-    """Map a loss's first arguments to the records of learner and target, and ``gt_labels`` to the labels.
+    """Map the first arguments of a loss to the records of learner and target, and ``gt_labels`` to the labels.
 
     Raises:
-        ValueError: If the loss takes fewer or more.
+        ValueError: If the loss takes another number of arguments.
     """
     arguments = {name: arg for name, arg in signature(loss.forward).parameters.items() if name not in ('self', LABELS)}
     positional = [arg for arg in arguments.values() if arg.kind is arg.POSITIONAL_OR_KEYWORD]
@@ -71,15 +71,15 @@ def map_arguments(loss: type[nn.Module], *records: Record) -> dict[str, Record]:
 
 
 class RecordingObserver(Observer):
-    """An observer that runs MMRazor's recorders and deliveries as well, and returns what they recorded.
+    """Observer that also runs MMRazor's recorders and deliveries, and returns their records.
 
     Args:
         view (StageView): View of the network.
         stages (iterable): As in :class:`Observer`.
         knowledge (collection): As in :class:`Observer`.
-        recorders (RecorderManager): The config's.
-        deliveries (DistillDeliveryManager): The config's.
-        override (bool): Whether deliveries put the teacher's values in place of the network's own.
+        recorders (RecorderManager): Recorders of the config.
+        deliveries (DistillDeliveryManager): Deliveries of the config.
+        override (bool): Whether deliveries replace the network's own values with the teacher's.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class RecordingObserver(Observer):
 
 
 def build_recorders(configs: Mapping[str, dict], view: StageView, field: str) -> RecorderManager:
-    """Build the recorders that a config gives, on the network of a view.
+    """Build a config's recorders on the network of a view.
 
     Raises:
         ValueError: If a source is not a module of the network.
@@ -121,8 +121,8 @@ def build_recorders(configs: Mapping[str, dict], view: StageView, field: str) ->
         if cfg['type'].startswith('Module') and cfg['source'] not in modules:
             near = get_close_matches(cfg['source'], modules, n=3, cutoff=0.4)
             raise ValueError(
-                f'model.distiller.{field}.{name}.source={cfg["source"]!r} is no module of {view.key}; '
-                f'nearest: {", ".join(near) or "none"}'
+                f'model.distiller.{field}.{name}.source={cfg["source"]!r} is not a module of {view.key}. '
+                f'Closest names: {", ".join(near) or "none"}'
             )
     with DefaultScope.overwrite_default_scope('mmrazor'):
         manager = RecorderManager(configs)
@@ -131,16 +131,16 @@ def build_recorders(configs: Mapping[str, dict], view: StageView, field: str) ->
 
 
 class RazorForm:
-    """The losses of a config in MMRazor's form.
+    """Losses of a config in MMRazor's form.
 
     Args:
-        mappings (dict): Of each loss, which records its arguments are.
+        mappings (dict): Records of each loss's arguments, by loss.
         losses (ModuleDict): The losses.
         connectors (ModuleDict): The connectors.
-        recorders (dict): Of either side, True for the student, the names of the recorders that the config gives.
+        recorders (dict): Names of the config's recorders of each side, by True (student) and False (teacher).
 
     Raises:
-        ValueError: If a mapping names something that does not exist, or misses an argument of its loss.
+        ValueError: If a mapping names something that does not exist, or lacks an argument of its loss.
         TypeError: If a mapping is not a dict.
     """
 
@@ -156,7 +156,7 @@ class RazorForm:
         self._check()
 
     def losses(self, student: Observation, teacher: Observation, labels: Tensor | None) -> dict[str, Tensor]:
-        """Compute all losses, in float32 under any autocast; each connector runs once, however many losses read it."""
+        """Compute all losses in float32, whatever the autocast. Each connector runs once per input."""
         connected: dict[tuple, Any] = {}
         losses = {}
         for name, mapping in self.mappings.items():
@@ -179,7 +179,7 @@ class RazorForm:
         labels: Tensor | None,
         connected: dict[tuple, Any],
     ) -> Any:
-        """Read one record; ``connected`` keeps the outputs of connectors."""
+        """Read one record. ``connected`` caches the outputs of connectors."""
         place = {key: value for key, value in record.items() if key not in ('connector', 'connector_idx')}
         seen = student if record['from_student'] else teacher
         if 'connector' not in record:
@@ -193,12 +193,12 @@ class RazorForm:
         return connected[key] if index is None else connected[key][index]
 
     def reads_assistant(self, record: Record) -> bool:
-        """Tell whether a record goes through the assistant."""
+        """Return True if a record goes through the assistant."""
         return isinstance(self.connectors[record['connector']], HybridAssistant) if 'connector' in record else False
 
     @property
     def assistant_record(self) -> Record | None:
-        """One of the records that go through the assistant."""
+        """A record that goes through the assistant, or None."""
         records = (record for mapping in self.mappings.values() for record in mapping.values())
         return next((record for record in records if self.reads_assistant(record)), None)
 
@@ -206,7 +206,7 @@ class RazorForm:
         key = 'model.distiller.loss_forward_mappings'
         for loss, mapping in self.mappings.items():
             if loss not in self.distill_losses:
-                raise ValueError(f'{key}.{loss} maps no loss; distill_losses has {", ".join(self.distill_losses)}')
+                raise ValueError(f'{key}.{loss}: no such loss. Expected one of {", ".join(self.distill_losses)}')
             if not isinstance(mapping, Mapping):
                 raise TypeError(f'{key}.{loss}={mapping!r}. Expected a dict of arguments and their records')
             for argument, record in mapping.items():
@@ -220,7 +220,7 @@ class RazorForm:
                 needed = parameter.default is parameter.empty and parameter.kind is parameter.POSITIONAL_OR_KEYWORD
                 if needed and name not in mapping:
                     raise ValueError(
-                        f'{key}.{loss} lacks {name!r}, which {type(module).__name__} needs; it has {", ".join(mapping)}'
+                        f'{key}.{loss} lacks {name!r}, which {type(module).__name__} needs. Got {", ".join(mapping)}'
                     )
             if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
                 for name in set(mapping) - set(parameters):
@@ -237,7 +237,7 @@ class RazorForm:
         for name, valid in (('recorder', known), ('connector', self.connectors)):
             if (name == 'recorder' or name in record) and record.get(name) not in valid:
                 raise ValueError(
-                    f'{key}.{name}={record.get(name)!r}, but valid are {", ".join(valid) or "none"}'
+                    f'{key}.{name}={record.get(name)!r}. Expected one of {", ".join(valid) or "none"}'
                     + (f' (of {side})' if name == 'recorder' else '')
                 )
 
@@ -250,12 +250,12 @@ def read_record(
     record_idx: int = 0,
     data_idx: int | None = None,
 ) -> Any:
-    """Read a record of the config's, or what an observation has by that name.
+    """Read a record of the config, or the reading of that name from an observation.
 
-    A stage is read as a map, unless ``data_idx`` asks for a part of it, which only the config knows.
+    A stage is read as a map. With ``data_idx`` it is one element of the recorded output instead.
 
     Raises:
-        ValueError: If the pass did not call the recorded module, or not often enough.
+        ValueError: If the pass did not call the recorded module often enough.
     """
     if recorder not in seen.records:
         if recorder == LABELS:
@@ -265,8 +265,8 @@ def read_record(
     if record_idx >= len(buffer):
         side = 'student' if from_student else 'teacher'
         raise ValueError(
-            f'model.distiller.{side}_recorders.{recorder}: in this pass {seen.view.key} did not call its source, or '
-            f'fewer than {record_idx + 1} times'
+            f'model.distiller.{side}_recorders.{recorder}: this pass of {seen.view.key} called its source '
+            f'{len(buffer)} times. Expected at least {record_idx + 1}'
         )
     value = buffer[record_idx] if data_idx is None else buffer[record_idx][data_idx]
     if recorder in STAGES and data_idx is None:

@@ -1,4 +1,4 @@
-"""The two networks of a pair as a distiller sees them: at which size, with which feature, and which classes."""
+"""Sides: how a distiller takes each of the two networks (image size, feature, and classes)."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ KEY = 'model.distiller'
 
 @dataclass(frozen=True)
 class Sides:
-    """Options of a distiller about its two networks.
+    """Options of a distiller for its two networks.
 
     Attributes:
-        input_size (tuple | int, optional): Height and width of the training images. Defaults to what the networks
-            declare, else 224.
+        input_size (tuple | int, optional): Height and width of the training images. Defaults to None: the size that the
+            networks declare, or 224.
         teacher_size (tuple | int, optional): Height and width to which the images are resized for the teacher.
-            Defaults to ``input_size`` if the teacher takes it, else to what the teacher was built for.
-        student_feature (str, optional): Feature of a network without a head: ``'output'``, what the network gives
-            (pooled, if it is a map or tokens); ``'class_token'``; or ``'mean'`` over all positions. A network with a
-            head is then taken without it. Defaults to None: the head's input, or, without a head, ``'output'``.
-        teacher_feature (str, optional): Likewise the teacher's. Defaults to None.
+            Defaults to None: ``input_size`` if the teacher takes it, or the size that the teacher was built for.
+        student_feature (str, optional): Feature of a network without a head: ``'output'``, the network's output (pooled
+            if it is a map or tokens), ``'class_token'``, or ``'mean'`` over all positions. If set for a network with a
+            head, the head is not used. Defaults to None: the head's input, or ``'output'`` without a head.
+        teacher_feature (str, optional): The same for the teacher. Defaults to None.
         teacher_classes (sequence | str, optional): For each class of the student, the index of that class in a teacher
-            that was trained on others; or a file of such indices (JSON, or a line for each). Defaults to None: the
-            same classes in the same order.
+            trained on other classes, or a file of such indices (JSON, or one per line). Defaults to None: the same
+            classes in the same order.
 
     Raises:
         ValueError: If an option has an invalid value.
 
-    Example:
+    Examples:
         >>> from tas_mm.models.distillers import Sides
         >>> Sides(input_size=224, teacher_size=518).teacher_size
         (518, 518)
@@ -67,17 +67,17 @@ class Sides:
         return view_of(model, size, 'model.architecture', self.student_feature)
 
     def view_teacher(self, model: nn.Module) -> StageView:
-        """Take a view of the teacher at the size that it sees.
+        """Take a view of the teacher at its own image size.
 
         Raises:
-            ValueError: If it does not have all of ``teacher_classes``.
+            ValueError: If an index in ``teacher_classes`` is not a class of the teacher.
         """
         size = self.teacher_size or self._size_it_takes(model)
         view = view_of(model, size, 'model.teacher', self.teacher_feature)
         if self.teacher_classes is None:
             return view
         if view.headless:
-            raise ValueError(f'{KEY}.teacher_classes: the teacher has no head, so it has no classes. Leave it out')
+            raise ValueError(f'{KEY}.teacher_classes: the teacher has no head, so it has no classes. Remove the option')
         count = view.count_classes()
         wrong = [(i, index) for i, index in enumerate(self.teacher_classes) if index >= count]
         if wrong:
@@ -88,7 +88,7 @@ class Sides:
         return view_of(model, size, 'model.teacher', None, self.teacher_classes)
 
     def _size_it_takes(self, model: nn.Module) -> Grid | None:
-        """Return ``input_size``, or what the teacher was built for if it does not take that."""
+        """Return ``input_size``, or the size that the teacher was built for if it does not take ``input_size``."""
         if self.input_size is None:
             return None
         view = view_of(model, self.input_size, 'model.teacher')
@@ -101,7 +101,7 @@ class Sides:
         return self.input_size
 
     def agree(self, student: StageView, teacher: StageView) -> tuple[StageView, StageView]:
-        """Take new views at the sizes that the networks declare, where the config does not give one."""
+        """Take new views at the sizes that the networks declare, if the config does not set them."""
         if self.input_size is None:
             images = student.declared_size() or (None if self.teacher_size else teacher.declared_size())
             student = self.view_student(student.model, images)
@@ -122,26 +122,26 @@ def _size(value: Any, key: str) -> Grid | None:
     if size is None:
         return None
     if len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size):
-        raise ValueError(f'{key}={value!r}. Expected a number of pixels, or two')
+        raise ValueError(f'{key}={value!r}. Expected a number of pixels, or height and width')
     return tuple(size)
 
 
 def read_classes(classes: Sequence[int] | str) -> list[int]:
-    """Read a map of classes: for each class of the student its index in the teacher.
+    """Read the teacher's index for each class of the student.
 
     Args:
-        classes (sequence | str): The indices, or a file of them: JSON, or text with one a line.
+        classes (sequence | str): The indices, or a file of them: JSON, or text with one index per line.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If an entry is missing, not an index, or there twice.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If an entry is missing, is not an index, or occurs twice.
     """
     key = f'{KEY}.teacher_classes'
     if isinstance(classes, (str, Path)):
         key, path = f'{key}={str(classes)!r}', Path(classes)
         if not path.is_file():
             raise FileNotFoundError(
-                f'{key} does not exist (looked from {Path.cwd()}). Expected a list, or a file of it'
+                f'{key} does not exist (relative to {Path.cwd()}). Expected a list of indices, or a file of them'
             )
         text = path.read_text()
         classes = json.loads(text) if text.lstrip().startswith('[') else [_index(line) for line in text.splitlines()]
@@ -149,19 +149,18 @@ def read_classes(classes: Sequence[int] | str) -> list[int]:
     for i, index in enumerate(classes):
         if isinstance(index, bool) or not isinstance(index, int) or index < 0:
             raise ValueError(
-                f"{key}: class {i} of the student has {index!r}. Expected the index of the teacher's class, which "
-                'every class of the student needs'
+                f'{key}: class {i} of the student has {index!r}. Expected the index of a class of the teacher'
             )
     first: dict[int, int] = {}
     for i, index in enumerate(classes):
         if first.setdefault(index, i) != i:
             raise ValueError(
-                f"{key}: the teacher's class {index} stands for the student's {first[index]} and {i}. Expected a "
-                'different one for each'
+                f"{key}: the teacher's class {index} is given for the student's {first[index]} and {i}. Expected a "
+                'different class for each'
             )
     return classes
 
 
 def _index(line: str) -> int | str:
-    """Return the number in a line, or the line for an error to show."""
+    """Return the number in a line, or else the line, for the error message."""
     return int(line) if line.strip().isdigit() else line

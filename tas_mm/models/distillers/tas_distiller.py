@@ -1,4 +1,4 @@
-"""TASDistiller: the paper's three paths, through an assistant that is made of the two networks.
+"""TASDistiller: the paper's three paths, with an assistant built from the two networks.
 
 Source of the paths and their losses: TAS, arXiv 2410.12342.
 """
@@ -25,9 +25,13 @@ ASSISTANT = 'assistant'
 
 
 def three_paths(student: Known, teacher: Known, assistant: Known) -> dict[str, tuple[Known, Known]]:
-    """Return the paper's paths, name to (learner, target): who learns from whom.
+    """Return the paper's paths by name: (learner, target), that is, who learns from whom.
 
-    The names are in upper case, since ``as`` is a keyword, which a config could not write out.
+    The names are in upper case because ``as`` is a keyword in Python, so a config could not write ``dict(as=...)``.
+
+    Examples:
+        >>> three_paths('student', 'teacher', 'assistant')['TA']
+        ('assistant', 'teacher')
     """
     return dict(TS=(student, teacher), TA=(assistant, teacher), AS=(student, assistant))
 
@@ -37,23 +41,24 @@ PATHS = three_paths('student', 'teacher', ASSISTANT)
 
 @MODELS.register_module()
 class TASDistiller(PairDistiller):
-    """The paper's distiller; ``dict(type='tas_mm.TASDistiller')`` is all a config needs.
+    """The paper's distiller. A config needs no more than ``dict(type='tas_mm.TASDistiller')``.
 
     Args:
-        paths (dict, optional): Weight of each path, ``TS`` (teacher to student), ``TA`` (teacher to assistant), ``AS``
-            (assistant to student); 0 switches one off, one not named counts 1. Defaults to None.
-        feature_loss (dict | None): Loss between pooled features on every path; None for none. Its ``forward`` takes
-            learner and target first. Without ``type`` it is ``InfoNCELoss``. Defaults to an empty dict.
-        logit_loss (dict | None): Loss between logits on every path whose two sides have logits; None for none. Its
-            ``forward`` takes learner and target first, and ``gt_labels`` if it wants the labels. MMRazor's
-            (``KLDivergence``, ``DISTLoss``, ...) fit. Without ``type`` it is ``OFALoss``. Defaults to an empty dict.
+        paths (dict, optional): Weight of each path: ``TS`` (teacher to student), ``TA`` (teacher to assistant), ``AS``
+            (assistant to student). 0 switches a path off. A path that is not named has weight 1. Defaults to None.
+        feature_loss (dict | None): Loss between pooled features on every path, None for no such loss. Its ``forward``
+            takes learner and target first. Without ``type`` it is ``InfoNCELoss``. Defaults to an empty dict.
+        logit_loss (dict | None): Loss between logits on every path whose two sides have logits, None for no such loss.
+            Its ``forward`` takes learner and target first, and the labels as ``gt_labels`` if it has that argument.
+            MMRazor's losses (``KLDivergence``, ``DISTLoss``, ...) work. Without ``type`` it is ``OFALoss``. Defaults to
+            an empty dict.
         assistant (dict, optional): Options of ``HybridAssistant``. Defaults to None.
-        **kwargs: Those of ``PairDistiller``; ``terms`` add losses from teacher to student to those of the paths.
+        **kwargs: Options of ``PairDistiller``. ``terms`` adds losses from teacher to student to those of the paths.
 
     Raises:
-        ValueError: If a path is unknown, or, when both networks are there, if something does not match them.
+        ValueError: If a path is unknown. At binding, if something does not match the two networks.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from tas_mm.models import TASDistiller
         >>> from tas_mm.recipes.sources import build_classifier
@@ -80,16 +85,16 @@ class TASDistiller(PairDistiller):
         super().__init__(**kwargs)
         for name, weight in (paths or {}).items():
             if name not in PATHS:
-                raise ValueError(f'model.distiller.paths has {name!r}, but valid are {", ".join(PATHS)}')
+                raise ValueError(f'model.distiller.paths: unknown path {name!r}. Expected one of {", ".join(PATHS)}')
             if not isinstance(weight, (int, float)) or not 0 <= weight < math.inf:
-                raise ValueError(f'model.distiller.paths.{name}={weight!r}, but a weight is a number of at least 0')
+                raise ValueError(f'model.distiller.paths.{name}={weight!r}. Expected a number of at least 0')
         self.assistant_name: str | None = None
         self.paths = {name: (paths or {}).get(name, 1.0) for name in PATHS}
         self.feature_loss = None if feature_loss is None else {'type': 'tas_mm.InfoNCELoss', **feature_loss}
         self.asks_for_logits = bool(logit_loss)
-        self.left_out: dict[str, str] = {}  # losses that this pair cannot have, and why
+        self.left_out: dict[str, str] = {}  # losses that are not possible for this pair, with the reason
         self.logit_loss = None if logit_loss is None else {'type': 'tas_mm.OFALoss', **logit_loss}
-        # An assistant given in MMRazor's form overrides the options.
+        # An assistant in MMRazor's form overrides the options.
         given = self.user_config.get('connectors', {})
         self.assistant_cfg = given.get(ASSISTANT, {'type': 'tas_mm.HybridAssistant', **(assistant or {})})
 
@@ -112,7 +117,7 @@ class TASDistiller(PairDistiller):
         return losses | super().forward(student, teacher, labels) if self.terms else losses
 
     def run_assistant(self, student: Observation, teacher: Observation) -> Knowledge | None:
-        """Return the assistant's knowledge of a batch; None if no loss reads it."""
+        """Return the assistant's knowledge of a batch. None if no loss reads it."""
         assistant = self.assistant
         if assistant is None:
             return None
@@ -133,12 +138,12 @@ class TASDistiller(PairDistiller):
         super().bind()
         self.assistant_name = self._find_assistant()
         if self.assistant is not None and not self._assistant_learns():
-            # No path trains it (the paper's ablation C): parameters without a gradient would stop DDP.
+            # No path trains it (the paper's ablation C), and DDP fails on parameters without a gradient.
             self.assistant.requires_grad_(False)
 
     @property
     def head_needs_labels(self) -> bool:
-        """Whether only labels can teach the student's head: the teacher has none, and the assistant's is the same."""
+        """True if the student's head can only learn from labels, because the teacher has no head."""
         return self.teacher_view.headless and not self.student_view.headless
 
     @property
@@ -147,13 +152,13 @@ class TASDistiller(PairDistiller):
         return self.connectors[self.assistant_name] if self.assistant_name else None
 
     def _find_assistant(self) -> str | None:
-        """Return the name of the connector that is an assistant and that a loss reads."""
+        """Return the name of the assistant among the connectors that losses read, or None."""
         mappings = self.config['loss_forward_mappings'].values()
         read = [record['connector'] for mapping in mappings for record in mapping.values() if 'connector' in record]
         return next((name for name in read if isinstance(self.connectors[name], HybridAssistant)), None)
 
     def _assistant_learns(self) -> bool:
-        """Tell whether a loss has the assistant as its learner, or as a target that keeps its gradient."""
+        """Return True if a loss trains the assistant: as its learner, or as a target that is not detached."""
         for name, mapping in self.config['loss_forward_mappings'].items():
             keeps = detaches_target(self.distill_losses[name]) is False
             for i, record in enumerate(mapping.values()):
@@ -164,7 +169,7 @@ class TASDistiller(PairDistiller):
     # ---- inference -------------------------------------------------------------------------------------------------
 
     def _infer(self) -> tuple[Configs, Configs, Configs]:
-        """Infer connectors, losses and their mappings, from the paths and then from the terms."""
+        """Infer connectors, losses and mappings from the paths, then from the terms."""
         views = dict(zip(('student', 'teacher'), self.views))
         assistant = self._unbound_assistant()
         early = assistant.early_role or early_role(*self.views)
@@ -198,19 +203,19 @@ class TASDistiller(PairDistiller):
         if self.asks_for_logits and self.left_out and not any(name.endswith('_kd') for name in losses):
             raise ValueError(
                 'model.distiller.logit_loss: '
-                + '; '.join(f'{name} is not possible, since {why}' for name, why in self.left_out.items())
-                + '. Leave logit_loss out, or set it to None'
+                + '; '.join(f'{name} is not possible, because {why}' for name, why in self.left_out.items())
+                + '. Remove logit_loss, or set it to None'
             )
         connectors, more_losses, more_mappings = super()._infer()
         for name in losses.keys() & more_losses.keys():
             raise ValueError(
-                f'model.distiller.terms.{name.removeprefix("loss_")}: the paths have a {name} already; valid is any '
-                f'other name than {", ".join(loss.removeprefix("loss_") for loss in losses)}'
+                f'model.distiller.terms.{name.removeprefix("loss_")}: the paths already have a {name}. Expected a name '
+                f'other than {", ".join(loss.removeprefix("loss_") for loss in losses)}'
             )
         return {ASSISTANT: self.assistant_cfg, **connectors}, losses | more_losses, mappings | more_mappings
 
     def _unbound_assistant(self) -> HybridAssistant:
-        """Build an assistant for its options alone."""
+        """Build an assistant that is not bound to networks, to read its options."""
         cls = class_of(self.assistant_cfg, 'model.distiller.connectors.assistant')
         refuse_unknown('model.distiller.assistant', self.assistant_cfg, cls)
         return RAZOR_MODELS.build(self.assistant_cfg)

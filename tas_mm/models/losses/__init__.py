@@ -1,4 +1,4 @@
-"""Losses between what two networks know, one a file."""
+"""Losses between what two networks know, one per file."""
 
 from .cosine import CosineSmoothL1Loss
 from .dense import DenseMSELoss, SelfSimilarityLoss

@@ -1,6 +1,6 @@
-"""A teacher's features with every channel of variance 1, by one rotation and one scale.
+"""Balance: a teacher's features with variance 1 in every channel, by one rotation and one scale.
 
-Source: PHI-S, arXiv 2410.01680, the standardization that RADIO and NVIDIA TAO train with.
+Source: PHI-S, arXiv 2410.01680, the standardization used by RADIO and NVIDIA TAO.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ class Balance(nn.Module):
 
     .. math:: y' = \phi^{-1} H U^\top (y - \mu)
 
-    :math:`\mu` is the mean of the features and :math:`U` the eigenvectors of their covariance; :math:`\phi` is the root
-    of the mean eigenvalue, and :math:`H` an orthogonal matrix of equal entries (:func:`equalizer`). One scale for all
-    directions keeps the proportions between distances, as whitening does not.
+    :math:`\mu` is the mean of the features and :math:`U` are the eigenvectors of their covariance. :math:`\phi` is the
+    root of the mean eigenvalue, and :math:`H` is an orthogonal matrix of equal entries (:func:`equalizer`). One scale
+    for all directions keeps the proportions between distances, which whitening does not.
 
-    The statistics are those of all features seen in training mode, of all processes. They are kept as running moments,
-    and applied after the first batch and then every ``refresh`` batches. Eigenvectors keep their signs, so that the
-    target does not jump. All is in buffers, so a checkpoint has it. A run of several processes that resumes goes on
-    from the moments of the first.
+    The statistics cover all features seen in training mode, in all processes. They are kept as running moments. The
+    transform is updated from them after the first batch and then every ``refresh`` batches. Eigenvectors keep their
+    signs, so that the target does not jump. Everything is in buffers, so checkpoints include it. A distributed run
+    that is resumed continues from the moments of the first process.
 
     Args:
         dim (int): Width of the features.
-        refresh (int): Batches between two updates of what is applied. Defaults to 100.
+        refresh (int): Number of batches between two updates of the transform. Defaults to 100.
 
     Raises:
         ValueError: If ``refresh`` is below 1.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from tas_mm.models.losses.balance import Balance
         >>> y = torch.randn(1000, 4) * torch.tensor([100.0, 10.0, 1.0, 0.1]) + 5
@@ -45,7 +45,7 @@ class Balance(nn.Module):
     def __init__(self, dim: int, refresh: int = 100) -> None:
         super().__init__()
         if not refresh >= 1:
-            raise ValueError(f'refresh={refresh}. Expected at least 1 batch')
+            raise ValueError(f'refresh={refresh}. Expected at least 1')
         self.refresh = refresh
         self.register_buffer('batches', torch.zeros((), dtype=torch.int64))
         self.register_buffer('count', torch.zeros(()))
@@ -56,7 +56,7 @@ class Balance(nn.Module):
         self.register_buffer('equalizer', equalizer(dim).float(), persistent=False)
 
     def forward(self, y: Tensor) -> Tensor:
-        """Balance features ``(B, C)`` or maps ``(B, C, H, W)``, of which every position counts."""
+        """Balance features ``(B, C)``, or the positions of maps ``(B, C, H, W)``."""
         rows = y.movedim(1, -1)
         if self.training:
             self._see(rows.detach().flatten(0, -2).to(self.mean))
@@ -65,7 +65,7 @@ class Balance(nn.Module):
 
     @torch.no_grad()
     def _see(self, rows: Tensor) -> None:
-        """Add features ``(N, C)`` to the moments, and update what is applied if it is time."""
+        """Add features ``(N, C)`` to the moments, and update the transform if it is due."""
         mean, total = rows.mean(dim=0), self.count + len(rows)
         centered, shift = rows - mean, mean - self.mean
         self.scatter += centered.T @ centered + torch.outer(shift, shift) * (self.count * len(rows) / total)
@@ -76,7 +76,7 @@ class Balance(nn.Module):
         self.batches += 1
 
     def _apply_moments(self) -> None:
-        """Compute center and rotation from the moments of all processes, which must agree on them."""
+        """Compute center and rotation from the moments of all processes."""
         count, mean, scatter = (x.clone() for x in (self.count, self.mean, self.scatter))
         if dist.is_distributed():
             mean *= count
@@ -87,25 +87,25 @@ class Balance(nn.Module):
             scatter += torch.outer(shift, shift) * self.count
             dist.all_reduce(scatter)
         values, vectors = torch.linalg.eigh(scatter / (count - 1).clamp_min(1))
-        before = (self.equalizer.T @ self.matrix).T  # the eigenvectors that are applied, up to their scale
+        before = (self.equalizer.T @ self.matrix).T  # the current eigenvectors, up to scale
         signs = torch.where((before * vectors).sum(dim=0) < 0, -1.0, 1.0)
         scale = values.clamp_min(0).mean().sqrt().clamp_min(torch.finfo(values.dtype).tiny ** 0.5)
         self.center.copy_(mean)
         self.matrix.copy_(self.equalizer @ (vectors * signs).T / scale)
         if dist.is_distributed():
-            dist.broadcast(self.matrix)  # the eigenvectors of one machine, to the last bit
+            dist.broadcast(self.matrix)  # eigenvectors may differ in the last bits between machines
 
 
 def equalizer(order: int) -> Tensor:
     """Return an orthogonal matrix that spreads every direction evenly over all channels.
 
-    A Hadamard matrix over the root of its order: Sylvester's, or its product with one of Paley's (192, 384, 768, 1280,
-    ...). Where neither exists, it is a random orthogonal matrix, always the same, which makes variances about equal.
+    It is a Hadamard matrix divided by the root of its order: Sylvester's, or its product with one of Paley's (192, 384,
+    768, 1280, ...). Where neither exists, it is a fixed random orthogonal matrix, which makes variances about equal.
 
     Args:
-        order (int): Rows and columns.
+        order (int): Number of rows and columns.
     """
-    block = order & -order  # the largest power of two in it
+    block = order & -order  # the largest power of two that divides the order
     while block:
         core = order // block
         if core == 1 or (core % 4 == 0 and is_prime(core - 1)):
@@ -128,5 +128,5 @@ def paley(order: int) -> Tensor:
 
 
 def is_prime(number: int) -> bool:
-    """Tell whether a number is a prime."""
+    """Return True if a number is prime."""
     return number > 1 and all(number % divisor for divisor in range(2, math.isqrt(number) + 1))

@@ -1,6 +1,6 @@
-"""Losses between maps, position by position: mean square error, and KL between self-similarities.
+"""Losses between maps, position by position: mean squared error, and KL between self-similarities.
 
-Both are lightly-train's for dense features: the former of its second method, the latter the local loss of its third.
+Both are lightly-train's losses for dense features: of its second method, and the local loss of its third.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from .queue_kl import softened_kl
 
 @MODELS.register_module()
 class DenseMSELoss(ProjectedLoss):
-    """Mean square error between maps: the student's through a linear layer and resized to the target's grid.
+    """Mean squared error between maps. The student's map is projected and resized to the target's grid.
 
-    Nothing is normalized. Pooled features compare likewise.
+    Nothing is normalized. Pooled features work too.
 
     Args:
-        learner_dim (int, optional): Width of ``feat_S``. A distiller fills it in. Defaults to None.
-        target_dim (int, optional): Width of ``feat_T``. A distiller fills it in. Defaults to None: without the two
+        learner_dim (int, optional): Width of ``feat_S``, inferred by the distiller. Defaults to None.
+        target_dim (int, optional): Width of ``feat_T``, inferred by the distiller. Defaults to None: without the two
             widths there is no projection.
-        hidden_ratio (float, optional): Width of the projection's hidden layer over ``learner_dim``. Defaults to None, a
-            linear layer.
-        loss_weight (float): Factor on the result. Defaults to 1.0.
-        detach_target (bool): Whether ``feat_T`` gets no gradient. Defaults to True.
+        hidden_ratio (float, optional): Width of the projection's hidden layer divided by ``learner_dim``. Defaults to
+            None: one linear layer.
+        loss_weight (float): Factor on the loss. Defaults to 1.0.
+        detach_target (bool): Whether to detach ``feat_T``. Defaults to True.
         reduction (str): ``'mean'`` over the batch, or ``'none'`` for one value per image. Defaults to ``'mean'``.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from tas_mm.models import DenseMSELoss
         >>> DenseMSELoss(8, 12)(torch.randn(4, 8, 7, 7), torch.randn(4, 12, 14, 14)).shape
@@ -51,6 +51,7 @@ class DenseMSELoss(ProjectedLoss):
         super().__init__(learner_dim, target_dim, hidden_ratio, loss_weight, detach_target, reduction)
 
     def compare(self, student: Tensor, target: Tensor) -> Tensor:
+        """Return the loss of each image, ``(B, )``."""
         if target.dim() == 4:
             student = resize(student, target.shape[-2:])
         return F.mse_loss(student, target, reduction='none').flatten(1).mean(dim=1)
@@ -58,29 +59,29 @@ class DenseMSELoss(ProjectedLoss):
 
 @MODELS.register_module()
 class SelfSimilarityLoss(ProjectedLoss):
-    r"""KL between how the positions of an image resemble each other in the teacher and in the student.
+    r"""KL divergence between the similarities of an image's positions in the teacher and in the student.
 
-    The student's map goes through a linear layer and is resized to the target's grid. With :math:`t_i` and :math:`s_i`
+    The student's map goes through a linear layer and is resized to the target's grid. :math:`t_i` and :math:`s_i` are
     the :math:`N` positions of an image, L2-normalized:
 
     .. math:: L = \frac{1}{N} \sum_i \mathrm{KL}\big(\mathrm{softmax}_j(t_i \cdot t_j / \tau) \,\|\,
         \mathrm{softmax}_j(s_i \cdot s_j / \tau)\big)
 
     Args:
-        learner_dim (int, optional): Width of ``feat_S``. A distiller fills it in. Defaults to None.
-        target_dim (int, optional): Width of ``feat_T``. A distiller fills it in. Defaults to None: without the two
+        learner_dim (int, optional): Width of ``feat_S``, inferred by the distiller. Defaults to None.
+        target_dim (int, optional): Width of ``feat_T``, inferred by the distiller. Defaults to None: without the two
             widths there is no projection.
         temperature (float): The temperature :math:`\tau`. Defaults to 0.07.
-        hidden_ratio (float, optional): Width of the projection's hidden layer over ``learner_dim``. Defaults to None, a
-            linear layer.
-        loss_weight (float): Factor on the result. Defaults to 1.0.
-        detach_target (bool): Whether ``feat_T`` gets no gradient. Defaults to True.
+        hidden_ratio (float, optional): Width of the projection's hidden layer divided by ``learner_dim``. Defaults to
+            None: one linear layer.
+        loss_weight (float): Factor on the loss. Defaults to 1.0.
+        detach_target (bool): Whether to detach ``feat_T``. Defaults to True.
         reduction (str): ``'mean'`` over the batch, or ``'none'`` for one value per image. Defaults to ``'mean'``.
 
     Raises:
-        ValueError: If ``temperature`` is not above 0, or as for other losses with a projection.
+        ValueError: If ``temperature`` is not positive, or as for :class:`ProjectedLoss`.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from tas_mm.models import SelfSimilarityLoss
         >>> SelfSimilarityLoss(8, 12, reduction='none')(torch.randn(4, 8, 7, 7), torch.randn(4, 12, 14, 14)).shape
@@ -101,10 +102,11 @@ class SelfSimilarityLoss(ProjectedLoss):
     ) -> None:
         super().__init__(learner_dim, target_dim, hidden_ratio, loss_weight, detach_target, reduction)
         if not temperature > 0:
-            raise ValueError(f'SelfSimilarityLoss: temperature={temperature}. Expected a number above 0')
+            raise ValueError(f'SelfSimilarityLoss: temperature={temperature}. Expected a positive number')
         self.temperature = temperature
 
     def compare(self, student: Tensor, target: Tensor) -> Tensor:
+        """Return the loss of each image, ``(B, )``."""
         if target.dim() != 4:
             raise ValueError(
                 f'SelfSimilarityLoss: features of shape {tuple(target.shape)}. Expected maps (B, C, H, W): read one of '

@@ -30,7 +30,7 @@ class DenseLogitLoss(nn.Module):
     Raises:
         ValueError: If ``beta`` is negative.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from tas_mm.models import DenseLogitLoss
         >>> scores = torch.randn(6, 3)

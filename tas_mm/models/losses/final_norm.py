@@ -1,4 +1,4 @@
-"""The layer norm that a network applies to the map of its last stage, which its stages end before."""
+"""FinalNorm: the layer norm that a network applies after its last stage, outside of the stage itself."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ..utils import eval_mode
 
 
 class FinalNorm:
-    """Applies a network's final norm to maps. It owns no parameter, and is not a module.
+    """Applies a network's final norm to maps. It has no parameters and is not a module.
 
     Args:
         view (StageView): View of the network.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from tas_mm.models.losses.final_norm import FinalNorm
         >>> from tas_mm.models.stages import view_of
@@ -32,7 +32,7 @@ class FinalNorm:
         self.view = view
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Normalize every position of a map ``(B, C, H, W)``; a map of another width, or without a norm, stays."""
+        """Normalize every position of a map ``(B, C, H, W)``. Without a norm of its width the map stays the same."""
         norm = self.name and self.view.model.get_submodule(self.name)
         if norm is None or norm.normalized_shape != (x.size(1),):
             return x
@@ -41,7 +41,7 @@ class FinalNorm:
 
     @cached_property
     def name(self) -> str | None:
-        """Dotted name of the last layer norm over the positions of stage 4; None if there is none, or after pooling."""
+        """Dotted name of the last layer norm over the positions of stage 4. None if the network has none."""
         if self.view.any_size:
             return None
         model, (channels, *grid), found = self.view.model, self.view.shape('stage4'), []

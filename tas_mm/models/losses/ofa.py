@@ -1,7 +1,7 @@
-"""The OFA loss: cross-entropy against a teacher whose target class is strengthened.
+"""The OFA loss: cross-entropy with the teacher's distribution, whose target class is strengthened.
 
-Source: One-for-All, NeurIPS 2023, arXiv 2310.19444, Eq. 3; used by TAS (arXiv 2410.12342) on all three paths. Written
-with log-softmax in float32: log(softmax(.)) overflows to NaN under mixed precision.
+Source: One-for-All, NeurIPS 2023, arXiv 2310.19444, Eq. 3. TAS (arXiv 2410.12342) uses it on all three paths. It is
+computed with log-softmax in float32, because log(softmax(.)) overflows to NaN under mixed precision.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ from ..utils import REDUCTIONS
 
 @MODELS.register_module()
 class OFALoss(nn.Module):
-    r"""Adaptive target enhancement.
+    r"""Cross-entropy with adaptive target enhancement.
 
-    With :math:`p = \mathrm{softmax}(z / \tau)` and :math:`y` one-hot:
+    With :math:`p = \mathrm{softmax}(z / \tau)` and one-hot labels :math:`y`:
 
     .. math:: L = \frac{1}{B} \sum_b \sum_c -[(p_T + y)^\gamma - y]_c \log p_{S,c}
 
-    ``gamma=1`` is plain soft cross-entropy. The paper takes 1.0 on CIFAR-100 and about 1.1 to 1.5 on ImageNet; larger
-    for weaker teachers.
+    ``gamma=1`` is soft cross-entropy. The paper uses 1.0 on CIFAR-100 and about 1.1 to 1.5 on ImageNet, and larger
+    values for weaker teachers.
 
     Args:
         gamma (float): Exponent of the enhanced target, at least 1. Defaults to 1.0.
-        tau (float): Temperature of both softmaxes, above 0. Defaults to 1.0.
-        loss_weight (float): Factor on the result. Defaults to 1.0.
-        detach_target (bool): Whether ``preds_T`` gets no gradient. Defaults to True.
+        tau (float): Temperature of both softmaxes, a positive number. Defaults to 1.0.
+        loss_weight (float): Factor on the loss. Defaults to 1.0.
+        detach_target (bool): Whether to detach ``preds_T``. Defaults to True.
         reduction (str): ``'mean'`` over the batch, or ``'none'`` for one value per image. Defaults to ``'mean'``.
 
     Raises:
-        ValueError: If ``gamma`` is below 1, ``tau`` is not above 0, or ``reduction`` is unknown.
+        ValueError: If ``gamma`` is below 1, if ``tau`` is not positive, or if ``reduction`` is unknown.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from tas_mm.models import OFALoss
         >>> loss = OFALoss(gamma=1.2)
@@ -54,9 +54,9 @@ class OFALoss(nn.Module):
     ) -> None:
         super().__init__()
         if not gamma >= 1:
-            raise ValueError(f'OFALoss: gamma={gamma}, but it must be at least 1 (1 is plain soft cross-entropy)')
+            raise ValueError(f'OFALoss: gamma={gamma}. Expected at least 1 (1 is soft cross-entropy)')
         if not tau > 0:
-            raise ValueError(f'OFALoss: tau={tau}, but it must be above 0')
+            raise ValueError(f'OFALoss: tau={tau}. Expected a positive number')
         if reduction not in REDUCTIONS:
             raise ValueError(f'OFALoss: reduction={reduction!r}. Expected one of {", ".join(REDUCTIONS)}')
         self.gamma = gamma
@@ -71,20 +71,20 @@ class OFALoss(nn.Module):
         Args:
             preds_S (Tensor): Logits of the learner, ``(B, C)``.
             preds_T (Tensor): Logits of the target, ``(B, C)``.
-            gt_labels (Tensor, optional): Class indices ``(B, )``, -1 for an image without label, whose target is not
-                enhanced; or rows of class scores ``(B, C)`` as mixup makes them, of which the largest counts. Defaults
-                to None, for images without labels, which needs ``gamma=1``: then the labels cancel out.
+            gt_labels (Tensor, optional): Class indices ``(B, )``, with -1 for an unlabeled image, whose target is not
+                enhanced. Or class scores ``(B, C)`` from mixup, of which the largest counts. Defaults to None, for
+                unlabeled images, which needs ``gamma=1``: then the labels cancel out.
 
         Returns:
-            Tensor: A scalar, at least 0; with ``reduction='none'``, ``(B, )``.
+            Tensor: A scalar, at least 0, or ``(B, )`` with ``reduction='none'``.
 
         Raises:
-            ValueError: If the two have different class counts, or labels are missing and ``gamma`` is above 1.
+            ValueError: If the numbers of classes differ, or if labels are missing and ``gamma`` is above 1.
         """
         if preds_S.shape != preds_T.shape:
             raise ValueError(
-                f'OFALoss: preds_S has shape {tuple(preds_S.shape)} and preds_T {tuple(preds_T.shape)}; teacher and '
-                'student must have the same num_classes'
+                f'OFALoss: preds_S has shape {tuple(preds_S.shape)} and preds_T {tuple(preds_T.shape)}. Expected the '
+                'same num_classes'
             )
         if self.detach_target:
             preds_T = preds_T.detach()

@@ -1,4 +1,4 @@
-"""KL between softened similarities to a queue of the teacher's features: what lightly-train calls its global loss."""
+"""KL divergence between softened similarities to a queue of the teacher's features (lightly-train's global loss)."""
 
 from __future__ import annotations
 
@@ -13,35 +13,33 @@ from .projected import ProjectedLoss
 
 @MODELS.register_module()
 class QueueKLLoss(ProjectedLoss):
-    r"""KL between the similarities of teacher and student to a queue of the teacher's features.
+    r"""KL divergence between the similarities of teacher and student to a queue of the teacher's features.
 
-    With :math:`t` and :math:`h(s)` L2-normalized, and :math:`Q` the teacher's last features, L2-normalized, those of
-    the present batch in front:
+    :math:`t` and :math:`h(s)` are L2-normalized. :math:`Q` holds the teacher's last features, L2-normalized, starting
+    with the current batch:
 
     .. math:: L = \frac{1}{B} \sum_i \mathrm{KL}\big(\mathrm{softmax}(t_i Q^\top / \tau) \,\|\,
         \mathrm{softmax}(h(s_i) Q^\top / \tau)\big)
 
-    The queue starts with rows of zeros. It is a buffer: checkpoints keep it, and it moves on in training mode only.
-    Under distributed training each process has a queue of its own; a run that resumes gives all of them that of the
-    first process.
+    The queue starts with zeros. It is a buffer: checkpoints include it, and it is updated in training mode only. In
+    distributed training each process has its own queue. A resumed run gives all of them the queue of the first process.
 
     Args:
-        learner_dim (int, optional): Width of ``feat_S``. A distiller fills it in. Defaults to None.
-        target_dim (int): Width of ``feat_T``. A distiller fills it in.
-        queue_size (int): Rows of the queue. lightly-train takes a quarter to a half of the images of the data set, and
-            at most 8192. Defaults to 8192.
+        learner_dim (int, optional): Width of ``feat_S``, inferred by the distiller. Defaults to None.
+        target_dim (int): Width of ``feat_T``, inferred by the distiller.
+        queue_size (int): Number of rows of the queue. lightly-train uses a quarter to a half of the data set, and at
+            most 8192. Defaults to 8192.
         temperature (float): The temperature :math:`\tau`. Defaults to 0.07.
-        hidden_ratio (float, optional): Width of the projection's hidden layer over ``learner_dim``. Defaults to None, a
-            linear layer.
-        loss_weight (float): Factor on the result. Defaults to 1.0.
-        detach_target (bool): Whether ``feat_T`` gets no gradient; the queue never keeps one. Defaults to True.
+        hidden_ratio (float, optional): Width of the projection's hidden layer divided by ``learner_dim``. Defaults to
+            None: one linear layer.
+        loss_weight (float): Factor on the loss. Defaults to 1.0.
+        detach_target (bool): Whether to detach ``feat_T``. The queue never has a gradient. Defaults to True.
         reduction (str): ``'mean'`` over the batch, or ``'none'`` for one value per image. Defaults to ``'mean'``.
 
     Raises:
-        ValueError: If ``queue_size`` is below 1, ``temperature`` is not above 0, or as for other losses with a
-            projection.
+        ValueError: If ``queue_size`` is below 1, if ``temperature`` is not positive, or as for :class:`ProjectedLoss`.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from tas_mm.models import QueueKLLoss
         >>> loss = QueueKLLoss(learner_dim=8, target_dim=12, queue_size=16)
@@ -68,11 +66,12 @@ class QueueKLLoss(ProjectedLoss):
         if not queue_size >= 1:
             raise ValueError(f'QueueKLLoss: queue_size={queue_size}. Expected at least 1')
         if not temperature > 0:
-            raise ValueError(f'QueueKLLoss: temperature={temperature}. Expected a number above 0')
+            raise ValueError(f'QueueKLLoss: temperature={temperature}. Expected a positive number')
         self.temperature = temperature
         self.register_buffer('queue', torch.zeros(queue_size, target_dim))
 
     def compare(self, student: Tensor, target: Tensor) -> Tensor:
+        """Return the loss of each image, ``(B, )``, and update the queue."""
         if target.dim() != 2:
             raise ValueError(f'QueueKLLoss: features of shape {tuple(target.shape)}. Expected (B, C): read a feature')
         student, target = F.normalize(student, dim=1), F.normalize(target, dim=1)
@@ -83,6 +82,6 @@ class QueueKLLoss(ProjectedLoss):
 
 
 def softened_kl(student: Tensor, target: Tensor, temperature: float) -> Tensor:
-    """Return the KL from target to student of softened similarities, the softmax over the last dimension."""
+    """Return the KL divergence from target to student of softmax similarities over the last dimension."""
     log_s, log_t = (F.log_softmax(x / temperature, dim=-1) for x in (student, target))
     return F.kl_div(log_s, log_t, reduction='none', log_target=True).sum(dim=-1)

@@ -1,8 +1,8 @@
-"""The RSD loss: what two pooled features have in common, each component once.
+"""The RSD loss: correlate the components of two pooled features.
 
-Source: Redundancy Suppression Distillation, ICCV 2025, arXiv 2507.21844. The correlation, over the batch, of every
-component of the student with every component of the teacher shall be the identity: equal components agree, different
-ones do not repeat each other. A small head between the two keeps the student's own feature free to differ.
+Source: Redundancy Suppression Distillation, ICCV 2025, arXiv 2507.21844. The correlation, over the batch, between the
+student's and the teacher's components should be the identity: equal components agree, and different components do not
+repeat each other. A small head between the two leaves the student's own feature free to differ.
 """
 
 from __future__ import annotations
@@ -17,25 +17,32 @@ from tas_mm.registry import MODELS
 class RSDLoss(nn.Module):
     r"""Redundancy suppression between pooled features.
 
-    With :math:`h` the head, :math:`\hat{x}` a feature with mean 0 and standard deviation 1 over the batch, component by
-    component, and :math:`C = \hat{t}^\top \hat{h}(s) / B`:
+    :math:`h` is the head. :math:`\hat{x}` is a feature whose components have mean 0 and standard deviation 1 over the
+    batch, and :math:`C = \hat{t}^\top \hat{h}(s) / B`:
 
     .. math:: L = \sum_i (C_{ii} - 1)^2 + \kappa \sum_{i \ne j} C_{ij}^2
 
     The head is a linear layer, batch norm, GELU and a linear layer, without biases. It always uses the statistics of
-    its batch and keeps none. Under distributed training each process correlates its own batch, as the authors' code
-    does; its size should stay what it was tuned for.
+    the current batch and keeps none. In distributed training each process correlates its own batch, as in the authors'
+    code. So tune the loss for the batch size of one process.
 
     Args:
-        learner_dim (int): Width of ``feat_S``. ``PairDistiller`` fills it in.
-        target_dim (int): Width of ``feat_T``. ``PairDistiller`` fills it in.
-        kappa (float): Weight of the correlations between different components. Defaults to 0.01, the authors'.
-        head_ratio (float): Width of the head over ``learner_dim``. Defaults to 2, the authors'.
-        loss_weight (float): Factor on the result. Defaults to 0.1, the authors'.
-        detach_target (bool): Whether ``feat_T`` gets no gradient. Defaults to True.
+        learner_dim (int): Width of ``feat_S``, inferred by the distiller.
+        target_dim (int): Width of ``feat_T``, inferred by the distiller.
+        kappa (float): Weight of the correlations between different components. Defaults to 0.01, as the authors'.
+        head_ratio (float): Width of the head divided by ``learner_dim``. Defaults to 2, as the authors'.
+        loss_weight (float): Factor on the loss. Defaults to 0.1, as the authors'.
+        detach_target (bool): Whether to detach ``feat_T``. Defaults to True.
 
     Raises:
-        ValueError: If ``kappa`` is negative or ``head_ratio`` is not above 0.
+        ValueError: If ``kappa`` is negative or ``head_ratio`` is not positive.
+
+    Examples:
+        >>> import torch
+        >>> from tas_mm.models import RSDLoss
+        >>> loss = RSDLoss(learner_dim=8, target_dim=12)
+        >>> loss(torch.randn(4, 8), torch.randn(4, 12)).shape
+        torch.Size([])
     """
 
     EPS = 1e-5
@@ -51,9 +58,9 @@ class RSDLoss(nn.Module):
     ) -> None:
         super().__init__()
         if not kappa >= 0:
-            raise ValueError(f'RSDLoss: kappa={kappa}, but it must be at least 0')
+            raise ValueError(f'RSDLoss: kappa={kappa}. Expected at least 0')
         if not head_ratio > 0:
-            raise ValueError(f'RSDLoss: head_ratio={head_ratio}, but it must be above 0')
+            raise ValueError(f'RSDLoss: head_ratio={head_ratio}. Expected a positive number')
         hidden = max(1, round(head_ratio * learner_dim))
         self.head = nn.Sequential(
             nn.Linear(learner_dim, hidden, bias=False),
@@ -78,12 +85,12 @@ class RSDLoss(nn.Module):
             Tensor: A scalar, at least 0.
 
         Raises:
-            ValueError: For a batch of one, which has no correlations.
+            ValueError: If the batch has only one image, which has no correlations.
         """
         if len(feat_S) < 2:
             raise ValueError(
-                'RSDLoss: a batch of 1 image has no correlations; set train_dataloader.batch_size to at least 2, and '
-                'train_dataloader.drop_last=True if the last batch of an epoch may be of 1'
+                'RSDLoss: a batch of 1 image has no correlations. Set train_dataloader.batch_size to at least 2, and '
+                'train_dataloader.drop_last=True if the last batch of an epoch may have 1 image'
             )
         if self.detach_target:
             feat_T = feat_T.detach()

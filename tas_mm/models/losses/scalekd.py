@@ -1,4 +1,4 @@
-"""ScaleKD's loss: the student's last two stages against the teacher's last, in part through the teacher's own.
+"""ScaleKD's loss: the student's last two stages against the teacher's last stage.
 
 Source: ScaleKD, NeurIPS 2024, arXiv 2411.06786.
 """
@@ -21,45 +21,45 @@ from ..utils import REDUCTIONS, checkpointing_off, teacher_autocast
 from .final_norm import FinalNorm
 
 VIEWS = ('direct', 'alternative')
-REFERENCE = 7 * 7  # positions of the authors' maps: their weights are for a sum over that many
+REFERENCE = 7 * 7  # positions of the authors' maps, over which they sum
 
 
 @MODELS.register_module()
 class ScaleKDLoss(nn.Module):
-    r"""Two views of the student's stages 3 and 4, projected by cross-attention, against the teacher's stage 4.
+    r"""Losses between the student's stages 3 and 4, projected by cross-attention, and the teacher's stage 4.
 
-    With :math:`\varphi` the frozen teacher's stage 4 and final norm, :math:`t` its output for the teacher's own pass,
-    and for each view :math:`k` projectors :math:`A_k`, :math:`B_k` of its own:
+    :math:`\varphi` is the frozen teacher's stage 4 and final norm, and :math:`t` is its output in the teacher's own
+    pass. Each view :math:`k` has its own projectors :math:`A_k` and :math:`B_k`:
 
     .. math:: q_k = \varphi(A_k(s_3)), \quad z_k = B_k(s_4; q_k), \quad L = \sum_k w_k (D_k(q_k, t) + D_k(z_k, t))
 
-    :math:`q_k` is what the second projector's queries are made of, and keeps its gradient. :math:`D_1` is the squared
-    distance between the L2-normalized vectors of each position, summed over positions; :math:`D_2` the same after each
-    channel's mean over the positions is taken away. Sums are scaled to the authors' 7x7 positions.
+    The queries of the second projector are made from :math:`q_k`, with its gradient. :math:`D_1` is the squared
+    distance between the L2-normalized vectors of each position, summed over positions. :math:`D_2` is the same after
+    subtracting each channel's mean over the positions. Sums are scaled to the authors' 7x7 positions.
 
-    It is a term that reads the student's ``stage3`` and ``stage4`` and the teacher's ``stage4``. The teacher's stage 4
-    runs once more for each view, with gradient to the student and not to the teacher. The authors put it beside
-    plain distillation and the student's own loss, weight 0.5 each.
+    Use it as a term. It reads the student's ``stage3`` and ``stage4`` and the teacher's ``stage4``. The teacher's stage
+    4 runs once more for each view, with a gradient to the student and none to the teacher. The authors combine it with
+    plain distillation and the student's own loss, each with weight 0.5.
 
     Args:
-        weights (tuple): The weights :math:`w_k` of the direct and the alternative view; 0 leaves a view out. Defaults
-            to (0.08, 0.06), the authors'.
-        proxy (bool): Whether the teacher's stage 4 sees the student's stage 3. If False, the second projectors have
-            queries of their own and the student's stage 3 is not used. Defaults to True.
+        weights (tuple): The weights :math:`w_k` of the direct and the alternative view. 0 removes a view. Defaults to
+            (0.08, 0.06), as the authors'.
+        proxy (bool): Whether the student's stage 3 goes through the teacher's stage 4. If False, the second projectors
+            have learned queries and the student's stage 3 is not used. Defaults to True.
         num_heads (int, optional): As in :class:`CrossAttentionProjector`. Defaults to None.
-        softmax_scale (float): As in :class:`CrossAttentionProjector`. Defaults to 5.0, the authors'.
+        softmax_scale (float): As in :class:`CrossAttentionProjector`. Defaults to 5.0, as the authors'.
         ffn_ratio (float): As in :class:`CrossAttentionProjector`. Defaults to 4.
-        width_ratio (float): As in :class:`CrossAttentionProjector`. Defaults to 1, the authors'.
+        width_ratio (float): As in :class:`CrossAttentionProjector`. Defaults to 1, as the authors'.
         norm (str): As in :class:`CrossAttentionProjector`. Defaults to ``'BN'``.
-        loss_weight (float): Factor on the result. Defaults to 1.0.
-        detach_target (bool): Whether the target gets no gradient. Defaults to True.
+        loss_weight (float): Factor on the loss. Defaults to 1.0.
+        detach_target (bool): Whether to detach the target. Defaults to True.
         reduction (str): ``'mean'`` over the batch, or ``'none'`` for one value per image. Defaults to ``'mean'``.
 
     Raises:
-        ValueError: If a weight is negative or both are 0, ``reduction`` is unknown, or, when both networks are there,
-            if images are of many sizes or the teacher's stage 4 does not run by itself.
+        ValueError: If a weight is negative, if both are 0, or if ``reduction`` is unknown. At binding, if images have
+            many sizes, or if the teacher's stage 4 does not run alone.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from tas_mm.models import PairDistiller
         >>> from tas_mm.recipes.sources import build_classifier
@@ -104,7 +104,7 @@ class ScaleKDLoss(nn.Module):
         self.reduction = reduction
 
     def bind(self, student: StageView, teacher: StageView) -> None:
-        """Build the projectors for the two networks' stages, and make sure that the teacher's stage 4 runs alone."""
+        """Build the projectors for the two networks' stages, and check that the teacher's stage 4 runs alone."""
         if teacher.any_size:
             raise ValueError(f'{teacher.key}: ScaleKDLoss needs images of one size, as a classifier has')
         before, last = teacher.stages[2:]
@@ -116,7 +116,7 @@ class ScaleKDLoss(nn.Module):
             self.stage3 = ModuleDict({view: project(student.stages[2], before, True) for view in self.weights})
         self.stage4 = ModuleDict({view: project(student.stages[3], last, not self.proxy) for view in self.weights})
         self.teacher, self.norm = teacher, FinalNorm(teacher)
-        _ = self.norm.name  # found now, so that no step runs the teacher's head once more
+        _ = self.norm.name  # found here, so that no training step has to
         self.observer = Observer(teacher, stages=[4], knowledge=())
 
     @staticmethod
@@ -124,10 +124,10 @@ class ScaleKDLoss(nn.Module):
         try:
             teacher.check_tail(4)
         except ValueError as error:
-            raise ValueError(f'{error}. Use proxy=False of ScaleKDLoss, or another teacher') from error
+            raise ValueError(f'{error}. Set proxy=False for ScaleKDLoss, or use another teacher') from error
 
     def forward(self, stage3_S: Tensor, stage4_S: Tensor, stage4_T: Tensor) -> Tensor:
-        """Compute the loss. Projectors and teacher run under the autocast around it; distances are in float32.
+        """Compute the loss. Projectors and teacher keep the current autocast; distances are in float32.
 
         Args:
             stage3_S (Tensor): Stage 3 of the learner, ``(B, C, H, W)``.
@@ -135,7 +135,7 @@ class ScaleKDLoss(nn.Module):
             stage4_T (Tensor): Stage 4 of the target, ``(B, C, H, W)``.
 
         Returns:
-            Tensor: A scalar, at least 0; with ``reduction='none'``, ``(B, )``.
+            Tensor: A scalar, at least 0, or ``(B, )`` with ``reduction='none'``.
         """
         target = self.norm(stage4_T.detach() if self.detach_target else stage4_T)
         losses = []
@@ -147,7 +147,7 @@ class ScaleKDLoss(nn.Module):
         return self.loss_weight * (loss.mean() if self.reduction == 'mean' else loss)
 
     def _through_teacher(self, x: Tensor) -> Tensor:
-        """Run the teacher's stage 4 and final norm on a map of its stage 3."""
+        """Run the teacher's stage 4 and final norm on a map with the shape of its stage 3."""
         autocast, x = teacher_autocast(self.teacher.model, x)
         with autocast, checkpointing_off(self.teacher.model):
             native = self.teacher.from_map(x, 3, 'mean')
@@ -156,13 +156,13 @@ class ScaleKDLoss(nn.Module):
 
 
 def distance(a: Tensor, b: Tensor, centered: bool = False) -> Tensor:
-    """Return, for each image, the squared distance of two maps whose positions are L2-normalized, summed over them.
+    """Return the squared distance of two maps for each image, summed over L2-normalized positions.
 
     Args:
         a (Tensor): Map ``(B, C, H, W)``.
         b (Tensor): Map ``(B, C, H, W)``.
-        centered (bool): Whether each channel's mean over the positions is taken away first. The authors write this as
-            a discrete cosine transform without its first coefficient. Defaults to False.
+        centered (bool): Whether to subtract each channel's mean over the positions first. The authors write this as a
+            discrete cosine transform without its first coefficient. Defaults to False.
     """
     with torch.autocast(a.device.type, enabled=False):
         exact = torch.promote_types(a.dtype, torch.float32)  # float64 stays

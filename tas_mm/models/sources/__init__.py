@@ -1,7 +1,7 @@
-"""The libraries that networks come from, and how their networks differ inside MMPretrain's classifiers.
+"""Libraries that networks come from, and how they differ inside MMPretrain's classifiers.
 
-Beside the stage views this is the only place that knows libraries by name: how to name one of their networks in a
-config, where its trained weights and its normalization are, and how its weights are named.
+Apart from the stage views, this is the only place that knows libraries by name: how a config names one of their
+networks, where its trained weights and normalization are, and how its weights are named.
 """
 
 from collections.abc import Mapping
@@ -38,7 +38,7 @@ SOURCES: dict[str, NetworkSource] = {source.name: source for source in (TIMM, MM
 
 
 def source_of(config: Mapping[str, Any]) -> NetworkSource:
-    """Return the library of a classifier, by its config.
+    """Return the library of a classifier from its config.
 
     Args:
         config (Mapping): Model config.

@@ -1,4 +1,4 @@
-"""What any library of networks must answer, and building one of its classifiers."""
+"""Interface of a library of networks, and functions that build its classifiers."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from torch import nn
 from tas_mm.config import model_of, with_classes, without_weights
 
 HUB = 'hf-hub:'
-"""Prefix of a place on Hugging Face's hub."""
+"""Prefix of a place on the Hugging Face hub."""
 
 
 @dataclass(frozen=True)
 class Published:
-    """What a library publishes with one of its networks.
+    """Data that a library publishes with one of its networks.
 
     Attributes:
-        weights (dict): Options that load the trained weights, to be merged into the network's config; empty if none.
-        num_classes (int): Number of classes of those weights; 0 if there are none.
-        normalization (dict): Mean and std of the images, in 0 to 255; empty if not published.
+        weights (dict): Options that load the trained weights, to be merged into the network's config. Empty if none.
+        num_classes (int): Number of classes of those weights. 0 if there are none.
+        normalization (dict): Mean and std of the images, in 0 to 255. Empty if not published.
     """
 
     weights: dict[str, Any] = field(default_factory=dict)
@@ -36,12 +36,12 @@ class Published:
 
 
 class NetworkSource:
-    """A library of networks. This base knows nothing but that its classifiers are MMPretrain's.
+    """A library of networks. This base class only assumes that its classifiers are MMPretrain's.
 
     Attributes:
         name (str): Prefix of its networks' names, as in ``timm:resnet18``.
-        wrapper (str): Type of MMPretrain's classifier around its networks; empty for MMPretrain's own.
-        prefix (str): Name of the network inside the wrapper, which the library's own files do not have.
+        wrapper (str): Type of MMPretrain's classifier around its networks. Empty for MMPretrain's own.
+        prefix (str): Name of the network inside the wrapper, which the library's own files do not use.
     """
 
     name = ''
@@ -53,7 +53,7 @@ class NetworkSource:
         return []
 
     def has(self, name: str) -> bool:
-        """Tell whether the library has a network of that name."""
+        """Return True if the library has a network of that name."""
         return False
 
     def classifier(self, name: str, num_classes: int, **options: Any) -> dict:
@@ -61,8 +61,8 @@ class NetworkSource:
 
         Args:
             name (str): Name of the network in the library.
-            num_classes (int): Number of classes; 0 for a network without a head.
-            **options: More arguments of the network, where the library takes any.
+            num_classes (int): Number of classes. 0 for a network without a head.
+            **options: Further arguments of the network, if the library accepts any.
         """
         raise ValueError(f'{name!r} is not a network of {self.name}')
 
@@ -76,15 +76,15 @@ class NetworkSource:
         return Published()
 
     def reads(self, config: Mapping[str, Any]) -> list[tuple[str, str]]:
-        """List what building a network reads from elsewhere: key in its config and place; see :func:`weights_read`.
+        """List what building a network loads: key in its config and place; see :func:`weights_read`.
 
         Args:
-            config (Mapping): A model config, of this library or not.
+            config (Mapping): A model config, of this library or another.
         """
         return []
 
     def fetch(self, config: dict, weights: dict) -> None:
-        """Load published weights once, so that they are in the library's cache.
+        """Load published weights once, so that they are in the cache.
 
         Args:
             config (dict): Config of the classifier.
@@ -93,11 +93,11 @@ class NetworkSource:
         build_classifier_from({**config, **weights})
 
     def resize(self, config: dict, size: int) -> None:
-        """Set the image size of a network that is built for one size, in its config."""
+        """Set the image size in the config of a network that is built for one size."""
         config['backbone']['img_size'] = size
 
     def with_loss(self, config: dict, loss: dict) -> dict:
-        """Return the config with the loss of a recipe, if the library's networks come without one.
+        """Return the config with a recipe's loss, if the library's networks come without one.
 
         Args:
             config (dict): Config of the classifier.
@@ -107,19 +107,19 @@ class NetworkSource:
 
     @contextmanager
     def any_batch_size(self, model: nn.Module) -> Iterator[None]:
-        """Let a trace of the model take any batch size."""
+        """Make a trace of the model accept any batch size."""
         yield
 
 
 def classifier_of(config: Config, num_classes: int) -> dict:
-    """Return the classifier in a config, or the student of a distillation, without trained weights.
+    """Return the classifier of a config, or the student of a distillation, without trained weights.
 
     Args:
-        config (Config): Config of a training.
-        num_classes (int): Number of classes that it gets; 0 for no head.
+        config (Config): Config of a training run.
+        num_classes (int): Number of classes to set. 0 for no head.
 
     Raises:
-        ValueError: If the config has no model.
+        ValueError: If the config does not have a model.
     """
     model = model_of(config)
     preprocessor = config.get('data_preprocessor')
@@ -132,7 +132,7 @@ def classifier_of(config: Config, num_classes: int) -> dict:
 
 
 def build_classifier_from(config: dict) -> BaseModel:
-    """Build a classifier from its config, which stays as it is.
+    """Build a classifier from its config without changing the config.
 
     Args:
         config (dict): Model config in MMPretrain's scope.

@@ -1,4 +1,4 @@
-"""Hugging Face's image networks."""
+"""Image networks of Hugging Face."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .base import HUB, NetworkSource, Published
 
 
 class HuggingFaceSource(NetworkSource):
-    """Hugging Face's networks: inside a ``HuggingFaceClassifier``, or without a head in a ``HuggingFaceBackbone``."""
+    """Hugging Face: networks in a ``HuggingFaceClassifier``, or without a head in a ``HuggingFaceBackbone``."""
 
     name = 'hf'
     wrapper = 'HuggingFaceClassifier'
@@ -24,7 +24,7 @@ class HuggingFaceSource(NetworkSource):
     prefix = 'model.'
 
     def has(self, name: str) -> bool:
-        """Tell whether a folder, the cache or the hub has the network's config."""
+        """Return True if a folder, the cache or the hub has the network's config."""
         from transformers import AutoConfig
 
         try:
@@ -44,14 +44,14 @@ class HuggingFaceSource(NetworkSource):
         """Return the weights, and the normalization of the image processor."""
         found = self.image_processor(model)
         normalization = {} if found is None else {key: [255 * value for value in found[key]] for key in ('mean', 'std')}
-        # Whose classes a head was trained on is not told by the config, which has them as the user's.
+        # The config has the user's number of classes, so the classes that the head was trained on are not known.
         return Published(dict(pretrained=True), 0, normalization)
 
     @staticmethod
     def image_processor(model: nn.Module) -> dict[str, Any] | None:
-        """Return ``mean`` and ``std`` in 0 to 1 of the image processor that is published with a network.
+        """Return ``mean`` and ``std`` (0 to 1) of the image processor that is published with a network.
 
-        Without one, a warning says that the network's normalization is not known.
+        If there is none, warns that the network's normalization is not known.
 
         Args:
             model (nn.Module): A classifier.
@@ -68,14 +68,14 @@ class HuggingFaceSource(NetworkSource):
         except (AttributeError, ImportError, OSError, ValueError):
             print_log(
                 f'model.teacher: no image processor is published with {name!r}, so its mean and std are not known and '
-                "the student's are taken. Set model.teacher.data_preprocessor=dict(mean=..., std=..., to_rgb=True)",
+                "the student's are used. Set model.teacher.data_preprocessor=dict(mean=..., std=..., to_rgb=True)",
                 logger='current',
                 level=logging.WARNING,
             )
             return None
 
     def reads(self, config: Mapping[str, Any]) -> list[tuple[str, str]]:
-        """List the network's config on the hub and, if it is pretrained, its weights; nothing for a folder."""
+        """List the network's config on the hub and, if pretrained, its weights. A local folder gives nothing."""
         if type_name(config) not in (self.wrapper, self.backbone) or os.path.isdir(config['model_name']):
             return []
         place = HUB + config['model_name']

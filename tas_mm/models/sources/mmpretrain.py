@@ -24,19 +24,19 @@ class MMPretrainSource(NetworkSource):
         return list_models(task='Image Classification')
 
     def has(self, name: str) -> bool:
-        """Tell whether MMPretrain's index has the name."""
+        """Return True if MMPretrain's index has the name."""
         from mmpretrain import list_models
 
         return name in list_models()
 
     def classifier(self, name: str, num_classes: int, **options: Any) -> dict:
-        """Return the config in MMPretrain's index."""
+        """Return the config from MMPretrain's index."""
         from mmpretrain.apis.model import ModelHub
 
         return classifier_of(ModelHub.get(name).config, num_classes)
 
     def published(self, name: str, model: nn.Module) -> Published:
-        """Return what MMPretrain's index lists."""
+        """Return the weights and normalization that MMPretrain's index lists."""
         from mmpretrain.apis.model import ModelHub
 
         found = ModelHub.get(name)
@@ -51,7 +51,7 @@ class MMPretrainSource(NetworkSource):
 
     @contextmanager
     def any_batch_size(self, model: nn.Module) -> Iterator[None]:
-        """Join Swin's windows without the batch size, which a trace would take for a constant."""
+        """Join Swin's windows without the batch size, which a trace would record as a constant."""
         from mmpretrain.models.utils.attention import ShiftWindowMSA
 
         def window_reverse(windows: Tensor, height: int, width: int, side: int) -> Tensor:
@@ -60,7 +60,7 @@ class MMPretrainSource(NetworkSource):
 
         attentions = [module for module in model.modules() if isinstance(module, ShiftWindowMSA)]
         for attention in attentions:
-            attention.window_reverse = window_reverse  # of this model alone
+            attention.window_reverse = window_reverse  # for this model only
         try:
             yield
         finally:
@@ -69,7 +69,7 @@ class MMPretrainSource(NetworkSource):
 
 
 def _first_num_classes(model: Any) -> int:
-    """Find the first ``num_classes`` in a model config; 0 if it has none."""
+    """Return the first ``num_classes`` in a model config, or 0."""
     if isinstance(model, Mapping):
         return model.get('num_classes') or max((_first_num_classes(value) for value in model.values()), default=0)
     return 0

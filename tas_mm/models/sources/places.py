@@ -1,4 +1,4 @@
-"""Where building a network reads weights from, and whether they are there or can be fetched."""
+"""Places that building a network loads weights from, and whether they can be reached."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from .huggingface import HuggingFaceSource
 from .timm import TimmSource
 
 TIMEOUT = 10
-"""Seconds that a server may take to answer."""
+"""Seconds to wait for a server's answer."""
 
 HUB_WEIGHTS = ('model.safetensors', 'pytorch_model.bin', 'open_clip_model.safetensors', 'open_clip_pytorch_model.bin')
-"""Names of the files of weights on Hugging Face's hub, any of which will do."""
+"""Names of weight files on the Hugging Face hub. Any of them is enough."""
 
 
 def weights_read(config: Any, key: str) -> Iterator[tuple[str, str]]:
-    """Yield the weights that building a network from a config reads: key in the config, and place.
+    """Yield the weights that building a network from a config loads: key in the config, and place.
 
-    A place is a file, a URL, or ``hf-hub:REPO`` on Hugging Face's hub, with ``#FILE`` if one file of it is meant.
+    A place is a file, a URL, or ``hf-hub:REPO`` on the Hugging Face hub, with ``#FILE`` for one file of it.
 
     Args:
         config (Any): Model config, or any part of it.
-        key (str): Its key in the config of the run.
+        key (str): Key of ``config`` in the config of the run.
 
-    Example:
+    Examples:
         >>> from tas_mm.models.sources import weights_read
         >>> teacher = dict(type='TimmClassifier', model_name='resnet18', checkpoint_path='r18.pth')
         >>> list(weights_read(teacher, 'model.teacher'))
@@ -61,10 +61,10 @@ def weights_read(config: Any, key: str) -> Iterator[tuple[str, str]]:
 
 
 def why_missing(place: str) -> str | None:
-    """Say why weights cannot be read, where they were looked for, and what to do; None if nothing is in the way.
+    """Explain why weights cannot be read, where it looked for them, and what to do. None if they can be read.
 
     Args:
-        place (str): As :func:`weights_read` yields them.
+        place (str): A place from :func:`weights_read`.
     """
     if place.startswith(HUB):
         return _why_not_on_hub(*place.removeprefix(HUB).partition('#')[::2])
@@ -79,13 +79,13 @@ def why_missing(place: str) -> str | None:
         return None
     reason = why_unreachable(url)
     return reason and (
-        f'{url} is not here (looked for {cached}) and cannot be fetched ({reason}). Fetch it where there is a network '
-        'and save it as that file'
+        f'{url} is not cached (looked for {cached}) and cannot be fetched ({reason}). Fetch it on a machine with a '
+        'network and save it as that file'
     )
 
 
 def _url_of(place: str) -> str | None:
-    """Return the URL that MMEngine would fetch; None for a file or a prefix that only MMEngine knows."""
+    """Return the URL that MMEngine would fetch. None for a file, or for a prefix that only MMEngine can resolve."""
     scheme, _, name = place.partition('://')
     if scheme in ('http', 'https'):
         return place
@@ -94,7 +94,7 @@ def _url_of(place: str) -> str | None:
 
 
 def _has_backend(place: str) -> bool:
-    """Tell whether a storage of MMEngine's is meant, such as ``s3:...``, which is not asked here."""
+    """Return True if a place is in one of MMEngine's storages, such as ``s3:...``, which are not checked here."""
     return place.split(':')[0] in ('s3', 'petrel', 'modelzoo', 'mmcls')
 
 
@@ -108,22 +108,22 @@ def _why_not_on_hub(repository: str, file: str) -> str | None:
     offline = constants.HF_HUB_OFFLINE and 'HF_HUB_OFFLINE is set'
     reason = offline or why_unreachable(f'{constants.ENDPOINT}/api/models/{name}')
     return reason and (
-        f'{file or "weights"} of {name!r} on the hub of Hugging Face: not here (looked in {constants.HF_HUB_CACHE}) '
-        f'and cannot be fetched ({reason}). Run `hf download {name}` where there is a network, and copy that folder'
+        f'{file or "weights"} of {name!r} on the Hugging Face hub: not cached (looked for {constants.HF_HUB_CACHE}) '
+        f'and cannot be fetched ({reason}). Run `hf download {name}` on a machine with a network, and copy that folder'
     )
 
 
 @lru_cache
 def why_unreachable(url: str) -> str | None:
-    """Return the reason if a URL cannot be fetched; None if it can.
+    """Return the reason if a URL cannot be fetched, None if it can.
 
     Args:
-        url (str): The URL, of which only the header is asked for.
+        url (str): The URL. Only its header is requested.
     """
     try:
         with urlopen(Request(url, method='HEAD'), timeout=TIMEOUT):
             return None
-    except HTTPError as error:  # other answers than these may be to the method, or for want of a login
+    except HTTPError as error:  # other codes may concern the method of the request, or a missing login
         return f'HTTP {error.code} {error.reason}' if error.code in (404, 410) else None
     except URLError as error:
         return str(getattr(error.reason, 'strerror', None) or error.reason)

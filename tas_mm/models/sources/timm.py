@@ -1,8 +1,9 @@
-"""timm's networks."""
+"""Networks of timm."""
 
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,7 +16,7 @@ from .base import HUB, NetworkSource, Published
 
 
 class TimmSource(NetworkSource):
-    """timm's networks: inside a ``TimmClassifier``, or as the ``TIMMBackbone`` of an ``ImageClassifier``."""
+    """timm: networks in a ``TimmClassifier``, or as the ``TIMMBackbone`` of an ``ImageClassifier``."""
 
     name = 'timm'
     wrapper = 'TimmClassifier'
@@ -29,7 +30,7 @@ class TimmSource(NetworkSource):
         return timm.list_models()
 
     def has(self, name: str) -> bool:
-        """Tell whether timm has the network; a name may have a tag, as in ``resnet18.a1_in1k``."""
+        """Return True if timm has the network. A name may have a tag, as in ``resnet18.a1_in1k``."""
         import timm
 
         return timm.is_model(name)
@@ -39,7 +40,7 @@ class TimmSource(NetworkSource):
         return dict(type=self.wrapper, model_name=name, num_classes=num_classes, pretrained=False, **options)
 
     def published(self, name: str, model: nn.Module) -> Published:
-        """Return what the network's pretrained tag lists."""
+        """Return the weights and normalization that the network's pretrained tag lists."""
         tag = self.tag(model)
         if tag is None:
             return Published()
@@ -49,7 +50,7 @@ class TimmSource(NetworkSource):
         return Published(normalization=normalization)
 
     def reads(self, config: Mapping[str, Any]) -> list[tuple[str, str]]:
-        """List the checkpoint that a config names, or else what the pretrained tag lists, as timm would read it."""
+        """List the checkpoint that a config names, or else the one of the pretrained tag, as timm would load it."""
         if type_name(config) not in (self.wrapper, self.backbone):
             return []
         if config.get('checkpoint_path'):
@@ -75,7 +76,7 @@ class TimmSource(NetworkSource):
 
     @staticmethod
     def tag(model: nn.Module) -> Mapping[str, Any] | None:
-        """Return the pretrained tag of the first timm network in a model, with its ``mean`` and ``std`` in 0 to 1.
+        """Return the pretrained tag of the first timm network in a model, with its ``mean`` and ``std`` (0 to 1).
 
         Args:
             model (nn.Module): A classifier or backbone.
@@ -83,11 +84,38 @@ class TimmSource(NetworkSource):
         tags = (getattr(module, 'pretrained_cfg', None) for module in model.modules())
         return next((tag for tag in tags if isinstance(tag, dict) and tag.get('mean') and tag.get('std')), None)
 
-    def native_options(self, config: Config) -> dict[str, Any] | None:
-        """Return the arguments of ``timm.create_model`` for a classifier; None if it is not one of timm's.
+    @staticmethod
+    def as_loaded(state: Mapping[str, Tensor], model: nn.Module) -> Mapping[str, Tensor]:
+        """Convert weights as timm does when it loads them: other authors' names, position tables of another size.
+
+        Weights that fit, and those for networks of other libraries, stay as they are.
 
         Args:
-            config (Config): Its model config.
+            state (Mapping): Weights by name, with or without the name of timm's network inside the model.
+            model (nn.Module): The model.
+        """
+        networks = ((n, m) for n, m in model.named_modules() if isinstance(getattr(m, 'pretrained_cfg', None), dict))
+        name, network = next(networks, ('', None))
+        if network is None:
+            return state
+        prefix = f'{name}.' if name and any(key.startswith(f'{name}.') for key in state) else ''
+        given = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+        if all(key in given and given[key].shape == value.shape for key, value in network.named_parameters()):
+            return state
+        modules = (sys.modules[cls.__module__] for cls in type(network).__mro__)
+        convert = next(
+            (module.checkpoint_filter_fn for module in modules if hasattr(module, 'checkpoint_filter_fn')), None
+        )
+        if convert is None:
+            return state
+        others = {key: value for key, value in state.items() if not key.startswith(prefix)}
+        return {**others, **{f'{prefix}{key}': value for key, value in convert(given, network).items()}}
+
+    def native_options(self, config: Config) -> dict[str, Any] | None:
+        """Return the arguments of ``timm.create_model`` for a classifier. None if it is not one of timm's.
+
+        Args:
+            config (Config): Model config of the classifier.
         """
         if type_name(config) == self.wrapper:
             own = ('type', 'loss', 'train_cfg', 'with_cp', 'data_preprocessor', 'init_cfg')
@@ -101,11 +129,11 @@ class TimmSource(NetworkSource):
         return dict(options, num_classes=classes, in_chans=backbone.get('in_channels', 3))
 
     def native_weights(self, config: Config, state: Mapping[str, Tensor], net: nn.Module) -> dict[str, Tensor]:
-        """Rename a classifier's weights as timm names them.
+        """Rename a classifier's weights to timm's names.
 
         Args:
-            config (Config): Its model config.
-            state (Mapping): Its weights.
+            config (Config): Model config of the classifier.
+            state (Mapping): Weights of the classifier.
             net (nn.Module): The network that timm builds.
         """
         if type_name(config) == self.wrapper:

@@ -1,4 +1,4 @@
-"""Cutting any network into four stages and a head, and running what comes after a cut."""
+"""Stage views: cut any network into four stages and a head, and run the part after a cut."""
 
 # ruff: noqa: F401
 from ..heads import logits_of

@@ -1,6 +1,6 @@
-"""View of networks whose modules simply run one after another: the fast path.
+"""Fast path for networks whose modules run one after another.
 
-Nothing is patched, so the tail can be compiled, and it takes maps of any size, as detectors need.
+Nothing is patched, so the tail can be compiled, and it accepts maps of any size, as detectors need.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from .view import StageView
 
 @dataclass(frozen=True)
 class Chain:
-    """How the modules of a cut run one after another.
+    """Description of how the modules of a cut run one after another.
 
     Attributes:
         native: Native form: ``'map'``, ``'tokens'`` ``(B, T + H * W, C)`` with T class tokens first, or
             ``'grid_tokens'``, a tuple that begins with tokens ``(B, H * W, C)`` and their grid ``(H, W)``.
-        finish: What the backbone makes of stage 4's output.
+        finish: Computes the backbone's output from the output of stage 4.
         class_tokens: Returns the network's class tokens ``(1, 1, C)``.
-        call: Calls a module on what the one before returned.
-        modules: One module for each stage to call in place of the cut's.
+        call: Calls a module on the previous module's output.
+        modules: One module per stage, to call in place of the cut's modules.
     """
 
     native: str = 'map'
@@ -42,7 +42,7 @@ class ChainView(StageView):
     chain = property(lambda self: self._cut.chain)
 
     def run_backbone(self, native: Any, start: int) -> tuple:
-        """Run stages ``start`` to 4 and return what the backbone returns."""
+        """Run stages ``start`` to 4 and return the backbone's output."""
         chain = self.chain
         for names in [[name] for name in chain.modules][start - 1 :] if chain.modules else self.modules[start - 1 :]:
             for name in names:
@@ -50,6 +50,7 @@ class ChainView(StageView):
         return (chain.finish(self.net, native, self.grid_of(native)),)
 
     def run_tail(self, native: Any, start: int = 4) -> None:
+        """Run stages ``start`` to 4, pooling and head; see :class:`StageView`."""
         outputs = self.run_backbone(native, start)
         if self.headless and self.feature_source == self.net_name:
             self.show(outputs, native)
@@ -59,6 +60,7 @@ class ChainView(StageView):
             self.model.head(outputs)
 
     def to_map(self, native: Any, stage: int) -> Tensor:
+        """Convert the native output of a stage to a map; see :class:`StageView`."""
         grid = self.grid_of(native)
         if grid is None:
             return native
@@ -66,6 +68,7 @@ class ChainView(StageView):
         return tokens[:, len(self.chain.class_tokens(self.net)) :].transpose(1, 2).unflatten(2, grid)
 
     def from_map(self, x: Tensor, stage: int, class_token: str = 'own') -> Any:
+        """Convert a map to a stage's native form; see :class:`StageView`."""
         if self.chain.native == 'map':
             return x
         patches = x.flatten(2).transpose(1, 2)  # BxNxC
@@ -77,7 +80,7 @@ class ChainView(StageView):
         return torch.cat([*tokens, patches], dim=1)
 
     def grid_of(self, native: Any) -> Grid | None:
-        """Return the grid of tokens, in the proportions of the image; None of a map."""
+        """Return the grid of tokens, with the proportions of the image. None for a map."""
         if self.chain.native != 'tokens':
             return tuple(native[1]) if self.chain.native == 'grid_tokens' else None
         count = native.size(1) - len(self.chain.class_tokens(self.net))

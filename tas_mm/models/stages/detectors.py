@@ -1,7 +1,7 @@
-"""View of MMDetection's detectors: the backbone is cut as a classifier's, and features are those of regions.
+"""View of MMDetection's detectors: the backbone is cut like a classifier's, and features belong to regions.
 
-Regions are the whole images and the boxes in them; a feature is the output of stage 4, pooled over one. There are no
-logits of regions: a detector's head reads a pyramid over all stages of one network, and an assistant has the last of
+Regions are the whole images and the boxes in them. A feature is the output of stage 4, pooled over a region. There are
+no logits of regions: a detector's head reads all stages of one network, but the assistant has the last stage of
 another. The class scores of two one-stage detectors can be compared location by location, without an assistant.
 """
 
@@ -19,7 +19,7 @@ from .mmpretrain import MAPS, MERGED, SWIN, TABLE
 from .registry import Cut, names_of, register_view
 from .trace import short_circuit
 
-SIZE = (256, 256)  # where stages are measured: any size that all strides divide
+SIZE = (256, 256)  # image size for measuring stages, divisible by all strides
 # MMDetection's Swin returns the output of each stage before and after the merging of patches.
 MMDET_SWIN = Cut(MERGED, 'attention', chain=replace(SWIN, call=lambda stage, native: stage(*native[:2])[:2]))
 CSP = Cut('stage1 | stage2 | stage3 | stage4', 'cnn', chain=Chain())
@@ -30,7 +30,7 @@ BACKBONES |= {'mmdet.SwinTransformer': MMDET_SWIN, 'mmdet.CSPNeXt': CSP, 'mmdet.
 
 @register_view('mmdet.BaseDetector')
 class DetectorView(ChainView):
-    """View of a detector with one of ``BACKBONES``. Images may be of any size."""
+    """View of a detector with one of ``BACKBONES``. Images may have any size."""
 
     any_size = True
     num_classes = logits_source = classifier = None
@@ -46,25 +46,28 @@ class DetectorView(ChainView):
                 'of MMPretrain'
             )
         if not getattr(model, 'with_neck', False):
-            raise ValueError(f'{key}: this {type(model).__name__} has no neck, at which its features are read')
+            raise ValueError(f'{key}: this {type(model).__name__} has no neck, whose input is the feature')
         super().__init__(model, input_size or SIZE, key, cut)
 
     @property
     def feature_dim(self) -> int:
+        """Width of the feature."""
         return self.stages[3].channels
 
     def run(self, images: Tensor) -> Any:
+        """Run the backbone and the neck on images."""
         return self.model.extract_feat(images)
 
     def run_tail(self, native: Any, start: int = 4) -> None:
-        with short_circuit({self.model.neck: [lambda: None]}):  # is only shown the map
+        """Run stages ``start`` to 4, pooling and head; see :class:`StageView`."""
+        with short_circuit({self.model.neck: [lambda: None]}):  # the neck only passes the map to the observer
             self.model.neck(self.run_backbone(native, start))
 
     def feature_of(self, record: tuple[Tensor, ...], regions: Tensor | None = None) -> Tensor:
-        """Return the mean over each region ``(image, left, top, right, bottom)``; without regions over each image."""
+        """Return the mean over each region ``(image, left, top, right, bottom)``, or over each image."""
         if regions is None:
             return record[-1].mean(dim=(2, 3))
-        from mmcv.ops import roi_align  # compiled, and absent where nobody detects
+        from mmcv.ops import roi_align  # compiled, and not always installed
 
         stride = self.input_size[0] // self.stages[3].grid[0]
         return roi_align(record[-1].float(), regions, 1, 1 / stride, 0, 'avg', True).flatten(1)
@@ -79,6 +82,7 @@ class DetectorView(ChainView):
         return 'bbox_head' if dense else None
 
     def dense_shape(self) -> tuple[int, ...]:
+        """Return the shape of a row of the class scores by location."""
         return (self.model.bbox_head.cls_out_channels,) if self.dense_source else super().dense_shape()
 
     def dense_form(self) -> str:
@@ -89,6 +93,7 @@ class DetectorView(ChainView):
         return f'{head.cls_out_channels} classes and {priors.num_base_priors[0]} priors at strides {strides}'
 
     def dense_logits_of(self, record: Any) -> Tensor:
+        """Return the class scores by location, ``(N, K)``, in what the head returned."""
         count = self.model.bbox_head.cls_out_channels
         levels = [x.permute(0, 2, 3, 1).reshape(len(x), -1, count) for x in record[0]]  # BxNxK
         return torch.cat(levels, dim=1).flatten(0, 1)

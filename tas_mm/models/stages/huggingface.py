@@ -1,6 +1,6 @@
-"""View of Hugging Face's image classifiers, and of any module that gives logits.
+"""View of Hugging Face's image classifiers, and of any module that returns logits.
 
-Nearly all hold their blocks or stages in one list. If there is none, the logits are all that a loss can take.
+Nearly all of them keep their blocks or stages in one list. If there is none, losses can only read the logits.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from .traced import TracedView, last_module, lists_of
 from .view import StageView
 
 HEAD = re.compile(r'(^|[._])(classifier|cls|fc|head|heads|logits?|output)([._\d]|$)')
-"""Names of layers that give logits, though they are convolutions."""
+"""Names of layers that give logits although they are convolutions."""
 
 
 @register_view('tas_mm.HuggingFaceBackbone')
 @register_view('mmpretrain.HuggingFaceClassifier')
 class ModuleView(TracedView):
-    """View of a network with its own head, cut when a stage is asked for: logits can be read of any network."""
+    """View of a network with its own head. It is cut when a stage is requested; logits can be read from any network."""
 
     net_name = 'model'
     cut_at_once = False
@@ -38,7 +38,7 @@ class ModuleView(TracedView):
         self.prefix = 1 + getattr(getattr(self.net, 'config', None), 'num_register_tokens', 0)
 
     def cut(self) -> list[list[str]]:
-        """Cut after the last modules of each size of the map, or after equal blocks."""
+        """Cut after the last module of each map size, or into equal groups of blocks."""
         if self._cut:
             return super().cut()
         levels = [self._last(level) for level in self._levels()]
@@ -65,7 +65,7 @@ class ModuleView(TracedView):
         return [f'{found}.{name}' for name, _ in lists[found].named_children()]
 
     def _last(self, name: str) -> str:
-        """Return the module in a stage whose output is the stage's: what shrinks the map for the next, or a block."""
+        """Return the module whose output is a stage's: the one that shrinks the map for the next stage, or a block."""
         module = self.net.get_submodule(name)
         if getattr(module, 'downsample', None) is not None and hasattr(module, 'blocks'):
             return f'{name}.downsample'  # of Swin: as in MMPretrain's
@@ -73,7 +73,7 @@ class ModuleView(TracedView):
         return last_module(self.net, f'{name}.blocks' if blocks else name)
 
     def declared_size(self) -> Grid | None:
-        """Return what the network says, if it has positional embeddings, which fit one size."""
+        """Return the size in the network's config if it has positional embeddings, which fit one size only."""
         declared = super().declared_size()
         if declared or not any(re.search('pos(ition)?_embed', name) for name, _ in self.net.named_parameters()):
             return declared
@@ -81,13 +81,14 @@ class ModuleView(TracedView):
         return (size, size) if isinstance(size, int) else size and tuple(size)
 
     def find_classifier(self) -> str | None:
+        """Return the dotted name of the linear layer whose input is the feature, or None."""
         return next(reversed(linear_layers(self.model)), None)
 
     @cached_property
     def headless(self) -> bool:
-        """Whether the network gives features: it has no ``logits``, and its last layer is not one that gives them.
+        """True if the network returns features: no ``logits``, and no classifier as its last layer.
 
-        Such a layer is linear and sees vectors, or is part of a head or classifier by its name.
+        A classifier is a linear layer on vectors, or a layer inside of a head or classifier, by its name.
         """
         if self.feature_kind:
             return True
@@ -102,7 +103,7 @@ class ModuleView(TracedView):
         return not (shape[1] == vector.size(1) and (named or linear))
 
     def _last_layer(self) -> tuple[Any, str | None, tuple[int, ...]]:
-        """Return the network's output, and the name and output shape of the last linear or convolution that ran."""
+        """Return the network's output, and the name and output shape of the last linear or convolution layer."""
         seen: list[tuple[str, tuple[int, ...]]] = []
         layers = [(n, m) for n, m in self.model.named_modules() if isinstance(m, (nn.Linear, nn.Conv2d))]
         hooks = [
@@ -118,27 +119,32 @@ class ModuleView(TracedView):
         return outputs[self.net_name], *(seen[-1] if seen else (None, ()))
 
     def find_output(self) -> str:
+        """Return the dotted name of the module whose output a headless network returns."""
         return self.net_name
 
     def pooling_of(self, output: Any) -> Pooling:
+        """Return the conversion of an output to the feature."""
         random = has_random_pooler(self.net)
         return Pooling(output, self.feature_kind, self.input_size, self.prefix, random_pooler=random)
 
     def count_classes(self) -> int:
+        """Return the network's own number of classes, or None if it is not known."""
         with outputs_of(self.model, [self.net_name]) as seen:
             self.look()
         return logits_of(seen[self.net_name]).size(1)
 
     def find_logits(self) -> str:
+        """Return the dotted name of the module whose output is the logits."""
         return self.net_name
 
     def token_parameters(self) -> list[tuple[str, nn.Parameter]]:
+        """Return the network's class tokens, registers and the like, by name."""
         return [(name.rpartition('.')[2], token) for name, token in super().token_parameters()]
 
 
 @register_view('tas_mm.ModuleTeacher')
 def view_of_module(model: nn.Module, input_size: Grid | None, key: str) -> StageView:
-    """Return the view of the module inside: what is registered for it, timm's for a network of timm's, else any's."""
+    """Return the view of the module inside: a registered one, timm's for a timm network, else the general one."""
     found = registered(model.model)
     if isinstance(found, Cut):
         return ModuleView(model, input_size, key, found)

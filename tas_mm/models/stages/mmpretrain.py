@@ -1,8 +1,8 @@
-"""Where MMPretrain's backbones are cut: a table.
+"""Table of where MMPretrain's backbones are cut.
 
-Stages have strides 4, 8, 16 and 32 where the network allows; the stem belongs to the first. A module that shrinks the
-map between two stages ends the first of them. Backbones of the paper and convolutional ones that detectors use have a
-:class:`Chain`; the forward of all others is replayed.
+Stages have strides 4, 8, 16 and 32 where the network allows. The stem belongs to the first stage. A module that shrinks
+the map between two stages ends the first of them. The paper's backbones, and convolutional ones that detectors use,
+have a :class:`Chain`. The forward of all others is replayed.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ Stages = list[str] | list[list[str]]
 
 
 def listed(net: nn.Module, name: str) -> list[str]:
-    """Return the names of the modules in a list, or those that are the list."""
+    """Return the names of the modules in a list, or the list itself if it has names."""
     return [m if isinstance(m, str) else f'{name}.{i}' for i, m in enumerate(getattr(net, name))]
 
 
 def last_four(net: nn.Module) -> Stages:
-    """Return four stages of more: the first ones make one."""
+    """Merge the first of more than four stages into one."""
     *first, second, third, fourth = listed(net, 'stages')
     return [first, [second], [third], [fourth]]
 
 
 def at_halvings(net: nn.Module) -> Stages:
-    """Cut a list of modules before each of the last three that halve the map."""
+    """Cut a list of modules before each of the last three modules that halve the map."""
 
     def halves(name: str) -> bool:
         layers = (m for m in net.get_submodule(name).modules() if isinstance(m, (nn.Conv2d, nn.MaxPool2d)))
@@ -49,53 +49,53 @@ def hivit(net: nn.Module) -> Stages:
 
 
 def levit(net: nn.Module) -> Stages:
-    """Cut the first of three stages in two, between an MLP and an attention block."""
+    """Cut the first of LeViT's three stages in two, between an MLP and an attention block."""
     ends = [f'stages.{i}.{len(stage) - 1}' for i, stage in enumerate(net.stages)]
     return [f'stages.0.{len(net.stages[0]) // 4 * 2 - 1}', *ends]
 
 
 def mvit(net: nn.Module) -> Stages:
-    """Cut where MViT scales down."""
+    """Cut MViT where it scales down."""
     if len(net.downscale_indices) != 3 or net.out_scales != [3]:
         raise ValueError(
-            f'MViT is cut where it scales down, which must be 3 times (downscale_indices={net.downscale_indices}), '
-            f'with no norm in between (out_scales={net.out_scales}, but [3] or -1 is needed)'
+            f'MViT with downscale_indices={net.downscale_indices} and out_scales={net.out_scales}. Expected 3 indices, '
+            'where it is cut, and out_scales [3] or -1, so that there is no norm in between'
         )
     return [[f'blocks.{i - 1}'] for i in (*net.downscale_indices, net.num_layers)]
 
 
 def reversible(net: nn.Module) -> str:
-    """Cut equal blocks, if they run inside of the graph."""
+    """Cut equal blocks, if autograd runs through them."""
     if not net.no_custom_backward:
-        raise ValueError('no_custom_backward=False keeps the gradient of the assistant from the blocks; set it to True')
+        raise ValueError('no_custom_backward=False hides the assistant gradient from the blocks. Set it to True')
     return 'layers.*'
 
 
 def xcit(net: nn.Module) -> Stages:
-    """Cut equal blocks; the class token and its attention layers come last, so they belong to the fourth stage."""
+    """Cut equal blocks. The class token and its attention layers come last, so they belong to the fourth stage."""
     ends = [f'xca_layers.{blocks[-1]}' for blocks in cut_blocks(len(net.xca_layers))]
     return [*ends[:3], f'ca_layers.{len(net.ca_layers) - 1}']
 
 
 def refuse(net: nn.Module) -> Stages:
-    """Raise with the reason."""
+    """Raise a ValueError with the reason."""
     raise ValueError(f'{type(net).__name__} {REFUSED[type(net).__name__]}, so it cannot be cut into four stages')
 
 
 def vig_size(net: nn.Module) -> Grid:
-    """Return the size of images for which Vision GNN has positional embeddings."""
+    """Return the image size that the positional embeddings of Vision GNN fit."""
     stride = 16 if net.pos_embed.size(2) == 14 else 4
     return tuple(stride * length for length in net.pos_embed.shape[2:])
 
 
 def convnext_end(net: nn.Module, native: Tensor, grid: None) -> Tensor:
-    """Norm after pooling, or norm alone."""
+    """Return the norm after pooling, or only the norm."""
     early = net.gap_before_final_norm
     return net.norm3(native.mean([-2, -1], keepdim=True)).flatten(1) if early else net.norm3(native)
 
 
 def vit_end(net: nn.Module, native: Tensor, grid: Grid) -> Any:
-    """Norm, then the form that the network is set to return."""
+    """Apply the norm, then return the form that the network is configured for."""
     return net._format_output(net.ln1(native) if net.final_norm else native, grid)
 
 
@@ -119,7 +119,7 @@ MAPS = dict(
 MAPS |= dict(CSPNet=last_four, MobileOne=last_four)
 MAPS |= dict(EfficientNet=at_halvings, EfficientNetV2=at_halvings, MobileNetV3=at_halvings)
 MAPS = {name: Cut(stages, 'cnn', chain=Chain()) for name, stages in MAPS.items()}
-"""Convolutional networks that return the output of their last stage: their chains serve in detectors too."""
+"""Convolutional networks that return their last stage's output. Their chains also work in detectors."""
 
 SWIN = Chain(
     'grid_tokens',
@@ -132,7 +132,7 @@ DISTILLED_VIT = Chain('tokens', vit_end, lambda net: [net.cls_token, net.dist_to
 MIXER = Chain('tokens', lambda net, native, grid: net.norm1(native).transpose(1, 2))
 
 TABLE = MAPS | dict(
-    # convolutions; VAN's attention is a gate made by them, PoolFormer and RIFormer pool at most
+    # convolutions; VAN's attention is a convolutional gate, PoolFormer and RIFormer only pool
     ConvNeXt=Cut(DOWN_FIRST, 'cnn', chain=Chain(finish=convnext_end)),
     HorNet=Cut(DOWN_FIRST, lambda net: 'mlp' if net.arch_settings['dw_cfg'][3]['type'] == 'GF' else 'cnn'),
     HRNet=Cut('layer1 | stage2 | stage3 | stage4', 'cnn'),
@@ -146,7 +146,7 @@ TABLE = MAPS | dict(
         classifier='classifier',
         takes_view=True,
     ),
-    # attention in equal blocks; that of Vision GNN is over the nearest in feature space
+    # attention in equal blocks; Vision GNN attends to the nearest neighbors in feature space
     **dict.fromkeys(('BEiTViT', 'ViTEVA02', 'ViTSAM'), Cut('layers.*', 'attention', 'img_size')),
     DistilledVisionTransformer=Cut('layers.*', 'attention', 'img_size', chain=DISTILLED_VIT),
     RevVisionTransformer=Cut(reversible, 'attention', 'img_size'),

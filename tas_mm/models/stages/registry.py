@@ -1,4 +1,4 @@
-"""What is known about networks: cuts and views, by package and class."""
+"""Registry of cuts and views of networks, by package and class."""
 
 from __future__ import annotations
 
@@ -16,24 +16,25 @@ from .traced import TracedView
 from .view import StageView
 
 FAMILIES = ('cnn', 'attention', 'mlp')
-"""How a network mixes positions: from neighbors (convolutions, also large ones, and pooling), from everywhere by
-content (attention over windows, channels or nearest neighbors in feature space too), from everywhere with fixed weights
-(linear layers over positions). The late stages of a hybrid decide. Parts and projector of a pair follow from it.
+"""How a network mixes positions. ``'cnn'``: from neighbors (convolutions, also large ones, and pooling).
+``'attention'``: from everywhere by content (also over windows, channels or neighbors in feature space). ``'mlp'``: from
+everywhere with fixed weights (linear layers over positions). A hybrid has the family of its late stages. The family
+decides about parts and projector of a pair.
 """
 
 
 @dataclass(frozen=True)
 class Cut:
-    """Where a network is cut.
+    """Description of where a network is cut.
 
     Attributes:
-        stages: Names of modules, dotted and relative to the network: four entries, or one string with the stages parted
-            by ``|``. An entry may list several modules in the order they run; the last gives the stage's output.
-            ``'blocks.*'`` cuts a list of equal blocks. A function of the network may return any of these.
-        family: One of ``FAMILIES``, or a function of the network. None: the names of the modules in stage 4 decide.
+        stages: Names of modules, dotted and relative to the network: four entries, or one string with stages separated
+            by ``|``. An entry may list several modules in the order they run; the last one gives the stage's output.
+            ``'blocks.*'`` cuts a list of equal blocks. It may also be a function from the network to any of these.
+        family: One of ``FAMILIES``, or a function of the network. None: inferred from the modules' names in stage 4.
         size: Image size ``(H, W)`` that the network was built for: the name of its attribute, or a function. None: any.
         classifier: Name of the part of the network that has the classifier. None: the head has it.
-        takes_view: Whether the network takes a view of its last map, which then has to be in NCHW in memory too.
+        takes_view: Whether the network reshapes its last map with ``view``, which needs NCHW in memory.
         chain: How the modules run one after another. None: the forward is replayed.
     """
 
@@ -63,7 +64,7 @@ class Cut:
 
 
 def cut_blocks(depth: int) -> list[range]:
-    """Cut equal blocks into four stages as OFA-KD does 12: 2, 2, 6, 2 (arXiv 2310.19444); others in proportion."""
+    """Cut equal blocks into four stages, in the proportions 2, 2, 6, 2 of OFA-KD (arXiv 2310.19444)."""
     if depth < 4:
         raise ValueError(f'{depth} blocks cannot be cut into 4 stages')
     short = max(1, round(depth / 6))
@@ -76,9 +77,20 @@ _KNOWN: dict[str, Cut | ViewFactory] = {}
 
 
 def register_cut(name: str, stages: str | Sequence | Callable, family: str | Callable | None, **options: Any) -> None:
-    """Register a :class:`Cut` by package and class of a backbone, or of any module that gives logits.
+    """Register a :class:`Cut` for a backbone, or for any module that returns logits, by package and class.
 
-    It holds for classes that derive from it, too: ``register_cut('my_package.Funnel', 'steps.*', family='cnn')``.
+    It also applies to subclasses. Example: ``register_cut('my_package.Funnel', 'steps.*', family='cnn')``.
+
+    Examples:
+        >>> import torch
+        >>> from tas_mm.models import ModuleTeacher, register_cut, view_of
+        >>> class Funnel(torch.nn.Sequential):
+        ...     pass
+        >>> register_cut('tas_mm.Funnel', '0 | 1 | 2 | 3', family='cnn')
+        >>> layers = [torch.nn.Conv2d(8 if i else 3, 8, 3, stride=2, padding=1) for i in range(4)]
+        >>> net = Funnel(*layers, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(8, 10))
+        >>> [stage.grid for stage in view_of(ModuleTeacher(net), (64, 64)).stages]
+        [(32, 32), (16, 16), (8, 8), (4, 4)]
     """
     if isinstance(family, str) and family not in FAMILIES:
         raise ValueError(f'register_cut({name!r}): unknown family {family!r}. Expected one of {", ".join(FAMILIES)}')
@@ -86,17 +98,17 @@ def register_cut(name: str, stages: str | Sequence | Callable, family: str | Cal
 
 
 def register_view(name: str) -> Callable[[ViewFactory], ViewFactory]:
-    """Register a view, or a function that makes one of ``(model, input_size, key)``: ``@register_view('my.Maze')``."""
+    """Register a view, or a function from ``(model, input_size, key)`` to a view: ``@register_view('my.Maze')``."""
     return lambda view: _KNOWN.update({name: view}) or view
 
 
 def names_of(network: nn.Module) -> list[str]:
-    """Return package and class of a network, and of the classes that it derives from."""
+    """Return package and class of a network and of its base classes."""
     return [f'{cls.__module__.split(".")[0]}.{cls.__name__}' for cls in type(network).__mro__]
 
 
 def registered(network: nn.Module) -> Cut | ViewFactory | None:
-    """Return what is registered for a network's class, or for one that it derives from."""
+    """Return the cut or view that is registered for a network's class or one of its base classes."""
     return next((_KNOWN[name] for name in names_of(network) if name in _KNOWN), None)
 
 
@@ -107,17 +119,26 @@ def view_of(
     feature: str | None = None,
     classes: Sequence[int] | None = None,
 ) -> StageView:
-    """Build the stage view of a classifier of MMPretrain or a detector of MMDetection; see :class:`StageView`.
+    """Build the stage view of a classifier or detector; see :class:`StageView`.
 
     Args:
         model (nn.Module): The network.
-        input_size (tuple, optional): Height and width of its images. Defaults to None: as it declares.
-        key (str): Its name in errors. Defaults to ``'model'``.
-        feature (str, optional): One of ``FEATURES``: takes the network as headless. Defaults to None.
-        classes (sequence, optional): Indices of its classes that the logits are reduced to. Defaults to None: all.
+        input_size (tuple, optional): Height and width of its images. Defaults to None: the size that it declares.
+        key (str): Name of the network in errors. Defaults to ``'model'``.
+        feature (str, optional): One of ``FEATURES``. Treats the network as headless. Defaults to None.
+        classes (sequence, optional): Indices of the classes whose logits are kept. Defaults to None: all.
 
     Raises:
-        ValueError: If nothing is registered for its backbone, or it cannot be cut.
+        ValueError: If nothing is registered for its backbone, or if it cannot be cut.
+
+    Examples:
+        >>> from tas_mm.models import view_of
+        >>> from tas_mm.recipes.sources import build_classifier
+        >>> view = view_of(build_classifier('timm:resnet18'))
+        >>> [(stage.channels, stage.grid) for stage in view.stages]
+        [(64, (56, 56)), (128, (28, 28)), (256, (14, 14)), (512, (7, 7))]
+        >>> view.family, view.check_tail() < 1e-5
+        ('cnn', True)
     """
     view = _build_view(model, input_size, key)
     view.feature_kind = feature
@@ -127,7 +148,7 @@ def view_of(
 
 def _build_view(model: nn.Module, input_size: Grid | None, key: str) -> StageView:
     backbone = getattr(model, 'backbone', model)
-    found = registered(model) or registered(backbone)  # of a detector both
+    found = registered(model) or registered(backbone)  # for a detector, either may be registered
     if isinstance(found, Cut):
         return (ChainView if found.chain else TracedView)(model, input_size, key, found)
     if found is not None:
@@ -136,6 +157,6 @@ def _build_view(model: nn.Module, input_size: Grid | None, key: str) -> StageVie
     near = get_close_matches(name, _KNOWN, n=3, cutoff=0.5)
     raise ValueError(
         f'{key}.backbone: no stage view for {name}. '
-        + (f'Nearest that have one: {", ".join(near)}. ' if near else '')
+        + (f'Closest names: {", ".join(near)}. ' if near else '')
         + f'All: {", ".join(sorted(_KNOWN))}. docs/own_backbone.md shows how to add one'
     )

@@ -35,4 +35,5 @@ class SegmentorView(DetectorView):
         ChainView.__init__(self, model, input_size or SIZE, key, cut)
 
     def run_tail(self, native: Any, start: int = 4) -> None:
+        """Run stages ``start`` to 4. An :class:`Observer` sees their output as the backbone's."""
         self.show(self.run_backbone(native, start), native)

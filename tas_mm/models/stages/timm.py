@@ -1,4 +1,4 @@
-"""Views of timm's networks: ``feature_info`` says which modules end their levels; tables hold what is special."""
+"""Views of timm's networks. ``feature_info`` says which modules end their levels; tables hold the exceptions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .registry import cut_blocks, register_view
 from .traced import TracedView, last_module, lists_of
 from .view import image_channels
 
-# The patch merging, first in a level, ends the one before: as in MMPretrain's Swin and in the paper's.
+# The patch merging, first in a level, belongs to the previous one, as in MMPretrain's Swin and in the paper.
 SWIN = ['layers.1.downsample', 'layers.2.downsample', 'layers.3.downsample', 'layers.3']
 
 ENDS = {
@@ -31,7 +31,7 @@ ENDS = {
         re.sub(r'(\d+)\.s.*', lambda m: str(int(m[1]) - 1), i['module']) for i in net.feature_info[1:]
     ],
 }
-"""Modules that end the levels, for networks whose ``feature_info`` names others, or none where a cut is possible."""
+"""Modules that end the levels, for networks whose ``feature_info`` names others or none."""
 
 REFUSED = {
     'CrossVit': 'it has three blocks only, each of two branches',
@@ -43,10 +43,10 @@ FAMILY = {
     'FocalNet': 'cnn',  # modulation by convolutions
     'Sequencer2d': 'mlp',  # recurrent mixing over all positions
 }
-"""Families that the names of the modules do not tell."""
+"""Families that cannot be inferred from the names of the modules."""
 
 CHAINS = ('MlpMixer', 'VisionTransformer')
-"""Networks of equal blocks, then ``norm`` and ``forward_head``: the fast path. MlpMixer is the class of ResMLP too."""
+"""Networks of equal blocks, then ``norm`` and ``forward_head``: the fast path. MlpMixer is ResMLP's class too."""
 
 
 def declared_channels(net: nn.Module) -> int:
@@ -56,7 +56,7 @@ def declared_channels(net: nn.Module) -> int:
 
 
 class TimmView(TracedView):
-    """What the views of timm's networks share."""
+    """Base of the views of timm's networks."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
@@ -65,10 +65,11 @@ class TimmView(TracedView):
         self.channels_last = str(getattr(self.net, 'output_fmt', '')).endswith('NHWC')
 
     def cut(self) -> list[list[str]]:
+        """Return four lists of module names, relative to the network."""
         name = type(self.net).__name__
         if re.match('Feature.*Net', name):  # by name, since timm is optional
             raise ValueError(
-                f'{self.key}.backbone.features_only=True takes the network apart; leave it out, or set it to False'
+                f'{self.key}.backbone.features_only=True takes the network apart. Remove it, or set it to False'
             )
         if name in REFUSED:
             raise ValueError(f'{self.key}: timm {name} cannot be cut into 4 stages: {REFUSED[name]}')
@@ -82,7 +83,7 @@ class TimmView(TracedView):
         chosen = ENDS.get(type(self.net).__name__, lambda net: [])(self.net)
         modules, infos = dict(self.net.named_modules()), getattr(self.net, 'feature_info', None) or []
         taps = {info['module']: info['reduction'] for info in infos if info['module']}
-        # What is not a module is a stem; pooling ends no stage: the next one starts with it.
+        # A tap that is not a module is a stem. Pooling does not end a stage: the next stage starts with it.
         taps = {tap: s for tap, s in taps.items() if not isinstance(modules.get(tap), (type(None), nn.MaxPool2d))}
         if not chosen and not taps:
             raise ValueError(
@@ -111,9 +112,11 @@ class TimmView(TracedView):
 
     @cached_property
     def family(self) -> str:
+        """How the stages mix positions: one of ``FAMILIES``."""
         return FAMILY.get(type(self.net).__name__) or super().family
 
     def declared_size(self) -> Grid | None:
+        """Return the image size that the network was built for, or None if it takes any."""
         config, embed = getattr(self.net, 'pretrained_cfg', None) or {}, getattr(self.net, 'patch_embed', None)
         if getattr(embed, 'strict_img_size', False) and getattr(embed, 'img_size', None):
             return tuple(embed.img_size)
@@ -123,16 +126,18 @@ class TimmView(TracedView):
         return tuple(config['input_size'][-2:]) if config.get('fixed_input_size') else None
 
     def to_map(self, native: Any, stage: int) -> Tensor:
+        """Convert the native output of a stage to a map; see :class:`StageView`."""
         order = self._order(stage)
         return super().to_map(native if order is None else native[:, order], stage)
 
     def from_map(self, x: Tensor, stage: int, class_token: str = 'own') -> Any:
+        """Convert a map to a stage's native form; see :class:`StageView`."""
         native, order = super().from_map(x, stage, class_token), self._order(stage)
         return native if order is None else native[:, order.argsort()]
 
     def _order(self, stage: int) -> Tensor | None:
-        """Return where each token of a row by row grid is, in a network that keeps the tokens of a window together."""
-        reroll = getattr(self.net, 'reroll', None)  # Hiera
+        """Return the position of each row-major token in a network that keeps a window's tokens together (Hiera)."""
+        reroll = getattr(self.net, 'reroll', None)
         if reroll is None:
             return None
         height, width = self.layouts[stage - 1].grid
@@ -149,35 +154,40 @@ class TimmBackboneView(TimmView):
 
 @register_view('mmpretrain.TimmClassifier')
 class TimmClassifierView(TimmView):
-    """View of a timm network with its own head; of two heads the logits are the mean, and the feature the first's."""
+    """View of a timm network with its own head. Of two heads, it takes the mean logits and the first head's feature."""
 
     net_name = 'model'
 
     def find_classifier(self) -> str | None:
+        """Return the dotted name of the linear layer whose input is the feature, or None."""
         found = self.net.get_classifier() if hasattr(self.net, 'get_classifier') else None
         head = found[0] if isinstance(found, (tuple, list, nn.ModuleList)) else found
         if head is None or isinstance(head, nn.Identity):
             return None
-        # A classifier with a norm or pooling of its own: the feature is what its linear layer reads.
+        # If the classifier has its own norm or pooling, the feature is the input of its linear layer.
         layers = [m for n, m in head.named_modules() if 'dist' not in n and isinstance(m, (nn.Linear, nn.Conv2d))]
         return next(name for name, module in self.model.named_modules() if module is (layers or [head])[-1])
 
     def find_output(self) -> str:
-        """Return the norm before the pooling if tokens or a map are asked for, else the network."""
+        """Return the norm before the pooling if tokens or a map are wanted, else the network."""
         pooled = self.feature_kind in (None, 'output') or getattr(self.net, 'norm', None) is None
         return self.net_name if pooled else f'{self.net_name}.norm'
 
     def feature_of(self, record: Any, regions: Tensor | None = None) -> Tensor:
+        """Return the feature ``(B, C)`` from the output of its source."""
         feature, norm = super().feature_of(record, regions), getattr(self.net, 'fc_norm', None)
         return norm(feature) if norm is not None and self.feature_source.endswith('.norm') else feature
 
     def count_classes(self) -> int:
+        """Return the network's own number of classes, or None if it is not known."""
         return self.net.num_classes
 
     def find_logits(self) -> str:
+        """Return the dotted name of the module whose output is the logits."""
         return self.classifier if type(self.net).__name__ in CHAINS else self.net_name
 
     def run_tail(self, native: Any, start: int = 4) -> None:
+        """Run stages ``start`` to 4, pooling and head; see :class:`StageView`."""
         if type(self.net).__name__ not in CHAINS or getattr(self.net, 'grad_checkpointing', False):
             super().run_tail(native, start)
             return

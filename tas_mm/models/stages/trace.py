@@ -1,11 +1,12 @@
-"""Running what comes after a cut through a network's own forward.
+"""Run the part of a network after a cut through the network's own forward.
 
-The tail of any network is its own forward, in which the modules before the cut are *short-circuited*: they are not
-computed, but return zeros of the right shape, which have stride 0 and take no memory; and the module that ends the last
-stage before the cut returns the feature to start from. So reshapes, late class tokens and the like are the network's.
+The tail of any network is its own forward, in which the modules before the cut are *short-circuited*. They are not
+computed, but return zeros of the right shape, with stride 0, so that they take no memory. The module that ends the last
+stage before the cut returns the feature to start from. So the network itself does reshapes, late class tokens and the
+like.
 
-This is exact if all that the later stages know of the image passes through that one module. Where it does not (NASNet's
-cells read the two cells before), ``StageView.check_tail`` raises when the model is built.
+This is exact if everything that the later stages know of the image passes through that one module. Otherwise (NASNet's
+cells read the two previous cells) ``StageView.check_tail`` raises when the model is built.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from ..utils import PROBE, each_tensor, tensors
 class Call:
     """One call of a module, in the order the calls began. Its output is kept as :func:`blank` tensors."""
 
-    name: str  # dotted, in the network; not the module, which training may replace (conversion to SyncBN)
+    name: str  # dotted, in the network; not the module, which SyncBN conversion may replace
     kind: str  # the module's class
     parent: Call | None
     sees_image: bool
@@ -37,9 +38,9 @@ class Call:
 
 
 class Trace:
-    """The calls of a network's modules while ``run`` runs it, once, on ``PROBE`` images that differ.
+    """Calls of a network's modules in one run of ``run`` on ``PROBE`` different images.
 
-    What has no batch dimension, or is the same for all images, such as rotary embeddings, is never short-circuited.
+    Outputs without a batch dimension, or equal for all images, such as rotary embeddings, are never short-circuited.
     """
 
     def __init__(self, net: nn.Module, run: Callable[[], Any]) -> None:
@@ -70,7 +71,7 @@ class Trace:
                 hook.remove()
 
     def source(self, name: str) -> Call:
-        """Return the one call of a module whose output ends a stage. Raises a ValueError if there is not one."""
+        """Return the only call of a module that ends a stage. Raises a ValueError if there is not exactly one."""
         calls = [call for call in self.calls if call.name == name]
         if len(calls) != 1 or not calls[0].sees_image:
             kind = type(self.net.get_submodule(name)).__name__
@@ -78,7 +79,7 @@ class Trace:
         return calls[0]
 
     def run_from(self, source: str, native: Any, run: Callable[[int, Tensor], Any]) -> None:
-        """Run the network by ``run(batch, like)`` from a module's output on; ``like`` has the type of the images."""
+        """Run the network with ``run(batch, like)`` from a module's output. ``like`` has the type of the images."""
         end, like = self.source(source), tensors(native)[0]
         batch = len(like) * PROBE // len(tensors(end.output)[0])
         zeros = partial(fill, batch=batch, like=like, dense=self._dense)
@@ -91,11 +92,11 @@ class Trace:
         except RuntimeError as error:
             if self._dense or 'single memory location' not in str(error):
                 raise
-            self._dense = True  # this network writes into what a module returned
+            self._dense = True  # this network writes in place into a module's output
             self.run_from(source, native, run)
 
     def _outermost_before(self, end: Call) -> list[Call]:
-        """Return the calls that are done before another one, without those within them and around it."""
+        """Return the calls that end before another call begins, without calls inside of them or around it."""
         around, parent = set(), end.parent
         while parent is not None:
             around.add(parent)
@@ -105,13 +106,13 @@ class Trace:
 
 
 def blank(x: Tensor) -> Tensor:
-    """Return zeros of a tensor's shape and type, all of them one element in memory; indices that are alike are kept."""
+    """Return zeros of a tensor's shape and type that share one element in memory. Equal indices are kept."""
     keep = not x.is_floating_point() and torch.equal(*x.chunk(PROBE))
     return x.clone() if keep else x.new_zeros(()).expand(x.shape)
 
 
 def fill(blank: Tensor, batch: int, like: Tensor, dense: bool) -> Tensor:
-    """Return a blank tensor for another batch, on the device and in the type of ``like``."""
+    """Return a blank tensor for another batch size, on the device and in the type of ``like``."""
     first = blank[: len(blank) // PROBE]
     if any(blank.stride()):  # kept
         return first.to(like.device).repeat(batch, *(1 for _ in first.shape[1:]))
@@ -122,7 +123,7 @@ def fill(blank: Tensor, batch: int, like: Tensor, dense: bool) -> Tensor:
 
 @contextmanager
 def short_circuit(outputs: Mapping[nn.Module, Iterable[Callable[[], Any]]]) -> Iterator[None]:
-    """Let modules return what functions make, one after the other; then they run their own forward again."""
+    """Make modules return the outputs of functions, one after another. Afterwards they run their own forward again."""
     own = {module: module.__dict__.get('forward') for module in outputs}
     for module, makers in outputs.items():
         module.forward = partial(_next_of, iter(makers), module.forward)

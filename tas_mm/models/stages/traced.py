@@ -1,4 +1,4 @@
-"""View of any network by its own forward: the tail replays it from the cut on."""
+"""View of any network: the tail replays the network's own forward from the cut."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ TOKEN_MLP = re.compile('MixerBlock|ResBlock|SpatialGating')
 
 
 class TracedView(StageView):
-    """View of a network of which only the modules that end the four stages are known.
+    """View of a network, given the modules that end its four stages.
 
-    One pass over noise shows the calls of its modules (:class:`Trace`), and the shapes of their outputs show where the
-    map is in them (:class:`Layout`).
+    One pass on noise records the calls of its modules (:class:`Trace`). The shapes of their outputs show how to read
+    the map from them (:class:`Layout`).
     """
 
     @cached_property
@@ -34,7 +34,7 @@ class TracedView(StageView):
 
     @cached_property
     def family(self) -> str:
-        """As the cut says, else by what the blocks of stage 4 do: attention, an MLP over tokens, or neither."""
+        """Family that the cut sets, or else inferred from the blocks of stage 4."""
         declared = self._cut and self._cut.declared_family(self.net)
         if declared:
             return declared
@@ -57,18 +57,21 @@ class TracedView(StageView):
         return [self.layout(names[-1]) for names in self.modules]
 
     def to_map(self, native: Any, stage: int) -> Tensor:
+        """Convert the native output of a stage to a map; see :class:`StageView`."""
         return self.layouts[stage - 1].to_map(native)
 
     def from_map(self, x: Tensor, stage: int, class_token: str = 'own') -> Any:
+        """Convert a map to a stage's native form; see :class:`StageView`."""
         named = [] if class_token == 'mean' else self.token_parameters()
         x = x.contiguous() if self._cut and self._cut.takes_view else x
         return self.layouts[stage - 1].from_map(x, partial(own_tokens, named))
 
     def token_parameters(self) -> list[tuple[str, nn.Parameter]]:
-        """Return the network's class tokens and their like, by name."""
+        """Return the network's class tokens, registers and the like, by name."""
         return [(name, token) for name, token in self.net.named_parameters() if 'token' in name]
 
     def run_tail(self, native: Any, start: int = 4) -> None:
+        """Run stages ``start`` to 4, pooling and head; see :class:`StageView`."""
         shape = self.in_channels, *self.input_size
         run = lambda batch, like: self.run(like.new_zeros(batch, *shape))  # noqa: E731
         self.trace.run_from(self.modules[start - 2][-1], native, run)
@@ -80,7 +83,7 @@ def lists_of(net: nn.Module) -> dict[str, nn.Module]:
 
 
 def last_module(net: nn.Module, name: str) -> str:
-    """Return the module in a module that runs last; a list never runs as a whole, a sequence not always."""
+    """Return the module that runs last inside another one. Lists never run as a whole, sequences not always."""
     module = net.get_submodule(name)
     while type(module) in (nn.Sequential, nn.ModuleList) and len(module):
         child, module = list(module.named_children())[-1]

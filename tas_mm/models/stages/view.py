@@ -1,8 +1,8 @@
 """The stage view: any network seen as four stages and a head.
 
-It knows where a built network can be cut, and it can run what comes after the cut. Features cross from one network to
-the other as *maps* ``(B, C, H, W)``. The *native* form is what a network's own modules hand to each other: maps, tokens
-with a class token, tokens with their grid. Views convert.
+It knows where a built network can be cut, and can run the part after the cut. Features move from one network to the
+other as *maps* ``(B, C, H, W)``. The *native* form is what a network's own modules hand to each other: maps, tokens
+with a class token, or tokens with their grid. Views convert between the two.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from .registry import Cut
 
 STAGES = ('stage1', 'stage2', 'stage3', 'stage4')
-READINGS = ('logits', 'feature', *STAGES, 'dense_logits')  # what a loss can take from either network
-CLASS_TOKENS = ('own', 'mean')  # what class tokens of a late part are made of: the network's own, or the map's mean
+READINGS = ('logits', 'feature', *STAGES, 'dense_logits')  # what a loss can read from a network
+CLASS_TOKENS = ('own', 'mean')  # class tokens of a late part: the network's own, or the map's mean
 
 
 class TailError(ValueError):
-    """The tail of a network does not give what the whole network gives."""
+    """Raised if the tail of a network does not reproduce the whole network's output."""
 
 
 @dataclass(frozen=True)
@@ -45,30 +45,31 @@ class Stage:
 
 
 class StageView(ABC):
-    """View of a built network. It owns no parameter, is not a module, and does not change once it is built.
+    """View of a built network. It has no parameters, is not a module, and does not change after it is built.
 
     A network without a head is *headless*: ``classifier``, ``logits_source`` and ``num_classes`` are None, and the
-    feature is read in what the network gives (``feature_side`` is ``'output'``), see :class:`Pooling`.
+    feature comes from the network's output (``feature_side`` is ``'output'``); see :class:`Pooling`.
 
     Args:
-        model (nn.Module): A classifier with ``backbone``, ``neck`` and ``head``; one with a ``model`` that gives
+        model (nn.Module): A classifier with ``backbone``, ``neck`` and ``head``; one with a ``model`` that returns
             logits, such as ``TimmClassifier``; or a detector of MMDetection. Never changed.
-        input_size (tuple, optional): Height and width of the images. Defaults to what the network declares, else 224.
+        input_size (tuple, optional): Height and width of the images. Defaults to None: the size that the network
+            declares, or 224.
         key (str): Name of ``model`` in the config, for error messages. Defaults to ``'model'``.
         cut (Cut, optional): Where the network is cut. Defaults to None: a subclass overrides :meth:`cut`.
 
     Raises:
-        ValueError: If the network cannot be cut, or images of that size do not fit it.
+        ValueError: If the network cannot be cut, or if images of that size do not fit it.
     """
 
     net_name = 'backbone'  # dotted name, in the model, of the network that is cut
-    any_size = False  # whether images have many sizes, as a detector's, and late stages take maps of any
-    cut_at_once = True  # whether what cannot be cut is refused when the view is built, or when a stage is asked for
-    prefix = 0  # number of class tokens and their like that the network declares
-    channels_last = False  # whether maps are in NHWC where the shape allows both
-    feature_kind: str | None = None  # one of FEATURES: the network is taken as headless, and this is its feature
-    classes: list[int] | None = None  # of a teacher of other classes, the index of each of the student's
-    dense_source: str | None = None  # of a one-stage detector, the dotted name of its head
+    any_size = False  # whether images have many sizes, as a detector's, and late stages take maps of any size
+    cut_at_once = True  # whether an uncuttable network raises when the view is built, or when a stage is requested
+    prefix = 0  # number of class tokens, registers and the like that the network declares
+    channels_last = False  # whether a map that fits both NCHW and NHWC is NHWC
+    feature_kind: str | None = None  # one of FEATURES; if set, the network is treated as headless
+    classes: list[int] | None = None  # for a teacher of other classes, the index of each class of the student
+    dense_source: str | None = None  # dotted name of a one-stage detector's head
 
     def __init__(
         self, model: nn.Module, input_size: Grid | None = None, key: str = 'model', cut: Cut | None = None
@@ -88,7 +89,7 @@ class StageView(ABC):
         return self._cut and self._cut.declared_size(self.net)
 
     def find_classifier(self) -> str | None:
-        """Return the dotted name of the linear layer whose input is the feature; None if there is no such layer."""
+        """Return the dotted name of the linear layer whose input is the feature, or None."""
         if getattr(self.model, 'head', None) is None or is_self_supervised(self.model):
             return None
         within = self._cut and self._cut.classifier
@@ -97,7 +98,7 @@ class StageView(ABC):
         if not names:
             raise ValueError(
                 f'{self.key}.head: {type(getattr(self.model, "head", None)).__name__} has no linear layer to take the '
-                'logits from. Use a LinearClsHead or a VisionTransformerClsHead, or none, with head=None'
+                'logits from. Use a LinearClsHead or a VisionTransformerClsHead, or no head (head=None)'
             )
         return names[-1]
 
@@ -119,7 +120,7 @@ class StageView(ABC):
         """Run stages ``start`` (2 to 5) to 4, pooling and head; an :class:`Observer` sees feature and logits."""
 
     def show(self, output: Any, native: Any) -> None:
-        """Show an output of the whole network to the hooks that wait for it."""
+        """Pass an output of the whole network to the hooks that wait for it."""
         with short_circuit({self.net: [lambda: output]}):
             self.net(native)
 
@@ -128,13 +129,13 @@ class StageView(ABC):
         return self.model(images, mode='tensor')
 
     def feature_of(self, record: Any, regions: Tensor | None = None) -> Tensor:
-        """Return the feature ``(B, C)`` in what was read at its source; a detector has one for each region."""
+        """Return the feature ``(B, C)`` from the output of its source. A detector has one for each region."""
         if self.headless:
             return self.pooling(record)
         return record.flatten(1)  # of a classifier that is a 1x1 convolution: (B, C, 1, 1)
 
     def logits_of(self, record: Any) -> Tensor:
-        """Return the logits ``(B, num_classes)`` in what was read at their source, in the order of ``classes``."""
+        """Return the logits ``(B, num_classes)`` from the output of their source, in the order of ``classes``."""
         logits = getattr(record, 'logits', record)
         if isinstance(logits, (tuple, list)):  # MMPretrain's Conformer predicts by the sum of its branches
             logits = sum(logits) if self.logits_source == 'head' else logits[0]
@@ -156,7 +157,7 @@ class StageView(ABC):
         )
 
     def find_logits(self) -> str:
-        """Return the dotted name of the module whose output is the logits, from which the network predicts.
+        """Return the dotted name of the module whose output is the logits that the network predicts from.
 
         Raises:
             ValueError: If there is no such module.
@@ -171,32 +172,32 @@ class StageView(ABC):
         if self.classifier not in seen:
             raise ValueError(
                 f'{self.key}.head: {type(self.model.head).__name__} never calls {self.classifier}, whose input would '
-                'be the feature. Let it call the layer in place of reading its weights'
+                'be the feature. Let it call the layer instead of reading its weights'
             )
         logits, whole = seen[self.classifier].flatten(1), sum_of_branches(seen.get('head'))
         if given:
             check_predictions(self.model.head, given[0], whole, f'{self.key}.head')
         if not isinstance(whole, Tensor):
             return self.classifier
-        # A head that starts as zeros cannot be compared.
+        # A head of zeros cannot be compared.
         return self.classifier if torch.equal(logits, whole) and logits.any() else 'head'
 
     def count_classes(self) -> int | None:
-        """Return the number of classes that the network itself tells apart; None if that is not known."""
+        """Return the network's own number of classes, or None if it is not known."""
         return self.classifier and self.model.get_submodule(self.classifier).out_features
 
     def find_output(self) -> str:
-        """Return the dotted name of the module whose output a headless network gives."""
+        """Return the dotted name of the module whose output a headless network returns."""
         return 'backbone' if getattr(self.model, 'neck', None) is None or is_self_supervised(self.model) else 'neck'
 
     @cached_property
     def classifier(self) -> str | None:
-        """Dotted name of the layer that gives the logits; None if there is none, or it is not known."""
+        """Dotted name of the layer that gives the logits. None if there is none, or if it is not known."""
         return None if self.feature_kind else self.find_classifier()
 
     @cached_property
     def headless(self) -> bool:
-        """Whether the network has no head, or is taken so: it gives a feature, and no logits."""
+        """True if the network has no head, or is treated so: it gives a feature, but no logits."""
         return self.classifier is None
 
     @property
@@ -206,30 +207,30 @@ class StageView(ABC):
 
     @cached_property
     def feature_source(self) -> str | None:
-        """Dotted name of the module whose input is the feature, or, if headless, whose output it is found in."""
+        """Dotted name of the module whose input is the feature, or, if headless, whose output contains it."""
         return self.find_output() if self.headless else self.classifier
 
     @property
     def feature_side(self) -> str:
-        """Whether the feature is in the ``'input'`` or the ``'output'`` of its source."""
+        """Side of the source that the feature is on, ``'input'`` or ``'output'``."""
         return 'output' if self.headless else 'input'
 
     @cached_property
     def pooling(self) -> Pooling:
-        """From what the headless network gives to its feature."""
+        """Conversion of a headless network's output to its feature."""
         with outputs_of(self.model, [self.feature_source]) as seen:
             self.look(PROBE, noise=True)
         try:
             return self.pooling_of(seen[self.feature_source])
         except (KeyError, ValueError) as error:
             raise ValueError(
-                f'{self.key}: no feature can be read of {type(self.net).__name__}: {error}. Set '
+                f'{self.key}: no feature can be read from {type(self.net).__name__}: {error}. Set '
                 f'model.distiller.{self.key.rpartition(".")[2].replace("architecture", "student")}_feature to another '
                 f'of {", ".join(FEATURES)}'
             ) from error
 
     def pooling_of(self, output: Any) -> Pooling:
-        """Return how the feature comes from an output."""
+        """Return the conversion of an output to the feature."""
         return Pooling(output, self.feature_kind, self.input_size, self.prefix, self.channels_last)
 
     @property
@@ -252,7 +253,7 @@ class StageView(ABC):
 
     @cached_property
     def num_classes(self) -> int | None:
-        """Number of classes; None if there are no logits."""
+        """Number of classes. None if there are no logits."""
         if self.headless:
             return None
         return self.count_classes() if self.classes is None else len(self.classes)
@@ -264,35 +265,35 @@ class StageView(ABC):
 
     @cached_property
     def modules(self) -> tuple[tuple[str, ...], ...]:
-        """The module names that :meth:`cut` returns, checked."""
+        """Module names from :meth:`cut`, checked."""
         where = f'{self.key}.{self.net_name}'
         try:
             cut = tuple(map(tuple, self.cut()))
         except ValueError as error:
             raise error if str(error).startswith(self.key) else ValueError(f'{where}: {error}') from error
         if len(cut) != 4 or not all(cut):
-            found = f'this {type(self.net).__name__} comes out in {sum(map(bool, cut))} stages, but 4 are needed'
+            found = f'this {type(self.net).__name__} has {sum(map(bool, cut))} stages, but 4 are needed'
             raise ValueError(f'{where}: {found}. Give it more stages or blocks')
         return cut
 
     @cached_property
     def stages(self) -> tuple[Stage, ...]:
-        """The four stages, measured at ``input_size`` when first asked for."""
-        _ = self.logits_source  # which runs the network too, and should do so before anybody hangs hooks on stages
+        """The four stages, measured at ``input_size`` on first use."""
+        _ = self.logits_source  # it runs the network too, and must do so before hooks are put on stages
         sources = [f'{self.net_name}.{names[-1]}' for names in self.modules]
         with outputs_of(self.model, sources) as seen:
             self.look()
         for source in sources:
             if source not in seen:
                 raise ValueError(
-                    f'{self.key}: the forward pass of {type(self.net).__name__} goes round {source}, whose output is '
-                    'that of a stage. If an option such as with_cp=True makes it do so, leave that out'
+                    f'{self.key}: the forward pass of {type(self.net).__name__} does not call {source}, whose output '
+                    "is a stage's. If an option such as with_cp=True is the reason, remove it"
                 )
         maps = [self.to_map(seen[source], stage) for stage, source in enumerate(sources, 1)]
         return tuple(Stage(source, x.size(1), tuple(x.shape[-2:])) for source, x in zip(sources, maps))
 
     def shape(self, reading: str) -> tuple[int, ...]:
-        """Return the shape of one of ``READINGS`` without the batch: ``(C, H, W)`` of a stage, else ``(C, )``."""
+        """Return the shape of one of ``READINGS`` without the batch: ``(C, H, W)`` for a stage, else ``(C, )``."""
         if reading in STAGES:
             stage = self.stages[STAGES.index(reading)]
             return stage.channels, *stage.grid
@@ -306,14 +307,14 @@ class StageView(ABC):
         return (self.feature_dim if reading == 'feature' else self.num_classes,)
 
     def images(self, batch: int, noise: bool = False) -> Tensor:
-        """Return blank images, or always the same noise, of the size, type and device that the network takes."""
+        """Return zero images, or fixed noise, in the size, type and device that the network takes."""
         images = torch.zeros(batch, self.in_channels, *self.input_size)
         if noise:
             images.normal_(generator=torch.Generator().manual_seed(0))
         return images.to(next(self.model.parameters()))
 
     def look(self, batch: int = 1, noise: bool = False) -> None:
-        """Run the network on blank or noisy images, in eval mode, for hooks to see; nothing is updated."""
+        """Run the network on zero images or noise in eval mode, for its hooks. Nothing is updated."""
         try:
             with eval_mode(self.model):
                 self.run(self.images(batch, noise))
@@ -324,13 +325,13 @@ class StageView(ABC):
                 + (
                     'model.distiller.teacher_size=(height, width) to the size that it was built for'
                     if self.key == 'model.teacher'
-                    else 'model.distiller.input_size=(height, width) to the size that the train pipeline gives'
+                    else 'model.distiller.input_size=(height, width) to the size that train_pipeline gives'
                 )
             ) from error
 
     def tail(self, native: Any, start: int = 4, regions: Tensor | None = None) -> Knowledge:
-        """Run the tail once, and return what it knows. For doing so again and again there is :class:`Observer`."""
-        _ = self.stages  # measured now, so that the observer does not see that
+        """Run the tail once and return its knowledge. For repeated use create an :class:`Observer`."""
+        _ = self.stages  # measure now, so that the observer does not record the measuring pass
         observer = Observer(self)
         try:
             seen, _ = observer(self.run_tail, native, start, regions=regions)
@@ -339,10 +340,10 @@ class StageView(ABC):
         return Knowledge(seen.feature, seen.logits)
 
     def check_tail(self, start: int = 4, tolerance: float = 1e-3) -> float:
-        """Return the error of the tail against the whole network, on noise, relative to the largest value.
+        """Return the relative error of the tail against the whole network, on noise.
 
         Raises:
-            TailError: If it is larger than ``tolerance``, which allows for the reduced precision of some accelerators.
+            TailError: If it exceeds ``tolerance``, which allows for the lower precision of some accelerators.
         """
         source, observer = self.stages[start - 2].source, Observer(self)
         try:
@@ -364,5 +365,5 @@ class StageView(ABC):
 
 
 def image_channels(model: nn.Module) -> int:
-    """Return the channels of the images that a network takes: those of its first convolution; 3 if it has none."""
+    """Return the number of image channels that a network takes: those of its first convolution, or 3."""
     return next((m.in_channels for m in model.modules() if isinstance(m, nn.Conv2d)), 3)

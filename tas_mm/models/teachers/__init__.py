@@ -1,4 +1,4 @@
-"""The teacher's home: where it is built, frozen, normalized, cached, fingerprinted and kept out of sight."""
+"""Teachers: built, frozen, normalized, cached, fingerprinted, and hidden from everything that trains or saves."""
 
 from .build import ModuleTeacher, TeacherOptions, build_frozen, build_teacher, published_weights, settle, teacher_config
 from .cache import TeacherCache

@@ -1,4 +1,4 @@
-"""Building the teacher: from a config, a path, a name or a module, with its weights."""
+"""Build the teacher from a config, a path, a name or a module, with its weights."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ if TYPE_CHECKING:
 
 Several = (list, tuple)
 BY_IMAGE = 'by_image'
-"""Value of ``teacher_weights`` that drops teachers by image."""
+"""Value of ``teacher_weights`` that drops teachers image by image."""
 DTYPES = (None, 'bfloat16')
 
 
 @dataclass(frozen=True)
 class TeacherOptions:
-    """Options of ``model`` that concern the teacher; :class:`TAS` documents them."""
+    """Options of ``model`` for the teacher, documented in :class:`TAS`."""
 
     teacher_ckpt: str | Sequence[str | None] | None = None
     teacher_dtype: str | None = None
@@ -60,7 +60,7 @@ class TeacherOptions:
 
 
 def settle(teacher: FrozenTeacher | TeacherEnsemble, options: TeacherOptions, distiller: Distiller) -> None:
-    """Set what waits until the distiller has measured the networks: size, classes, type of the weights, and cache."""
+    """Set what depends on the bound distiller: the teacher's image size, classes, weight type and cache."""
     if distiller.student_view is not None:
         for each, view in zip(teacher.each, distiller.teacher_views):
             each.see_as(view, distiller.student_view.input_size)
@@ -76,7 +76,7 @@ def build_frozen(
     """Build a teacher, or several as an ensemble, and freeze it.
 
     Args:
-        teacher (Any): One as :func:`build_teacher` takes it, or a list of such.
+        teacher (Any): A teacher as for :func:`build_teacher`, or a list of them.
         student_preprocessor (nn.Module): The student's data preprocessor.
         options (TeacherOptions): Checkpoints and weights.
 
@@ -89,7 +89,7 @@ def build_frozen(
         for key, value in (('teacher_ckpt', checkpoint), ('teacher_weights', weights)):
             if isinstance(value, Several):
                 raise ValueError(
-                    f'model.{key}={value!r} is a list, but model.teacher is one teacher; give a list of them'
+                    f'model.{key}={value!r} is a list, but model.teacher is one teacher. Make it a list too'
                 )
         return FrozenTeacher(build_teacher(teacher, checkpoint), student_preprocessor)
     count = len(teacher)
@@ -97,9 +97,9 @@ def build_frozen(
     by_image, weights = weights == BY_IMAGE, [1 / count] * count if weights in (None, BY_IMAGE) else weights
     for key, value in (('teacher_ckpt', checkpoints), ('teacher_weights', weights)):
         if not isinstance(value, Several) or len(value) != count:
-            raise ValueError(f'model.{key}={value!r}, but model.teacher has {count}: valid is a list of {count}')
+            raise ValueError(f'model.{key}={value!r}, but model.teacher has {count}. Expected a list of {count}')
     if not all(isinstance(w, (int, float)) and 0 <= w < math.inf for w in weights) or not any(weights):
-        raise ValueError(f'model.teacher_weights={weights!r}, but valid are numbers of at least 0, not all of them 0')
+        raise ValueError(f'model.teacher_weights={weights!r}. Expected numbers of at least 0, not all of them 0')
     built = []
     for i, pair in enumerate(zip(teacher, checkpoints)):
         try:
@@ -111,14 +111,21 @@ def build_frozen(
 
 @MODELS.register_module()
 class ModuleTeacher(BaseModel):
-    """Any ``nn.Module`` that gives logits or features, as a teacher.
+    """Any ``nn.Module`` that returns logits or features, as a teacher.
 
     Args:
-        model (dict | nn.Module): The module, or its config, of a class in MMEngine's registry ``MODELS``. It takes
-            images ``(B, C, H, W)`` and gives logits ``(B, num_classes)``, alone, as ``.logits`` or first in a tuple;
-            or, without a head, a vector ``(B, C)``, a map ``(B, C, H, W)`` or tokens ``(B, N, C)``.
-        data_preprocessor (dict, optional): Its ``mean`` and ``std`` say how it wants images normalized. Defaults to
-            None: as the student does.
+        model (dict | nn.Module): The module, or the config of a class in MMEngine's registry ``MODELS``. It takes
+            images ``(B, C, H, W)``. It returns logits ``(B, num_classes)``, alone, as ``.logits``, or first in a
+            tuple; or, without a head, a vector ``(B, C)``, a map ``(B, C, H, W)`` or tokens ``(B, N, C)``.
+        data_preprocessor (dict, optional): Its ``mean`` and ``std`` normalize the teacher's images. Defaults to None:
+            as for the student.
+
+    Examples:
+        >>> import torch
+        >>> from tas_mm.models import ModuleTeacher
+        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 5))
+        >>> ModuleTeacher(net)(torch.zeros(2, 3, 2, 2)).shape
+        torch.Size([2, 5])
     """
 
     def __init__(self, model: dict | nn.Module, data_preprocessor: dict | None = None) -> None:
@@ -126,10 +133,10 @@ class ModuleTeacher(BaseModel):
             data_preprocessor = {'type': 'mmpretrain.ClsDataPreprocessor', **data_preprocessor}
         super().__init__(data_preprocessor)
         self.model = RAZOR_MODELS.build(model) if isinstance(model, dict) else model
-        self._is_init = True  # by its own constructor
+        self._is_init = True  # its own constructor initialized it
 
     def forward(self, inputs: Tensor, data_samples: list | None = None, mode: str = 'tensor') -> Tensor:
-        """Return the logits ``(B, num_classes)``, or what the module gives, whatever the mode."""
+        """Return the module's output for the images, in every mode."""
         return logits_of(self.model(inputs))
 
 
@@ -139,8 +146,8 @@ def build_teacher(teacher: dict | str | nn.Module, checkpoint: str | None = None
     Args:
         teacher (dict | str | nn.Module): A model config, the path of a config, the name of a model in MMPretrain's
             index, or a built model.
-        checkpoint (str, optional): File or URL of its weights. Defaults to None: of a named model the published ones,
-            of others those that the config loads by itself.
+        checkpoint (str, optional): File or URL of its weights. Defaults to None: the published weights for a named
+            model, else those that the config loads itself.
 
     Raises:
         TypeError: If ``teacher`` is none of these.
@@ -149,13 +156,13 @@ def build_teacher(teacher: dict | str | nn.Module, checkpoint: str | None = None
     """
     if not isinstance(teacher, (dict, str, nn.Module)):
         raise TypeError(
-            f'model.teacher={teacher!r}, but it must be a model config, the path of a config, the name of one of '
+            f'model.teacher={teacher!r}. Expected a model config, the path of a config, the name of one of '
             "MMPretrain's models, or a built model"
         )
     if checkpoint and '://' not in checkpoint and not os.path.isfile(os.path.expanduser(checkpoint)):
         raise FileNotFoundError(
-            f'model.teacher_ckpt={checkpoint!r} does not exist (looked from {Path.cwd()}); name a file or URL with the '
-            "teacher's weights"
+            f'model.teacher_ckpt={checkpoint!r} does not exist (relative to {Path.cwd()}). Name a file or URL with '
+            "the teacher's weights"
         )
     if isinstance(teacher, nn.Module):
         network = _as_model(teacher)
@@ -164,7 +171,7 @@ def build_teacher(teacher: dict | str | nn.Module, checkpoint: str | None = None
         return network
     config = teacher_config(teacher)
     checkpoint = checkpoint or published_weights(teacher)
-    if checkpoint:  # which takes the place of other weights: those need not be fetched
+    if checkpoint:  # it replaces other weights, which need not be fetched
         network = _built(without_weights(named_model(config)), initialize=False)
         _load(network, checkpoint)
         return network
@@ -172,19 +179,19 @@ def build_teacher(teacher: dict | str | nn.Module, checkpoint: str | None = None
     if not _loads_weights(config):
         _warn(
             'THE TEACHER HAS NO TRAINED WEIGHTS: model.teacher_ckpt is not set and its config loads none. A student '
-            'distilled from a random teacher learns nothing from it. Set model.teacher_ckpt to a file or URL.'
+            'distilled from a random teacher learns nothing from it. Set model.teacher_ckpt to a file or URL'
         )
     elif drawn := random_parameters(partial(_built, config), network):
         _warn(
-            f'THE TEACHER HAS WEIGHTS THAT ARE RANDOM: its config loads trained ones, but not for {len(drawn)} of its '
-            f'parameters, such as {drawn[-1]!r}. What they compute, such as logits of a new head, teaches nothing. '
-            'Fine-tune the teacher and set model.teacher_ckpt, or distill features alone.'
+            f'THE TEACHER HAS RANDOM WEIGHTS: its config loads trained ones, but not for {len(drawn)} of its '
+            f'parameters, such as {drawn[-1]!r}. Their outputs, such as logits of a new head, teach nothing. '
+            'Fine-tune the teacher and set model.teacher_ckpt, or distill only features'
         )
     return network
 
 
 def _built(config: dict, initialize: bool = True) -> BaseModel:
-    """Build a teacher from its config, with the weights that it loads by itself."""
+    """Build a teacher from its config, with the weights that the config loads itself."""
     # Two-stage detectors read their options as attributes.
     network = _as_model(RAZOR_MODELS.build(ConfigDict(named_model(config))))
     if initialize and not getattr(network, '_is_init', False):
@@ -193,7 +200,7 @@ def _built(config: dict, initialize: bool = True) -> BaseModel:
 
 
 def _as_model(network: nn.Module) -> BaseModel:
-    """Return a network as a model that takes images: a backbone of MMPretrain's gets a classifier without a head."""
+    """Return a network as a model that takes images. A backbone of MMPretrain gets a classifier without a head."""
     if isinstance(network, BaseModel):
         return network
     return ImageClassifier(backbone=network) if isinstance(network, BaseBackbone) else ModuleTeacher(network)
@@ -209,9 +216,9 @@ def _warn(message: str) -> None:
 
 
 def teacher_config(teacher: dict | str) -> dict:
-    """The model config of a teacher that may be named by the path of its config or in MMPretrain's index.
+    """Return the model config of a teacher, which may be the path of a config or a name in MMPretrain's index.
 
-    It has its preprocessor with it. That of a named model loads no weights: the published ones come as a checkpoint.
+    It includes the preprocessor. A named model's config loads no weights, because they come as a checkpoint.
     """
     if not isinstance(teacher, str):
         return teacher
@@ -222,9 +229,10 @@ def teacher_config(teacher: dict | str) -> dict:
         try:
             config = read_config(teacher)
         except FileNotFoundError as error:
-            more = '' if teacher.endswith('.py') else f", or one of MMPretrain's models; nearest: {_nearest(teacher)}"
+            others = f", or one of MMPretrain's models. Closest names: {_nearest(teacher)}"
+            more = '' if teacher.endswith('.py') else others
             raise FileNotFoundError(
-                f'model.teacher={teacher!r}: {error}; name a config file, or one of a package as mmpretrain::PATH{more}'
+                f'model.teacher={teacher!r}: {error}. Name a config file, or one of a package as mmpretrain::PATH{more}'
             ) from None
     model = config.model
     if 'data_preprocessor' in config:
@@ -234,7 +242,7 @@ def teacher_config(teacher: dict | str) -> dict:
 
 
 def _is_name(teacher: dict | str) -> bool:
-    """Whether a teacher is one of MMPretrain's models by name, such as ``'resnet50_8xb32_in1k'``."""
+    """Return True if a teacher is a model name in MMPretrain's index, such as ``'resnet50_8xb32_in1k'``."""
     return isinstance(teacher, str) and not teacher.endswith('.py') and teacher.lower() in list_models()
 
 
@@ -243,12 +251,12 @@ def _nearest(name: str) -> str:
 
 
 def published_weights(teacher: dict | str) -> str | None:
-    """Return where the weights of a teacher are if it is named in MMPretrain's index; None for others."""
+    """Return the URL of a teacher's weights if it is named in MMPretrain's index, else None."""
     return ModelHub.get(teacher).weights if _is_name(teacher) else None
 
 
 def _loads_weights(config: Any) -> bool:
-    """Whether a config loads weights by itself: ``pretrained=...`` or an ``init_cfg`` of type ``Pretrained``."""
+    """Return True if a config loads weights itself: ``pretrained=...`` or an ``init_cfg`` of type ``Pretrained``."""
     if isinstance(config, dict):
         if (
             config.get('pretrained')

@@ -1,11 +1,11 @@
-"""What the frozen teacher said of each image, kept on disk: the next student need not run it again.
+"""Cache of the frozen teacher's outputs on disk, so that the next student's run need not compute them.
 
-Fast distillation (FKD, arXiv 2112.01528; TinyViT, arXiv 2207.10666) keeps the teacher's top-k probabilities with the
-seed of the augmentation. Here an image is known by its pixels, as the teacher is about to see them: so whatever seed,
-crop or mixture they came from, what is read is what the teacher said of just these. With the same seed, data and
-pipeline a second run meets the same images (``SeedHook``), and all of them are known; any other image is run through
-the teacher and kept. Kept are pooled feature and logits, in float16. So it is for distillers that read nothing else of
-the teacher, which TAS does where the assistant starts from the student.
+Fast distillation (FKD, arXiv 2112.01528; TinyViT, arXiv 2207.10666) stores the teacher's top-k probabilities with the
+seed of the augmentation. Here the key is the image's pixels, as the teacher is about to see them. So an entry is right
+whatever seed, crop or mixture the image came from. With the same seed, data and pipeline a second run has the same
+images (``SeedHook``) and finds all of them. Other images are run through the teacher and stored. Entries are the pooled
+feature and logits, in float16. So the cache works for distillers that read nothing else of the teacher, which TAS does
+if the assistant starts from the student.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ if TYPE_CHECKING:
 
 KEPT = ('feature', 'logits')
 FORMAT = 1
-"""Of the files; folders of another are refused."""
+"""Version of the file format. Folders of another version raise."""
 PATIENCE = 10
-"""Batches after which it is said that a cache does not help."""
+"""Number of batches without a hit before a warning says that the cache does not help."""
 
 
 def image_keys(images: Tensor) -> np.ndarray:
-    """A 64-bit key of each image's exact pixels; the same on every device, since sums of integers have no order.
+    """Return a 64-bit key of each image's exact pixels, equal on every device.
 
     Args:
-        images (Tensor): ``(B, C, H, W)``, of any type.
+        images (Tensor): Images ``(B, C, H, W)`` of any type.
 
     Returns:
-        ndarray: ``(B, )``, unsigned.
+        ndarray: Keys ``(B, )``, unsigned.
     """
     bits = images.float().contiguous().view(torch.int32).flatten(1).long()
     draw = torch.Generator().manual_seed(bits.size(1))
@@ -51,17 +51,17 @@ def image_keys(images: Tensor) -> np.ndarray:
 
 
 class TeacherCache:
-    """Features and logits of images, found again by :func:`image_keys`.
+    """Features and logits of images, stored by :func:`image_keys`.
 
-    Each process of each run appends to two files of its own and reads those of all: runs may share a folder.
+    Each process of each run appends to its own two files and reads the files of all, so runs may share a folder.
 
     Args:
-        path (str): Folder; made if it is not there.
-        teacher (dict): What must be the same for the cache to fit: fingerprint of the weights, normalization, type.
+        path (str): Folder, created if needed.
+        teacher (dict): Data that must match the cache: fingerprint of the weights, normalization, type.
         feature_dim (int): Width of the feature.
-        num_classes (int): Number of logits; 0 of a headless teacher.
-        topk (int, optional): How many of the largest logits to keep; the others share what is left of the probability.
-            Defaults to None: all, which is exact but for the rounding.
+        num_classes (int): Number of logits. 0 for a headless teacher.
+        topk (int, optional): Number of largest logits to store. The others share the remaining probability. Defaults
+            to None: all, which is exact up to rounding.
 
     Raises:
         ValueError: If the folder holds the cache of another teacher, or ``topk`` is out of range.
@@ -71,7 +71,7 @@ class TeacherCache:
         self.num_classes = num_classes
         self.topk = (topk or num_classes) if num_classes else 0
         if num_classes and not 1 <= self.topk <= num_classes:
-            raise ValueError(f'model.teacher_cache.topk={topk!r}, but valid are 1 to {num_classes}')
+            raise ValueError(f'model.teacher_cache.topk={topk!r}. Expected 1 to {num_classes}')
         self.dtype = np.dtype(
             [
                 ('feature', '<f2', feature_dim),
@@ -92,12 +92,12 @@ class TeacherCache:
         self._files = [open(folder / f'{own}.{kind}', 'ab') for kind in ('data', 'keys')]  # noqa: SIM115
 
     def __deepcopy__(self, memo: dict) -> TeacherCache:
-        """Shared by copies of the model, as EMA makes one."""
+        """Share the cache with copies of the model, such as EMA's."""
         return self
 
     def _check(self, file: Path, wanted: dict) -> None:
         if not file.exists():
-            part = file.with_name(f'{uuid4().hex}.part')  # whole at once: other processes look for it too
+            part = file.with_name(f'{uuid4().hex}.part')  # written atomically: other processes look for it too
             part.write_text(json.dumps(wanted, indent=1))
             part.replace(file)
         found = json.loads(file.read_text())
@@ -105,15 +105,15 @@ class TeacherCache:
             if found.get(key) != value:
                 raise ValueError(
                     f'model.teacher_cache.path={str(file.parent)!r} was made with {key}={found.get(key)}, but this run '
-                    f'has {key}={value}: name another folder'
+                    f'has {key}={value}. Name another folder'
                 )
 
     def _count(self, data: Path, keys: Path) -> int:
-        """How many images two files hold, without what a killed run has written by half."""
+        """Return the number of images in two files, without an incomplete last entry of a killed run."""
         return min(data.stat().st_size // self.dtype.itemsize, keys.stat().st_size // 8)
 
     def _read(self) -> None:
-        """Look at what is on disk: read the keys, sorted, and map the rest."""
+        """Read the keys on disk, sorted, and map the rest into memory."""
         keys, rows, self._data = [], [], []
         for file in sorted(self.folder.glob('*.keys')):
             data = file.with_suffix('.data')
@@ -128,7 +128,7 @@ class TeacherCache:
             self._keys, self._rows = np.concatenate(keys)[order], np.concatenate(rows)[order]
 
     def find(self, images: Tensor) -> dict[str, Tensor] | None:
-        """Feature ``(B, C)`` and logits ``(B, num_classes)`` of images, if all of them are known."""
+        """Return feature ``(B, C)`` and logits ``(B, num_classes)`` if all images are cached, else None."""
         keys = image_keys(images)
         at = self._keys.searchsorted(keys)
         known = at < len(self._keys)
@@ -137,9 +137,9 @@ class TeacherCache:
             self.misses += 1
             if self._was_full and not self.hits and self.misses == PATIENCE:
                 print_log(
-                    f'model.teacher_cache.path={str(self.folder)!r} knows none of the first {PATIENCE} batches, so the '
-                    'teacher runs and the cache grows. It knows images again if seed (randomness), data, pipeline and '
-                    'batch augmentations are those of the run that filled it, and both runs have tas_mm.SeedHook',
+                    f'model.teacher_cache.path={str(self.folder)!r} has none of the first {PATIENCE} batches, so the '
+                    'teacher runs and the cache grows. For hits, use the same seed (randomness), data, pipeline and '
+                    'batch augmentations as the run that filled it, and tas_mm.SeedHook in both runs',
                     logger='current',
                     level=logging.WARNING,
                 )
@@ -154,7 +154,7 @@ class TeacherCache:
         return dict(feature=feature.to(images.device), logits=logits.to(images.device))
 
     def keep(self, images: Tensor, feature: Tensor, logits: Tensor | None) -> None:
-        """Keep what the teacher says of images."""
+        """Store the teacher's outputs for images."""
         logits = feature.new_empty(len(images), 0) if logits is None else logits.float()
         kept, classes = logits.topk(self.topk, dim=1)
         whole = logits.logsumexp(dim=1)
@@ -166,30 +166,30 @@ class TeacherCache:
             file.write(content.tobytes())
             file.flush()
         self._new += len(images)
-        if self._new > len(self._keys):  # seldom enough to cost nothing
+        if self._new > len(self._keys):  # rarely, so that it costs nothing
             self._read()
 
 
 def open_cache(cfg: dict | str, teacher: FrozenTeacher, distiller: Distiller) -> TeacherCache:
-    """Open the cache that ``model.teacher_cache`` asks for.
+    """Open the cache of the option ``model.teacher_cache``.
 
     Args:
-        cfg (dict | str): Arguments ``path`` and ``topk`` of :class:`TeacherCache`, or the path alone.
+        cfg (dict | str): Arguments ``path`` and ``topk`` of :class:`TeacherCache`, or only the path.
         teacher (FrozenTeacher): The teacher.
-        distiller (Distiller): The algorithm's, bound.
+        distiller (Distiller): The algorithm's bound distiller.
 
     Raises:
-        ValueError: If the distiller reads more of the teacher than is kept.
+        ValueError: If the distiller reads more of the teacher than the cache stores.
     """
     cfg = dict(path=cfg) if isinstance(cfg, str) else dict(cfg)
     refuse_unknown('model.teacher_cache', cfg, TeacherCache)
     view, more = distiller.teacher_view, distiller.teacher_reads - {*KEPT}
     if more or view is None:
         raise ValueError(
-            f'model.teacher_cache keeps feature and logits of one teacher, but model.distiller reads '
-            f'{", ".join(sorted(more)) or "of several"}: valid are distillers that read nothing else of it, such as '
-            'tas_mm.TASDistiller where the assistant starts from the student'
+            f'model.teacher_cache stores feature and logits of one teacher, but model.distiller reads '
+            f'{", ".join(sorted(more)) or "of several"}. Use a distiller that reads nothing else, such as '
+            'tas_mm.TASDistiller with an assistant that starts from the student'
         )
-    distiller.teacher_observer.keep_feature()  # for the next run, whose losses may want it
+    distiller.teacher_observer.keep_feature()  # the next run's losses may read it
     description = teacher.description()
     return TeacherCache(teacher=description, feature_dim=view.feature_dim, num_classes=view.num_classes or 0, **cfg)

@@ -1,4 +1,4 @@
-"""Several teachers at once: each frozen, each seeing images its own way, together one ``model.teacher``."""
+"""TeacherEnsemble: several frozen teachers, each with its own normalization, as one ``model.teacher``."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class TeacherEnsemble(nn.Module):
 
     Args:
         teachers (sequence): Frozen teachers.
-        weights (sequence): Weight of each, at least 0.
-        by_image (bool): Whether the distiller drops teachers by image. Defaults to False.
+        weights (sequence): Weight of each teacher, at least 0.
+        by_image (bool): Whether the distiller drops teachers image by image. Defaults to False.
     """
 
     cache = None
@@ -57,7 +57,7 @@ class TeacherEnsemble(nn.Module):
         return torch.log(mean.clamp_min(1e-12))
 
     def keep_in(self, dtype: torch.dtype) -> None:
-        """Keep all weights in a narrow type."""
+        """Store all weights in a half-precision type."""
         for teacher in self.teachers:
             teacher.keep_in(dtype)
 

@@ -1,4 +1,4 @@
-"""Networks of Hugging Face without a head."""
+"""Hugging Face's networks without a head."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from tas_mm.registry import MODELS
 
 @MODELS.register_module()
 class HuggingFaceBackbone(BaseModel):
-    """A network of Hugging Face without a head: what ``AutoModel`` builds, of CLIP and the like the image side.
+    """A Hugging Face network without a head, as ``AutoModel`` builds it. For CLIP and the like, the image encoder.
 
-    ``HuggingFaceClassifier`` of MMPretrain does the same with a head.
+    ``HuggingFaceClassifier`` of MMPretrain is the counterpart with a head.
 
     Args:
         model_name (str): Name on the hub, or a folder.
         pretrained (bool): Whether to load the published weights. Defaults to False.
-        data_preprocessor (dict, optional): Its ``mean`` and ``std`` say how the network wants images normalized.
-            Defaults to None: as its image processor says.
+        data_preprocessor (dict, optional): Its ``mean`` and ``std`` normalize the images. Defaults to None: values of
+            the network's image processor.
         init_cfg (dict, optional): As in MMEngine. Defaults to None.
         **kwargs: More options of ``from_pretrained``, such as ``revision``, or of the network's config.
     """
@@ -47,5 +47,5 @@ class HuggingFaceBackbone(BaseModel):
         self._is_init = True  # by transformers
 
     def forward(self, inputs: Tensor, data_samples: list | None = None, mode: str = 'tensor') -> Any:
-        """Return what the network gives for images ``(B, C, H, W)``, whatever the mode."""
+        """Return the network's output for images ``(B, C, H, W)``, in every mode."""
         return self.model(inputs)

@@ -1,6 +1,6 @@
-"""From images as the student sees them to the same images as the teacher sees them: order of channels, mean and std.
+"""Convert the student's images to the teacher's normalization: order of channels, mean and std.
 
-Mean and std are in the units of the pixels (0 to 255 in MMPretrain). The order of the channels is a part of them.
+Mean and std are in the units of the pixels (0 to 255 in MMPretrain), and belong to an order of channels.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Statistics = tuple[Tensor, Tensor]
 """Mean and std, each ``(C, 1, 1)``."""
 
 RGB_ONLY = (TIMM.wrapper, TIMM.backbone, HUGGING_FACE.wrapper, HUGGING_FACE.backbone, 'ModuleTeacher')
-"""Classes whose networks were trained on RGB, whatever a preprocessor says of the dataset's order."""
+"""Classes of networks trained on RGB, whatever a preprocessor says about the data set's order."""
 
 KNOWN_MEANS = (
     (123.675, 116.28, 103.53),  # ImageNet
@@ -28,18 +28,18 @@ KNOWN_MEANS = (
     (129.304, 124.070, 112.434),  # CIFAR-100
     (122.771, 116.746, 104.094),  # CLIP
 )
-"""Means in RGB by which the order is told of a student whose preprocessor does not say it."""
+"""Known means in RGB, to infer the order of channels if the student's preprocessor does not declare it."""
 GENERIC_MEANS = (0.0, 127.0, 127.5, 128.0)
-"""Equal means that are not measured and that say nothing of the images."""
+"""Equal means that are not measured on images, so that they say nothing about them."""
 
 
 class Normalization(NamedTuple):
-    """What turns the student's images into the teacher's.
+    """Transform from the student's images to the teacher's.
 
     Attributes:
-        flip (bool): Whether the channels change their order, from RGB to BGR or back.
-        scale (Tensor | None): Factor, ``(C, 1, 1)``, in the teacher's order; None for 1.
-        shift (Tensor | None): What is added afterwards, ``(C, 1, 1)``; None for 0.
+        flip (bool): Whether to swap RGB and BGR.
+        scale (Tensor | None): Factor ``(C, 1, 1)`` in the teacher's order. None for 1.
+        shift (Tensor | None): Offset ``(C, 1, 1)``, added afterwards. None for 0.
     """
 
     flip: bool = False
@@ -48,18 +48,18 @@ class Normalization(NamedTuple):
 
 
 def normalization_for(student: nn.Module, teacher: BaseModel) -> Normalization:
-    """Work out the normalization between two networks.
+    """Infer the transform between the normalizations of two networks.
 
-    A timm teacher whose config names no mean and std wants those of its pretrained tag, one of Hugging Face those of
-    its image processor. Any other such teacher wants what the student wants.
+    A timm teacher whose config sets no mean and std uses those of its pretrained tag. A Hugging Face teacher uses those
+    of its image processor. Any other such teacher uses the student's.
 
     Args:
         student (nn.Module): The student's data preprocessor, with buffers ``mean`` and ``std`` of shape ``(C, 1, 1)``
             if it normalizes.
-        teacher (BaseModel): The teacher, with a data preprocessor likewise.
+        teacher (BaseModel): The teacher, with a data preprocessor of the same kind.
 
     Raises:
-        ValueError: If the order of the channels that the student gets cannot be known.
+        ValueError: If the student's order of channels cannot be inferred.
     """
     flip = _flips(student, teacher)
     wanted = _statistics(teacher.data_preprocessor) or _published_statistics(teacher)
@@ -68,8 +68,8 @@ def normalization_for(student: nn.Module, teacher: BaseModel) -> Normalization:
     given = _statistics(student)
     if given is None:
         print_log(
-            'data_preprocessor has no mean and std, so images are taken to be pixels from 0 to 255, and are normalized '
-            'so for model.teacher. If the pipeline normalizes them, do it in data_preprocessor instead',
+            'data_preprocessor has no mean and std, so images are assumed to be pixels from 0 to 255, and are '
+            'normalized from that for model.teacher. If the pipeline normalizes them, use data_preprocessor instead',
             logger='current',
             level=logging.WARNING,
         )
@@ -82,11 +82,11 @@ def normalization_for(student: nn.Module, teacher: BaseModel) -> Normalization:
 
 
 def _flips(student: nn.Module, teacher: BaseModel) -> bool:
-    """Tell whether the teacher wants the channels in another order than the student.
+    """Return True if the teacher needs the channels in another order than the student.
 
-    ``to_rgb`` says whether a preprocessor turns the order of the dataset around. Two of MMPretrain's networks see the
-    same dataset, so they differ if their ``to_rgb`` differ. Networks of timm, of Hugging Face and plain modules want
-    RGB, which the student sees if its preprocessor makes it so.
+    ``to_rgb`` says whether a preprocessor reverses the data set's order. Two of MMPretrain's networks see the same data
+    set, so their orders differ if their ``to_rgb`` differ. Networks of timm, of Hugging Face and plain modules need
+    RGB, which the student sees if its preprocessor produces it.
     """
     preprocessor = teacher.data_preprocessor
     if image_channels(teacher) != 3:
@@ -99,17 +99,17 @@ def _flips(student: nn.Module, teacher: BaseModel) -> bool:
     order = _order_of(student.mean.flatten())
     if order is None:
         raise ValueError(
-            'model.teacher wants RGB, and data_preprocessor.to_rgb=False leaves the order of the dataset, which is BGR '
-            'for image files and RGB for sets such as CIFAR. Give the teacher a data_preprocessor with its mean, std '
-            'and to_rgb: False if the dataset is RGB, True to exchange red and blue'
+            'model.teacher needs RGB, but data_preprocessor.to_rgb=False keeps the order of the data set: BGR for '
+            'image files, RGB for sets such as CIFAR. Give the teacher a data_preprocessor with its mean, std and '
+            'to_rgb: False if the data set is RGB, True to swap red and blue'
         )
     return order == 'bgr'
 
 
 def _order_of(mean: Tensor) -> str | None:
-    """Return the order of channels that a mean is given in, if it is a well-known one, or one of gray images."""
+    """Return the channel order of a mean, if it is a well-known one or that of gray images."""
     if len({*mean.tolist()}) == 1 and float(mean[0]) not in GENERIC_MEANS:
-        return 'rgb'  # measured on gray images in three equal channels, which have no order
+        return 'rgb'  # measured on gray images in three equal channels, so the order does not matter
     for known in KNOWN_MEANS:
         if torch.allclose(mean.cpu().float(), torch.tensor(known), atol=0.1):
             return 'rgb'
@@ -119,7 +119,7 @@ def _order_of(mean: Tensor) -> str | None:
 
 
 def _turns(preprocessor: nn.Module) -> bool:
-    """Tell whether a preprocessor turns the order of the channels around; detectors' know it by another name."""
+    """Return True if a preprocessor reverses the order of channels. Detectors' have the option under another name."""
     return bool(getattr(preprocessor, 'to_rgb', getattr(preprocessor, '_channel_conversion', False)))
 
 
@@ -133,11 +133,11 @@ def _statistics(preprocessor: nn.Module) -> Statistics | None:
 
 
 def _published_statistics(model: nn.Module) -> Statistics | None:
-    """Return mean and std that the library publishes with a network: timm's tag, Hugging Face's image processor."""
+    """Return the mean and std published with a network: in timm's tag, or in Hugging Face's image processor."""
     found = TIMM.tag(model) or HUGGING_FACE.image_processor(model)
     if found is None:
         return None
     statistics = [255 * torch.tensor(found[key]).view(-1, 1, 1) for key in ('mean', 'std')]
-    if image_channels(model) == 1:  # what is published is for color images
+    if image_channels(model) == 1:  # published values are for color images
         statistics = [each.mean(dim=0, keepdim=True) for each in statistics]
     return tuple(statistics)

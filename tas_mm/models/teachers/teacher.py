@@ -1,8 +1,8 @@
-"""The teacher as a distillation holds it: everything that keeps it frozen and out of sight is here.
+"""FrozenTeacher: keeps the teacher frozen and hidden.
 
-The network is not a sub-module of the algorithm. So it is in no optimizer, checkpoint, DDP bucket, EMA or SyncBN
-conversion, and ``train()`` never reaches it. It stays in eval mode (MMRazor puts only its batch norm there, and leaves
-DropPath on), runs without a graph and without computing a loss, and sees the image normalized its own way.
+The network is not a sub-module of the algorithm. So no optimizer, checkpoint, DDP bucket, EMA or SyncBN conversion
+includes it, and ``train()`` never reaches it. It stays in eval mode (MMRazor only sets its batch norm, and leaves
+DropPath on). It runs without a graph and without its loss, on images with its own normalization.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from .weights import fingerprint
 
 
 class FrozenTeacher(nn.Module):
-    """A teacher that nothing trains, saves or converts, and that copies of the model share.
+    """A teacher that is never trained, saved or converted, and that copies of the model share.
 
     Args:
-        network (nn.Module): The built teacher with its weights; frozen and put in eval mode here.
+        network (nn.Module): The built teacher with its weights. It is frozen and put in eval mode here.
         student_preprocessor (nn.Module): The student's data preprocessor, whose output the teacher gets.
     """
 
@@ -49,10 +49,10 @@ class FrozenTeacher(nn.Module):
         self.cache: TeacherCache | None = None
 
     def see_as(self, view: StageView | None, images: Grid) -> None:
-        """Take the size of the images and the classes from the distiller's view of the network.
+        """Take image size and classes from the distiller's view of the network.
 
         Args:
-            view (StageView | None): The view; None for a distiller of MMRazor's.
+            view (StageView | None): The view. None for an MMRazor distiller.
             images (tuple): Height and width of the student's images.
         """
         self.view = view
@@ -62,10 +62,10 @@ class FrozenTeacher(nn.Module):
             self.headless = view.headless
 
     def keep_in(self, dtype: torch.dtype) -> None:
-        """Keep the weights in a narrow type, which takes less memory, and run under autocast to it from now on."""
+        """Store the weights in a half-precision type, and run under autocast to it from now on."""
         self.dtype = dtype
         for parameter in self.network.parameters():
-            if parameter.dim() > 1:  # norms stay exact, which costs nothing, and which autocast wants on a CPU
+            if parameter.dim() > 1:  # norms stay in float32: they are small, and autocast on a CPU requires it
                 parameter.data = parameter.data.to(dtype)
 
     @property
@@ -75,12 +75,12 @@ class FrozenTeacher(nn.Module):
 
     @property
     def networks(self) -> tuple[nn.Module, ...]:
-        """The networks of all teachers: of one teacher, its own."""
+        """The networks of all teachers, here only one."""
         return self._hidden
 
     @property
     def each(self) -> tuple[FrozenTeacher, ...]:
-        """All teachers: this one alone."""
+        """All teachers, here only this one."""
         return (self,)
 
     # ---- a step ----------------------------------------------------------------------------------------------------
@@ -93,14 +93,15 @@ class FrozenTeacher(nn.Module):
         regions: Regions = None,
         run: Callable[[Tensor], Any] | None = None,
     ) -> Observation:
-        """Run the teacher, or recall what it said of these very images.
+        """Run the teacher, or read its outputs for these images from the cache.
 
         Args:
-            images (Tensor): Images as the student sees them, ``(B, C, H, W)``.
-            observer (Observer): The distiller's, on the teacher's network.
-            regions (Tensor | callable, optional): Of a detector's batch, as in :class:`Observer`. Defaults to None.
-            run (callable, optional): Runs the network on images as it sees them. Defaults to None: its forward pass
-                without a loss.
+            images (Tensor): The student's images, ``(B, C, H, W)``.
+            observer (Observer): The distiller's observer of the teacher's network.
+            regions (Tensor | callable, optional): Regions ``(N, 5)`` of a detector's batch, as in :class:`Observer`.
+                Defaults to None.
+            run (callable, optional): Runs the network on the images as it sees them. Defaults to None, the forward
+                pass without a loss.
         """
         if self.cache is not None and (known := self.cache.find(images)) is not None:
             return Observation(observer.view, **known)
@@ -118,21 +119,21 @@ class FrozenTeacher(nn.Module):
 
     @torch.no_grad()
     def logits(self, images: Tensor) -> Tensor:
-        """Return the logits ``(B, num_classes)`` for images as the student sees them."""
+        """Return the logits ``(B, num_classes)`` for the student's images."""
         with self._autocast(images):
             logits = self.network(self.normalized(images), mode='tensor')
         logits = logits if self.view is None else self.view.logits_of(logits)
         return logits if self.dtype is None else to_float32(logits)
 
     def normalized(self, images: Tensor) -> Tensor:
-        """Return images as the teacher sees them, in size and colors, from images as the student sees them."""
+        """Convert the student's images to the teacher's size and normalization."""
         images = images.flip(1) if self.flip else images
         if self.size is not None and images.shape[-2:] != self.size:
             images = F.interpolate(images, self.size, mode='bicubic', antialias=True, align_corners=False)
         return images if self.scale is None else images * self.scale + self.shift
 
     def _autocast(self, images: Tensor) -> AbstractContextManager:
-        """Cover operations that the narrow type lacks or is too coarse for, as in the assistant."""
+        """Return an autocast for operations that half precision lacks or is too coarse for, as in the assistant."""
         return nullcontext() if self.dtype is None else torch.autocast(images.device.type, self.dtype)
 
     # ---- identity --------------------------------------------------------------------------------------------------
@@ -142,7 +143,7 @@ class FrozenTeacher(nn.Module):
         return fingerprint(self.network)
 
     def description(self) -> dict[str, Any]:
-        """Return what a cache must have in common with this teacher: weights, normalization, type, size, classes."""
+        """Return what a cache must match: weights, normalization, type, image size and classes."""
         normalization = [self.flip, *(t.flatten().tolist() for t in (self.scale, self.shift) if t is not None)]
         classes = '' if self.classes is None else hashlib.blake2b(str(self.classes).encode(), digest_size=8).hexdigest()
         dtype = None if self.dtype is None else str(self.dtype).removeprefix('torch.')
@@ -150,18 +151,18 @@ class FrozenTeacher(nn.Module):
         more = dict(size=list(self.size) if self.size else None, class_map=classes)
         return own | {key: value for key, value in more.items() if value}
 
-    # ---- out of sight, but never left behind -----------------------------------------------------------------------
+    # ---- hidden from training, but moved along ---------------------------------------------------------------------
 
     def train(self, mode: bool = True) -> FrozenTeacher:
-        """Stay in eval mode."""
+        """Stay in eval mode, whatever the mode."""
         return super().train(False)
 
     def _apply(self, fn: Callable, recurse: bool = True) -> FrozenTeacher:
-        """Take the network along to another device or precision."""
+        """Move the network too to another device or precision."""
         self.network._apply(fn)
         return super()._apply(fn, recurse)
 
     def __deepcopy__(self, memo: dict) -> FrozenTeacher:
-        """Share the teacher with a copy of the model, such as EMA's."""
-        memo[id(self.network)] = self.network  # for views of it in the copy
+        """Share the teacher with copies of the model, such as EMA's."""
+        memo[id(self.network)] = self.network  # for the copy's views of it
         return self

@@ -1,4 +1,4 @@
-"""A teacher's weights: read from a file, checked, and known by their fingerprint."""
+"""Read and check a teacher's weights, and compute their fingerprint."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from ..sources import TIMM
 
 RAW = ('state_dict', 'model', 'model_state_dict', 'model_state', 'weights', 'module', 'net', 'network')
 AVERAGED = ('state_dict_ema', 'model_ema', 'ema_model', 'ema')
-"""Under which keys files keep their weights."""
+"""Keys under which checkpoint files store weights."""
 
 WRAPPERS = re.compile(r'\b(module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.')
-"""What DDP, compilers and other wrappers put into the names of weights."""
+"""Prefixes and infixes that DDP, compilers and other wrappers add to the names of weights."""
 
 
 def load_weights(teacher: nn.Module, checkpoint: str) -> None:
-    """Load a teacher's weights: of MMEngine, of timm, or of the student of an earlier distillation.
+    """Load a teacher's weights from a checkpoint of MMEngine or timm, or of the student of an earlier distillation.
 
-    Every parameter and every running statistic must be there. Other buffers, which older checkpoints lack, keep their
+    Every parameter and running statistic must be in the file. Other buffers, which older checkpoints lack, keep their
     values.
 
     Args:
@@ -34,7 +34,7 @@ def load_weights(teacher: nn.Module, checkpoint: str) -> None:
         checkpoint (str): File or URL.
 
     Raises:
-        ValueError: If the file cannot be read, does not fit, or holds weights that are not finite.
+        ValueError: If the file cannot be read, does not fit, or has weights that are not finite.
     """
     key = f'model.teacher_ckpt={checkpoint!r}'
     try:
@@ -44,8 +44,9 @@ def load_weights(teacher: nn.Module, checkpoint: str) -> None:
         raise ValueError(f'{key} cannot be read as a checkpoint: {type(error).__name__}: {error}') from error
     state = named_as(sets, {*teacher.state_dict()}, key)
     try:
-        result = teacher.load_state_dict(dict(state), strict=False)
-    except RuntimeError as error:  # shapes differ
+        state = dict(TIMM.as_loaded(state, teacher))
+        result = teacher.load_state_dict(state, strict=False)
+    except (RuntimeError, KeyError, AttributeError) as error:  # shapes or names differ
         raise ValueError(
             f'{key} does not fit model.teacher: {error}. If the class counts differ, fine-tune the teacher on your '
             'data first'
@@ -55,17 +56,17 @@ def load_weights(teacher: nn.Module, checkpoint: str) -> None:
     if missing:
         raise ValueError(
             f'{key} does not fit model.teacher: {len(missing)} of its parameters and statistics are not in the file, '
-            f'such as {missing[0]!r}; the file has such as {next(iter(state), "none at all")!r}'
+            f'such as {missing[0]!r}. The file has names such as {next(iter(state), "none at all")!r}'
         )
     spoilt = [n for n, x in state.items() if n in parameters and not x.isfinite().all()]
     if spoilt:
         raise ValueError(
-            f'{key} holds weights that are not finite (NaN or infinity), such as {spoilt[0]!r}: its training failed. '
-            'Take an earlier checkpoint of it'
+            f'{key} has weights that are not finite (NaN or infinity), such as {spoilt[0]!r}: its training failed. '
+            'Use an earlier checkpoint'
         )
     if result.unexpected_keys:
         print_log(
-            f'{key}: {len(result.unexpected_keys)} of its entries have no place in model.teacher, such as '
+            f'{key}: {len(result.unexpected_keys)} of its entries are not in model.teacher, such as '
             f'{result.unexpected_keys[0]!r}',
             logger='current',
             level=logging.WARNING,
@@ -73,15 +74,15 @@ def load_weights(teacher: nn.Module, checkpoint: str) -> None:
 
 
 def sets_of_weights(loaded: Mapping, averaged_first: bool) -> dict[str, dict[str, Tensor]]:
-    """Find the weights in what a file holds, as the toolbox would that wrote it.
+    """Find the weights in a loaded file, as the toolbox that wrote it would.
 
     Args:
-        loaded (Mapping): What the file holds.
-        averaged_first (bool): Whether averaged weights, beside raw ones, come first, as timm has it. MMEngine's files
-            have the averaged ones under ``state_dict`` already.
+        loaded (Mapping): Contents of the file.
+        averaged_first (bool): Whether averaged weights come before raw ones, as in timm. MMEngine's files already have
+            the averaged ones under ``state_dict``.
 
     Returns:
-        dict: Sets of weights by their key in the file: one, or several if the file names them in a way of its own.
+        dict: Sets of weights by their key in the file: one, or several if none of the keys is known.
 
     Raises:
         ValueError: If there are none.
@@ -99,22 +100,22 @@ def sets_of_weights(loaded: Mapping, averaged_first: bool) -> dict[str, dict[str
             with suppress(ValueError):
                 nested[name] = next(iter(sets_of_weights(value, averaged_first).values()))
     if not nested:
-        raise ValueError(f'it holds no weights, but {", ".join(map(str, loaded)) or "nothing"}')
+        raise ValueError(f'it has no weights. Got {", ".join(map(str, loaded)) or "nothing"}')
     return nested
 
 
 def named_as(sets: Mapping[str, dict[str, Tensor]], wanted: Collection[str], key: str) -> dict[str, Tensor]:
-    """Take the set of weights that a network wants, under the network's names.
+    """Select the set of weights that a network needs, under the network's names.
 
-    Names lose what wrappers and compilers put into them, and the prefix under which a larger model keeps the network.
+    Names lose what wrappers and compilers add, and the prefix of the network inside a larger model.
 
     Args:
-        sets (Mapping): As :func:`sets_of_weights` returns them.
+        sets (Mapping): Sets from :func:`sets_of_weights`.
         wanted (collection): Names of the network's weights.
-        key (str): What to call the file in an error.
+        key (str): Name of the file in errors.
 
     Raises:
-        ValueError: If several sets or prefixes suit the network.
+        ValueError: If several sets or prefixes fit the network.
     """
     found: dict[str, dict[str, Tensor]] = {}
     for name, state in sets.items():
@@ -126,14 +127,14 @@ def named_as(sets: Mapping[str, dict[str, Tensor]], wanted: Collection[str], key
     best = [name for name, count in fits.items() if count == max(fits.values())]
     if len(best) > 1 and max(fits.values()) > 0 and '' not in best:
         raise ValueError(
-            f'{key} holds several sets of weights that suit model.teacher: {", ".join(sorted(best))}. Save one of them '
-            'in a file of its own'
+            f'{key} has several sets of weights that fit model.teacher: {", ".join(sorted(best))}. Save one of them '
+            'in a separate file'
         )
     return found['' if '' in best else best[0]]
 
 
 def _by_prefix(state: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-    """The weights under every prefix of up to three parts that names have, without it."""
+    """Return the weights under every prefix of up to three parts, without the prefix."""
     prefixes = {'': None}
     for name in state:
         parts = name.split('.')
@@ -145,13 +146,13 @@ def _by_prefix(state: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
 
 
 def random_parameters(build: Callable[[], nn.Module], network: nn.Module) -> list[str]:
-    """Find the parameters that a network did not load, but drew at random.
+    """Find the parameters of a network that were not loaded but drawn at random.
 
-    The network is built once more from another random state: what it loads comes out the same.
+    The network is built again with another random state: loaded parameters have the same values.
 
     Args:
-        build (callable): Builds the network anew, with the weights that it loads by itself.
-        network (nn.Module): The network as built before.
+        build (callable): Builds the network again, with the weights that its config loads.
+        network (nn.Module): The network.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(torch.initial_seed() + 1)

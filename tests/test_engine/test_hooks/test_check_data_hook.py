@@ -36,7 +36,7 @@ class Model(BaseModel):
 
 
 def write(folder, *images):
-    """Grey images as files, and the list of their classes."""
+    """Write gray images as files, and the list of their classes."""
     for i, image in enumerate(images):
         imwrite(np.full((8, 8, 3), image, np.uint8), str(folder / f'{i}.png'))
     (folder / 'list.txt').write_text(''.join(f'{i}.png {i % 5}\n' for i in range(len(images))))
@@ -110,7 +110,9 @@ def test_a_file_among_many_is_skipped_with_a_warning_where_that_is_allowed(tmp_p
     assert 17 not in runs[0]
     assert runs[0] == runs[1]
     if not workers:  # who say it by themselves
-        assert [re.search(r'17\.png cannot be read.* takes its place', text) is not None for text in said] == [True] * 2
+        assert [
+            re.search(r'17\.png cannot be read.* Another image replaces it', text) is not None for text in said
+        ] == [True] * 2
 
 
 def test_only_what_cannot_be_read_is_skipped(tmp_path):
@@ -166,7 +168,7 @@ def test_a_batch_of_one_is_refused_where_images_are_compared(number, options, re
     if not refused:
         check_smallest_batch(loader, nn.BatchNorm1d(1))
         return
-    with pytest.raises(ValueError, match=r'gives a batch of 1 image \(batch_size=.*too few for BatchNorm1d: set drop'):
+    with pytest.raises(ValueError, match=r'gives a batch of 1 image \(batch_size=.*too few for BatchNorm1d. Set drop'):
         check_smallest_batch(loader, nn.BatchNorm1d(1))
 
 
@@ -201,7 +203,7 @@ def test_what_a_sampler_does_not_tell_is_no_error():
     for loader in (loader_of_batches(own), loader_of(9, sampler=lambda data: NoEnd()), loader_of(9, None)):
         check_loader(loader, 'train_dataloader', processes=2)
         check_smallest_batch(loader, nn.BatchNorm1d(1))
-    with pytest.raises(ValueError, match='train_dataloader gives no batch: its dataset has 9 images'):
+    with pytest.raises(ValueError, match='train_dataloader gives no batch: its data set has 9 images'):
         check_loader(loader_of_batches([]), 'train_dataloader')
 
 
@@ -219,7 +221,7 @@ def test_processes_get_as_many_batches_each():
     with pytest.raises(ValueError, match='round_up=False shares 9 images unevenly among 2 processes'):
         check_loader(loader, 'train_dataloader', processes=2)
     whole = loader_of(9, batch_size=5, drop_last=True, sampler=lambda data: DefaultSampler(data, round_up=False))
-    with pytest.raises(ValueError, match='round_up=False shares 9 .* set round_up=True$'):  # one batch, and none
+    with pytest.raises(ValueError, match='round_up=False shares 9 .* Set round_up=True$'):  # one batch, and none
         check_loader(whole, 'train_dataloader', processes=2)
 
 

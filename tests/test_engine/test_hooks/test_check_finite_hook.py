@@ -30,7 +30,7 @@ class Model(BaseModel):
 
 
 class Spy(Hook):
-    """What there is after each iteration: weights, statistics and momentum."""
+    """Return the state after each iteration: weights, statistics and momentum."""
 
     priority = 'VERY_LOW'
 
@@ -100,7 +100,7 @@ def test_the_run_stops_with_names_iteration_and_the_last_good_checkpoint(tmp_pat
 def test_a_damaged_checkpoint_does_not_hide_what_was_not_finite(tmp_path):
     runner, _ = run(tmp_path, bad=[3])
     (tmp_path / 'epoch_1.pth').write_bytes(b'PK, and no more')
-    with pytest.raises(FloatingPointError, match=r'iteration 3 .* None of the checkpoints in .* is whole\. What may'):
+    with pytest.raises(FloatingPointError, match=r'iteration 3 .* None of the checkpoints in .* is complete\. Try'):
         runner.train()
 
 
@@ -127,7 +127,7 @@ def test_skipped_iterations_leave_weights_optimizer_and_statistics_alone(tmp_pat
 
 def test_one_more_in_a_row_than_may_be_skipped_stops_the_run(tmp_path):
     runner, _ = run(tmp_path, bad=[2, 3, 4], max_skips=2)
-    with pytest.raises(FloatingPointError, match=r'iteration 2 was not finite \(and the next 2 neither\): loss=nan'):
+    with pytest.raises(FloatingPointError, match=r'iteration 2 was not finite \(nor were the next 2\): loss=nan'):
         runner.train()
 
 
@@ -168,7 +168,7 @@ def test_loaded_weights_that_are_not_finite_are_refused_before_training(tmp_path
     state['fc.bias'].fill_(NAN)
     torch.save(dict(state_dict=state), tmp_path / 'bad.pth')
     runner, spy = run(tmp_path, load_from=str(tmp_path / 'bad.pth'))
-    with pytest.raises(FloatingPointError, match='not finite before training: fc.bias. Look at load_from'):
+    with pytest.raises(FloatingPointError, match='not finite before training: fc.bias. Check load_from'):
         runner.train()
     assert not spy.states
 

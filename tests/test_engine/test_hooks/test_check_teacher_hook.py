@@ -101,7 +101,7 @@ def test_of_a_large_set_a_part_and_then_all_in_validation(train):
 
 
 def test_the_part_is_spread_over_the_set(train, monkeypatch):
-    """Of a set that is sorted by class, as folders are, the first images would show one class."""
+    """In a set sorted by class, as folders are, the first images would be of one class."""
     numbers, item = [], Data.__getitem__
     monkeypatch.setattr(Data, '__getitem__', lambda self, i: numbers.append(int(i)) or item(self, i))
     train(num_images=8)
@@ -152,5 +152,5 @@ def test_none_is_measured_where_none_is_wanted(train):
 
 @pytest.mark.parametrize(('name', 'value'), [('expected', 0.8), ('num_images', -1)])
 def test_options_out_of_range(name, value):
-    with pytest.raises(ValueError, match=f'check_teacher.{name}={value}, but it'):
+    with pytest.raises(ValueError, match=f'check_teacher.{name}={value}. Expected'):
         CheckTeacherHook(**{name: value})

@@ -121,7 +121,7 @@ def test_a_hook_for_another_kind_of_model_is_named(kind, model, tmp_path):
         def __init__(self):
             pass
 
-    with pytest.raises(ValueError, match='custom_hooks: Given cannot work in a distillation, since it'):
+    with pytest.raises(ValueError, match='custom_hooks: Given cannot work in a distillation, because it'):
         train(model, tmp_path, Given())
 
 
@@ -154,7 +154,7 @@ def test_images_of_an_exchanged_pipeline_are_checked_too(model, tmp_path):
         return dict(item, inputs=item['inputs'] / 0)
 
     recipe = dict(type='SwitchRecipeHook', schedule=[dict(action_epoch=2, train_pipeline=[spoilt])])
-    with pytest.raises(ValueError, match='train_dataloader.dataset: image .* holds values that are not finite'):
+    with pytest.raises(ValueError, match='train_dataloader.dataset: image .* has values that are not finite'):
         train(model, tmp_path, recipe, dict(type='tas_mm.CheckDataHook'))
 
 
@@ -233,10 +233,10 @@ def test_an_exchanged_network_is_an_error_and_not_a_loss_that_is_missing(part, m
         def before_train_epoch(self, runner):
             setattr(runner.model, part, getattr(build(networks.resnet()), part))
 
-    with pytest.raises(RuntimeError, match='which the distiller reads, did not run. It was skipped, or exchanged'):
+    with pytest.raises(RuntimeError, match='which the distiller reads, did not run. It was skipped, or replaced'):
         train(model, tmp_path, Exchange())
 
 
 def test_an_exchanged_preprocessor_is_an_error(model):
-    with pytest.raises(ValueError, match='model.data_preprocessor was exchanged after the model was built'):
+    with pytest.raises(ValueError, match='model.data_preprocessor was replaced after the model was built'):
         model.data_preprocessor = nn.Identity()

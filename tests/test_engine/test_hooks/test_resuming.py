@@ -136,7 +136,7 @@ def test_another_teacher_is_refused_unless_it_is_meant(tmp_path):
     run(tmp_path, epochs=1)
     before = torch.load(tmp_path / 'epoch_1.pth', weights_only=False)['meta']['teacher']
     with pytest.raises(
-        ValueError, match=rf'weights is {before}, and that of model.teacher with model.teacher_ckpt is now \w{{16}}\.'
+        ValueError, match=rf'weights is {before}, but that of model.teacher with model.teacher_ckpt is now \w{{16}}\.'
     ):
         run(tmp_path, Tiny(1.0), resume=tmp_path / 'epoch_1.pth')
     run(tmp_path, Tiny(1.0, allow_teacher_change=True), resume=tmp_path / 'epoch_1.pth')
@@ -212,7 +212,7 @@ def test_a_full_disk_costs_nothing_that_was_saved(tmp_path, monkeypatch, save_be
 
 
 def test_a_run_that_begins_anew_costs_nothing_that_was_saved(tmp_path):
-    """Killed before its first checkpoint it must not go on as the earlier run either."""
+    """A new run that is killed before its first checkpoint must not resume as the earlier run."""
     run(tmp_path, epochs=1, save_best='auto')
     before = {path.name: path.read_bytes() for path in tmp_path.glob('*.pth')}
     run(tmp_path, stop=1)
@@ -225,7 +225,7 @@ def test_a_run_that_begins_anew_costs_nothing_that_was_saved(tmp_path):
 
 
 def test_a_misspelt_option_of_the_checkpoint_hook_is_found_before_anything_runs():
-    with pytest.raises(ValueError, match=r"default_hooks.checkpoint has no option 'max_keep_ckpt'; .*max_keep_ckpts"):
+    with pytest.raises(ValueError, match=r"default_hooks.checkpoint: unknown option 'max_keep_ckpt'. .*max_keep_ckpts"):
         HOOKS.build(dict(type='tas_mm.CheckpointHook', interval=1, max_keep_ckpt=8))
 
 

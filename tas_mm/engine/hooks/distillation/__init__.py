@@ -1,4 +1,4 @@
-"""Hooks of the method: about teacher, assistant and student, one concern a file."""
+"""Hooks of the method, for teacher, assistant and student, one concern per file."""
 
 from .check_teacher_hook import CheckTeacherHook
 from .export_student_hook import ExportStudentHook

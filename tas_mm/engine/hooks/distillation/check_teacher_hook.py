@@ -1,4 +1,4 @@
-"""Measure the teacher before training: the wrong weights, mean or order of classes cost a whole run otherwise."""
+"""Measure the teacher before training, since wrong weights, mean or class order would waste the run."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from ...val_loop import TASValLoop
 
 @HOOKS.register_module()
 class CheckTeacherHook(Hook):
-    """Validate the teacher on some validation images, once, and warn loudly if it knows too little.
+    """Validate the teacher once on some validation images, and warn if its accuracy is too low.
 
     The images are spread evenly over the validation set and shared among all processes. A resumed run does not repeat
-    it. If the images are the whole set, the validation loop reuses the result instead of measuring again.
+    the check. If the images are the whole set, the validation loop reuses the result.
 
     Args:
-        expected (float, optional): The teacher's known accuracy in percent; a clearly lower one causes a warning.
+        expected (float, optional): The teacher's known accuracy in percent. A clearly lower one causes a warning.
             Defaults to None.
-        num_images (int): Maximum number of validation images; 0 disables the check. Defaults to 1000.
-        metric (str): The evaluator's metric, in percent, that ``expected`` and chance are compared with. Defaults to
+        num_images (int): Maximum number of validation images. 0 disables the check. Defaults to 1000.
+        metric (str): The evaluator's metric, in percent, to compare with ``expected`` and with chance. Defaults to
             ``'accuracy/top1'``.
-        tolerance (float): Percentage points below ``expected`` that are accepted, or three standard errors if those
+        tolerance (float): Accepted difference to ``expected`` in percentage points, or three standard errors if those
             are more. Defaults to 3.
 
     Raises:
@@ -49,22 +49,22 @@ class CheckTeacherHook(Hook):
     ) -> None:
         if expected is not None and not 1 < expected <= 100:
             raise ValueError(
-                f'default_hooks.check_teacher.expected={expected}, but it is a percentage, above 1 and up to 100'
+                f'default_hooks.check_teacher.expected={expected}. Expected a percentage above 1 and up to 100'
             )
         if num_images < 0:
-            raise ValueError(f'default_hooks.check_teacher.num_images={num_images}, but it must be at least 0')
+            raise ValueError(f'default_hooks.check_teacher.num_images={num_images}. Expected at least 0')
         self.expected = expected
         self.num_images = num_images
         self.metric = metric
         self.tolerance = tolerance
 
     def before_train(self, runner: Runner) -> None:
-        """Measure, log, and warn."""
+        """Measure the teacher, log the result, and warn if it is too low."""
         algorithm = unwrap(runner.model)
         loop = runner.val_loop
         if not self.num_images or runner.iter or loop is None or not isinstance(algorithm, TAS):
             return
-        # Without logits, as of a detector or a headless teacher, or without metrics there is nothing to compare.
+        # Without logits (a detector or a headless teacher) or metrics there is nothing to compare.
         if 'teacher' not in algorithm.predicting_roles or not loop.evaluator.metrics:
             return
         size = len(loop.dataloader.dataset)
@@ -76,7 +76,7 @@ class CheckTeacherHook(Hook):
 
     @torch.no_grad()
     def _measure(self, loop: ValLoop, algorithm: TAS, images: int) -> tuple[dict[str, float], int]:
-        """Measure the teacher on some images; return its metrics and its number of classes."""
+        """Measure the teacher on some images. Return its metrics and its number of classes."""
         source = loop.dataloader
         spread = np.linspace(0, len(source.dataset), images, endpoint=False).astype(int)
         loader = DataLoader(
@@ -96,7 +96,7 @@ class CheckTeacherHook(Hook):
         return evaluator.evaluate(images), classes
 
     def _report(self, runner: Runner, metrics: dict[str, float], images: int, classes: int) -> None:
-        """Log what was measured; warn if it is near chance or far below what is expected."""
+        """Log the metrics. Warn if they are near chance or far below the expected value."""
         runner.logger.info(f'teacher, on {images} validation images: {describe(metrics)}')
         accuracy = scalars(metrics).get(self.metric)
         if accuracy is None:
@@ -109,19 +109,19 @@ class CheckTeacherHook(Hook):
         chance = 100 / classes
         if accuracy < chance + _three_errors(chance, images):
             runner.logger.warning(
-                f'THE TEACHER IS NEAR CHANCE: {self.metric} is {accuracy:.2f} on {images} validation images, and '
-                f'guessing among {classes} classes gives {chance:.2f}. A student learns nothing from it. Look at '
+                f'THE TEACHER IS NEAR CHANCE: {self.metric} is {accuracy:.2f} on {images} validation images, but '
+                f'guessing among {classes} classes gives {chance:.2f}. A student learns nothing from it. Check '
                 "model.teacher_ckpt, the mean, std and to_rgb of the teacher's data_preprocessor, and the order of its "
                 'classes'
             )
         elif self.expected and accuracy < self.expected - max(self.tolerance, _three_errors(self.expected, images)):
             runner.logger.warning(
                 f'THE TEACHER IS FAR BELOW WHAT IS EXPECTED: {self.metric} is {accuracy:.2f} on {images} validation '
-                f'images, and default_hooks.check_teacher.expected={self.expected}. Look at model.teacher_ckpt, the '
+                f'images, but default_hooks.check_teacher.expected={self.expected}. Check model.teacher_ckpt, the '
                 "mean, std and to_rgb of the teacher's data_preprocessor, and val_dataloader's pipeline"
             )
 
 
 def _three_errors(accuracy: float, images: int) -> float:
-    """Compute three standard errors of an accuracy in percent, measured on that many images."""
+    """Return three standard errors of an accuracy in percent, measured on ``images`` images."""
     return 3 * math.sqrt(accuracy * (100 - accuracy) / images)

@@ -1,4 +1,4 @@
-"""The student alone, in a file that plain MMPretrain loads, beside every checkpoint."""
+"""Save the student alone beside every checkpoint, in a file that plain MMPretrain loads."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from tas_mm.student import student_checkpoint, student_config, student_path, war
 
 @HOOKS.register_module()
 class ExportStudentHook(Hook):
-    """Write ``student_epoch_9.pth`` before ``epoch_9.pth``, and likewise for the best.
+    """Write ``student_epoch_9.pth`` before ``epoch_9.pth``, and the same for the best checkpoint.
 
-    The file contains the weights by which the checkpoint would be tested (the average if there is an ``EMAHook``), the
-    student's config and the names of the classes; ``torch.load(weights_only=True)`` reads it. Runs whose config has no
-    ``model.architecture`` are left alone. ``tas_mm.CheckpointHook`` removes the files of outdated checkpoints.
+    The file contains the weights that a test of the checkpoint would use (the average if there is an ``EMAHook``), the
+    student's config and the names of the classes. ``torch.load(weights_only=True)`` reads it. Runs whose config has no
+    ``model.architecture`` are skipped. ``tas_mm.CheckpointHook`` removes the files of outdated checkpoints.
     """
 
-    # EMAHook has put the average into the checkpoint by then; CatchUpValidationHook, which may save, comes after.
+    # Runs after EMAHook has put the average into the checkpoint, and before CatchUpValidationHook, which may save.
     priority = 95
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class ExportStudentHook(Hook):
         self.saved: dict[str, str] = {}
 
     def before_train(self, runner: Runner) -> None:
-        """Read the student's config, and what a resumed run has saved already."""
+        """Read the student's config, and the names of the checkpoints that a resumed run already has."""
         self.saved = self._named(runner)
         if 'architecture' in (runner.cfg.get('model') or {}):
             self.config = student_config(runner.cfg)
@@ -36,15 +36,15 @@ class ExportStudentHook(Hook):
 
     @staticmethod
     def _named(runner: Runner) -> dict[str, str]:
-        """List checkpoints that ``CheckpointHook`` has saved or is about to save: it tells the message hub first."""
+        """List checkpoints that ``CheckpointHook`` has saved or is about to save, from the message hub."""
         info = runner.message_hub.runtime_info
         names = ('last_ckpt', 'best_ckpt')
         return {key: value for key, value in info.items() if key.startswith(names) and value}
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Write the student's file of the checkpoint that is about to be saved."""
+        """Write the student's file for the checkpoint that is about to be saved."""
         named = self._named(runner)
-        # By identity: CheckpointHook joins folder and name anew at every save, but the name may be the same every time.
+        # Compared by identity: CheckpointHook joins folder and name again at every save, even if the name is the same.
         new = {path for key, path in named.items() if path is not self.saved.get(key)}
         self.saved = named
         if self.config is None or not new or not is_main_process():

@@ -1,7 +1,7 @@
-"""A large teacher spread over the processes: each keeps a part of every block, and gathers a block while it runs.
+"""Shard a large teacher over the processes. Each keeps a part of every block, and gathers a block while it runs.
 
 PyTorch's ``fully_shard`` (FSDP2) does the work. The student stays with DDP, since it is small. MMEngine's
-``FSDPStrategy`` would shard the model that it is given, of which the teacher is not a part.
+``FSDPStrategy`` would only shard the model that it wraps, and the teacher is not a part of that.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ CONTAINERS = (nn.ModuleList, nn.Sequential)
 
 
 def shard(teacher: nn.Module) -> None:
-    """Replace the blocks' parameters by this process's part of them. Every process must call it and run the teacher.
+    """Replace the blocks' parameters by this process's part. Every process must call it and run the teacher.
 
     Args:
-        teacher (nn.Module): A frozen classifier. Modules outside of lists of blocks, such as the stem, stay whole.
+        teacher (nn.Module): A frozen classifier. Modules that are not in lists of blocks, such as the stem, stay whole.
     """
     from torch.distributed.fsdp import fully_shard  # torch 2.6
 
@@ -38,7 +38,7 @@ def shard(teacher: nn.Module) -> None:
 
 
 def _blocks(view: StageView) -> list[nn.Module]:
-    """Find the outermost modules in lists and sequences of which no part runs outside of the module's forward."""
+    """Find the outermost modules in lists and sequences that run completely inside their own forward."""
     autocast, _ = teacher_autocast(view.net, torch.zeros(0, device=next(view.net.parameters()).device))
     with autocast:
         calls = Trace(view.net, lambda: view.look(PROBE)).calls
@@ -60,7 +60,7 @@ def _blocks(view: StageView) -> list[nn.Module]:
 
 
 def _around(call: Call) -> Iterator[str]:
-    """Yield the names of the modules that a call happened within."""
+    """Yield the names of the modules inside of which a call happened."""
     while call.parent is not None:
         call = call.parent
         yield call.name
@@ -68,7 +68,7 @@ def _around(call: Call) -> Iterator[str]:
 
 @HOOKS.register_module()
 class ShardTeacherHook(Hook):
-    """Shard the teacher when training starts. A single process keeps it whole."""
+    """Shard the teacher when training starts. With a single process it stays whole."""
 
     priority = 'LOW'  # TeacherFingerprintHook reads the whole weights first
 
@@ -83,8 +83,8 @@ class ShardTeacherHook(Hook):
         teacher = unwrap(runner.model).teacher
         if teacher.cache is not None:
             raise ValueError(
-                'model.teacher_cache: a sharded teacher runs on all processes at once, but images that one knows may '
-                'be new to another. Leave out either teacher_cache or ShardTeacherHook'
+                'model.teacher_cache: a sharded teacher runs on all processes at once, but images that are cached for '
+                'one may be new to another. Remove either teacher_cache or ShardTeacherHook'
             )
         for network in teacher.networks:
             shard(network)

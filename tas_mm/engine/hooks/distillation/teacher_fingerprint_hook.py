@@ -1,7 +1,7 @@
-"""A resumed distillation continues with the teacher that it began with.
+"""Check that a resumed distillation continues with the same teacher.
 
-No checkpoint contains the teacher: it is loaded from where it came from. If its file was replaced meanwhile, the
-student would silently learn from another one. So checkpoints carry the fingerprint of its weights.
+No checkpoint contains the teacher, which is loaded from its own file. If that file was replaced, the student would
+silently learn from another teacher. So checkpoints contain the fingerprint of the teacher's weights.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from tas_mm.registry import HOOKS
 
 @HOOKS.register_module()
 class TeacherFingerprintHook(Hook):
-    """Keep the teacher's fingerprint in every checkpoint and compare it on resuming.
+    """Store the teacher's fingerprint in every checkpoint, and compare it on resuming.
 
-    Models without a teacher are left alone.
+    Models without a teacher are skipped.
     """
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class TeacherFingerprintHook(Hook):
         return self.fingerprint
 
     def before_train(self, runner: Runner) -> None:
-        """Take the fingerprint, before anything is done to the weights."""
+        """Compute the fingerprint before other hooks change the weights."""
         self._fingerprint(runner)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -41,7 +41,7 @@ class TeacherFingerprintHook(Hook):
             checkpoint['meta']['teacher'] = value
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Compare the fingerprints of a resumed run.
+        """Compare the fingerprints when a run is resumed.
 
         Raises:
             ValueError: If the run began with another teacher, unless ``model.allow_teacher_change`` is set.
@@ -51,8 +51,8 @@ class TeacherFingerprintHook(Hook):
             return
         if not getattr(unwrap(runner.model), 'allow_teacher_change', False):
             raise ValueError(
-                f'resume: this run began with another teacher. The fingerprint of its weights is {before}, and that of '
-                f'model.teacher with model.teacher_ckpt is now {now}. Name the weights it began with; or, if it is '
-                'meant to continue with this one, set model.allow_teacher_change=True'
+                f'resume: this run began with another teacher. The fingerprint of its weights is {before}, but that of '
+                f'model.teacher with model.teacher_ckpt is now {now}. Set model.teacher_ckpt to the first weights, or, '
+                'to continue with these, set model.allow_teacher_change=True'
             )
-        runner.logger.warning(f'Continuing with another teacher: its fingerprint is {now}, and was {before}.')
+        runner.logger.warning(f'Continuing with another teacher: its fingerprint is {now}, and was {before}')

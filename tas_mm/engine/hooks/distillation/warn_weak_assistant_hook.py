@@ -1,4 +1,4 @@
-"""Say at the end of training if the assistant was a target less accurate than its learner."""
+"""Warn at the end of training if the assistant taught the student but was less accurate."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from ...metrics import scalars
 class WarnWeakAssistantHook(Hook):
     """Warn after the last validation if the assistant is less accurate than the student that learns from it.
 
-    Runs whose validation does not measure both, such as those without :class:`TASValLoop`, are left alone.
+    Runs whose validation does not measure both, such as those without :class:`TASValLoop`, are skipped.
 
     Args:
-        metric (str): The evaluator's metric that is compared. Defaults to ``'accuracy/top1'``.
+        metric (str): The evaluator's metric to compare. Defaults to ``'accuracy/top1'``.
     """
 
     def __init__(self, metric: str = 'accuracy/top1') -> None:
         self.metric = metric
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        """Compare the two, and name the options that may help."""
+        """Compare the two accuracies, and name the options that may help."""
         train = runner._train_loop  # still a config if nothing trains
         if not isinstance(train, BaseLoop) or train.iter < train.max_iters:
             return
         student, assistant = (scalars(metrics or {}).get(f'{role}{self.metric}', 0.0) for role in ('', 'assistant.'))
         if not 0 < assistant < student:
-            return  # nor is it measured where nothing is distilled
+            return  # also if nothing is distilled, so that there is no assistant to measure
         distiller = interface_of(unwrap(runner.model))
         if not distiller.paths['AS']:
             return
@@ -41,7 +41,7 @@ class WarnWeakAssistantHook(Hook):
             first = "model.distiller.assistant=dict(early='teacher')"
             ways = f"With the teacher's stages first ({first}), or without that path"
         runner.logger.warning(
-            f'The assistant ends less accurate ({assistant:.2f}) than the student ({student:.2f}), which learns '
-            f'from it all the same. {ways} (model.distiller.paths=dict(AS=0)) the student may come further: see '
+            f'The assistant ends less accurate ({assistant:.2f}) than the student ({student:.2f}) that learns from it. '
+            f'{ways} (model.distiller.paths=dict(AS=0)) the student may improve: see '
             '"Which stages first" in docs/choosing_a_teacher.md'
         )

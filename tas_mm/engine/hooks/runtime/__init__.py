@@ -1,4 +1,4 @@
-"""Hooks of any run, with or without a teacher: data, seeds, checkpoints, progress, one concern a file."""
+"""Hooks of any run, with or without a teacher: data, seeds, checkpoints, progress, one concern per file."""
 
 from .catch_up_validation_hook import CatchUpValidationHook
 from .check_data_hook import CheckDataHook

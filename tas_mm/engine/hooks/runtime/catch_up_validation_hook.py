@@ -1,7 +1,7 @@
-"""A validation that a crash cut off is caught up on.
+"""Repeat a validation that a crash interrupted.
 
-MMEngine saves a checkpoint before it validates the epoch, and a run resumed from it continues with the next one. The
-validation would be missing: from the log, from the choice of the best checkpoint, and from schedules that follow it.
+MMEngine saves a checkpoint before it validates the epoch, and a resumed run continues with the next epoch. Without this
+hook the validation would be missing: in the log, in the choice of the best checkpoint, and in schedules that need it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tas_mm.registry import HOOKS
 
 @HOOKS.register_module()
 class CatchUpValidationHook(Hook):
-    """Validate first if the checkpoint that a run resumes from was saved before its validation."""
+    """Validate at the start if a resumed checkpoint was saved before its validation."""
 
     priority = 'LOWEST'  # when training starts, the other hooks must be ready
 
@@ -23,11 +23,11 @@ class CatchUpValidationHook(Hook):
         return runner.epoch if isinstance(runner.train_loop, EpochBasedTrainLoop) else runner.iter
 
     def before_val(self, runner: Runner) -> None:
-        """Note, for this validation's checkpoints too, that it took place."""
+        """Record that this validation took place, in its checkpoints too."""
         runner.message_hub.update_info('validated', self._place(runner))
 
     def before_train(self, runner: Runner) -> None:
-        """Validate if a validation was due and not done."""
+        """Run the validation if it was due but not done."""
         loop, place = runner.train_loop, self._place(runner)
         if not (runner._resume and place and isinstance(loop, (EpochBasedTrainLoop, IterBasedTrainLoop))):
             return

@@ -1,7 +1,6 @@
-"""Name a bad image, and what is wrong with it, before it reaches a network.
+"""Find bad images and name them before they reach a network.
 
-Images are checked in the loading processes, which are the last to know their files. That costs the training process
-nothing.
+Images are checked in the loading processes, where their files are still known. This costs the training process nothing.
 """
 
 from __future__ import annotations
@@ -32,17 +31,17 @@ class CheckDataHook(Hook):
     """Check the data loaders before training, and every image and label of training and validation.
 
     Args:
-        skip_unreadable (bool): Whether training replaces a file that cannot be read by another image, with a warning
-            that names the file, as a large pool of images may need. Defaults to False: the run stops.
+        skip_unreadable (bool): Whether training replaces an unreadable file by another image, with a warning that names
+            the file. Useful for large pools of images. Defaults to False: the run stops.
 
     Raises:
         ValueError: From ``before_train``, if a loader gives nothing, a batch of one image to batch norm or a
-            contrastive loss, or batches of different sizes to different processes. From the loaders, for an image that
-            cannot be read, is not finite, has a type or number of channels that the network does not accept, or has a
-            label out of range.
+            contrastive loss, or different batch sizes to the processes. From the loaders, for an image that cannot be
+            read, is not finite, has a type or number of channels that the network does not accept, or has a label out
+            of range.
     """
 
-    priority = 'HIGHEST'  # before any other hook has anything read
+    priority = 'HIGHEST'  # before any other hook reads data
 
     def __init__(self, skip_unreadable: bool = False) -> None:
         self.skip_unreadable = skip_unreadable
@@ -54,7 +53,7 @@ class CheckDataHook(Hook):
         channels = view and view.in_channels
         classes = view.num_classes if view else getattr(getattr(model, 'head', None), 'num_classes', None)
         for key, loop in dict(train_dataloader=runner.train_loop, val_dataloader=runner.val_loop).items():
-            if loop is None or isinstance(loop.dataloader.dataset, IterableDataset):  # which has no length to check
+            if loop is None or isinstance(loop.dataloader.dataset, IterableDataset):  # it has no length to check
                 continue
             check_loader(loop.dataloader, key, dist.get_world_size())
             if key == 'train_dataloader':
@@ -64,26 +63,26 @@ class CheckDataHook(Hook):
         for recipe in _recipes(runner):
             options = ('train_dataloader.dataset', channels, classes, self.skip_unreadable)
             recipe['train_pipeline'] = CheckedPipeline(recipe['train_pipeline'], *options)
-        # A probe has classes of its own.
+        # A probe has its own classes.
         for key, dataset in getattr(runner.val_loop, 'probe_datasets', dict)().items():
             _wrap(dataset, key, channels)
 
 
 def _recipes(runner: Runner) -> list[dict[str, Any]]:
-    """Return what hooks will change during training, where that is the pipeline, which must be checked too."""
+    """Return the changes that hooks will make during training and that include a pipeline to check."""
     schedules = [hook.schedule.values() for hook in runner.hooks if isinstance(hook, SwitchRecipeHook)]
     return [recipe for schedule in schedules for recipe in schedule if 'train_pipeline' in recipe]
 
 
 def _wrap(dataset: Dataset, *options: Any) -> None:
-    """Wrap the pipelines of a dataset; ``options`` are those of :class:`CheckedPipeline`."""
+    """Wrap the pipelines of a data set. ``options`` are those of :class:`CheckedPipeline`."""
     for each in _datasets(dataset):
         if isinstance(getattr(each, 'pipeline', None), Compose):
             each.pipeline = CheckedPipeline(each.pipeline, *options)
 
 
 def _datasets(dataset: Dataset) -> Iterator[Dataset]:
-    """Yield the datasets inside of wrappers that repeat or join them."""
+    """Yield the data sets inside wrappers that repeat or join them."""
     inner = getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]
     if inner == [None]:
         yield dataset
@@ -93,15 +92,15 @@ def _datasets(dataset: Dataset) -> Iterator[Dataset]:
 
 
 class CheckedPipeline(Compose):
-    """Pipeline that names the image it failed for, and checks the images that it makes.
+    """Pipeline that names the image for which it failed, and checks its results.
 
     Args:
         pipeline (Compose): The pipeline.
-        key (str): Its data set's key in the config.
-        channels (int, optional): Channels of the images that the network accepts. Defaults to None: any number.
+        key (str): Key of the data set in the config.
+        channels (int, optional): Number of channels that the network accepts. Defaults to None: any.
         classes (int, optional): Number of classes. Defaults to None: any label.
-        skip_unreadable (bool): Whether to return None for a file that cannot be read, for which MMEngine's data sets
-            draw another image. Defaults to False.
+        skip_unreadable (bool): Whether to return None for an unreadable file, so that MMEngine's data sets draw another
+            image. Defaults to False.
     """
 
     def __init__(
@@ -120,10 +119,10 @@ class CheckedPipeline(Compose):
         self.skipped: set[str] = set()
 
     def __call__(self, data: dict) -> dict | None:
-        """Run the transforms on an item of the dataset.
+        """Run the transforms on an item of the data set.
 
         Raises:
-            ValueError: If they fail, or the image or its label is unusable.
+            ValueError: If a transform fails, or if the image or its label is unusable.
         """
         where = f'{self.key}: image {data.get("img_path") or "number " + str(data.get("sample_idx"))}'
         for transform in self.transforms:
@@ -136,7 +135,7 @@ class CheckedPipeline(Compose):
                     return self._skip(where, problem)
                 skipping = ', or set default_hooks.check_data.skip_unreadable=True' if self._may_skip(loads) else ''
                 raise ValueError(
-                    f'{problem}. Repair the file or take it out of the dataset{skipping}, then resume with --resume'
+                    f'{problem}. Repair the file or remove it from the data set{skipping}, then resume with --resume'
                 ) from error
             if data is None:
                 return None
@@ -147,17 +146,17 @@ class CheckedPipeline(Compose):
         return loads and self.key == 'train_dataloader.dataset'
 
     def _skip(self, where: str, problem: str) -> None:
-        """Warn of a file, once in each process."""
+        """Warn about a file, once per process."""
         if where not in self.skipped:
             self.skipped.add(where)
-            print_log(f'{problem}. Another image takes its place', logger='current', level=logging.WARNING)
+            print_log(f'{problem}. Another image replaces it', logger='current', level=logging.WARNING)
 
     def _check(self, packed: dict, where: str) -> None:
         image = packed.get('inputs')
         if isinstance(image, Tensor):
             if self.channels and image.size(0) != self.channels:
                 raise ValueError(
-                    f'{where} has {image.size(0)} channels, but model.architecture takes {self.channels}: set '
+                    f'{where} has {image.size(0)} channels, but model.architecture takes {self.channels}. Set '
                     "color_type of LoadImageFromFile, 'color' or 'grayscale'"
                 )
             if not (image.is_floating_point() or image.dtype == torch.uint8):
@@ -165,7 +164,7 @@ class CheckedPipeline(Compose):
                     f'{where} has type {image.dtype}. Expected torch.uint8, with 0 to 255, or floating point'
                 )
             if image.is_floating_point() and not image.isfinite().all():
-                raise ValueError(f'{where} holds values that are not finite (NaN or infinity)')
+                raise ValueError(f'{where} has values that are not finite (NaN or infinity)')
         label = getattr(packed.get('data_samples'), 'gt_label', None)
         if self.classes and label is not None and not ((label >= 0) & (label < self.classes)).all():
             raise ValueError(

@@ -1,4 +1,4 @@
-"""MMEngine's checkpoints, in an order in which a crash or a full disk at any moment loses nothing that was saved."""
+"""Save checkpoints so that a crash or a full disk at any moment loses nothing that was saved."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from ...checkpoints import ATOMIC_BACKEND, archive_previous_run, atomic_write, s
 
 @HOOKS.register_module()
 class CheckpointHook(MMEngineCheckpointHook):
-    """MMEngine's ``CheckpointHook``, with the same arguments; others raise a ValueError.
+    """MMEngine's ``CheckpointHook`` with the same arguments, and a ValueError for any other argument.
 
     MMEngine overwrites files in place, and removes an outdated checkpoint or the previous best *before* it writes the
-    next. Here files are written atomically, ``last_checkpoint`` changes once the file that it names is on the disk, and
-    only then an outdated one is removed. Checkpoints of a previous run in the folder of a run that begins anew are
-    archived in a folder ``earlier_*`` inside it; MMEngine would overwrite them. Storage that is not local (``s3://``)
-    is written as MMEngine writes it.
+    next. Here files are written atomically. ``last_checkpoint`` changes after its file is on the disk, and only then is
+    an outdated checkpoint removed. When a new run begins in the folder of a previous one, the previous run's
+    checkpoints are moved to ``earlier_*`` inside it; MMEngine would overwrite them. Storage that is not local
+    (``s3://``) is written as MMEngine writes it.
 
-    A validation without the metric of ``save_best`` is passed over if an earlier one had it, as a probe with an
-    interval gives it.
+    A validation without the metric of ``save_best`` is skipped if an earlier one had it, which happens for a probe with
+    an interval.
 
     From ``before_run`` to ``after_run`` MMEngine loads checkpoints under :func:`safe_loading`.
     """
@@ -38,27 +38,26 @@ class CheckpointHook(MMEngineCheckpointHook):
     _default_greater_keys = [*MMEngineCheckpointHook._default_greater_keys, 'agreement']
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        # MMEngine's takes any option, for Runner.save_checkpoint, which fails at the first one that it does not know,
-        # and knows none beside those that it is given by the hook.
+        # MMEngine's hook accepts any keyword and only fails at the first save. Reject unknown ones here.
         refuse_unknown('default_hooks.checkpoint', kwargs, MMEngineCheckpointHook)
         super().__init__(*args, **kwargs)
         self._loading = ExitStack()
 
     def before_run(self, runner: Runner) -> None:
-        """Restrict what is loaded from checkpoints, before the run loads the first one."""
-        self._loading.close()  # of a run that failed
+        """Restrict what checkpoints may contain, before the run loads the first one."""
+        self._loading.close()  # left over from a run that failed
         self._loading.enter_context(safe_loading())
 
     def after_run(self, runner: Runner) -> None:
-        """Leave MMEngine's loader as it was."""
+        """Restore MMEngine's loader."""
         self._loading.close()
 
     def before_train(self, runner: Runner) -> None:
-        """Find out where to save, and the last checkpoint of a resumed run."""
+        """Find the folder for checkpoints, and the last checkpoint of a resumed run."""
         kept = list(runner.message_hub.runtime_info.get('keep_ckpt_ids', []))
         super().before_train(runner)
         for step in kept[: -self.max_keep_ckpts] if self.max_keep_ckpts > 0 else ():
-            self._remove(self._path(step))  # MMEngine has removed the checkpoint, but not the student's file
+            self._remove(self._path(step))  # MMEngine removed the checkpoint, but not the student's file
         if type(self.file_backend) is LocalBackend:
             self.backend_args = dict(backend=ATOMIC_BACKEND)
             if runner.iter == 0:
@@ -66,13 +65,13 @@ class CheckpointHook(MMEngineCheckpointHook):
         self.last_ckpt = runner.message_hub.runtime_info.get('last_ckpt')
 
     def _archive_previous_run(self, runner: Runner) -> None:
-        barrier()  # until all processes have loaded what they begin with, which may be one of its files
+        barrier()  # until all processes have loaded their initial weights, which may be one of these files
         if not is_main_process():
             return
         archive = archive_previous_run(self.out_dir, re.sub(r'\{.*?\}', '*', self.filename_tmpl), runner.work_dir)
         if archive is not None:
             runner.logger.warning(
-                f'{self.out_dir} held checkpoints of an earlier run, but this one begins anew. They are in {archive}'
+                f'{self.out_dir} has checkpoints of an earlier run, but this run starts anew. They are now in {archive}'
             )
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
@@ -80,7 +79,7 @@ class CheckpointHook(MMEngineCheckpointHook):
         if self.max_keep_ckpts > 0 and step not in self.keep_ckpt_ids:
             if len(self.keep_ckpt_ids) == self.max_keep_ckpts:
                 outdated = self.keep_ckpt_ids[0]
-            self.keep_ckpt_ids.append(step)  # which drops the first of a full one
+            self.keep_ckpt_ids.append(step)  # a full queue drops its first entry
             runner.message_hub.update_info('keep_ckpt_ids', list(self.keep_ckpt_ids))
         self.last_ckpt = self._path(step)
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
@@ -97,7 +96,7 @@ class CheckpointHook(MMEngineCheckpointHook):
         )
         if is_main_process():
             atomic_write(self.last_ckpt.encode(), osp.join(runner.work_dir, 'last_checkpoint'))
-            if outdated is not None and self._path(outdated) != self.last_ckpt:  # filename_tmpl may name no step
+            if outdated is not None and self._path(outdated) != self.last_ckpt:  # filename_tmpl may lack the step
                 self._remove(self._path(outdated))
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
@@ -113,18 +112,18 @@ class CheckpointHook(MMEngineCheckpointHook):
         best = [getattr(self, 'best_ckpt_path', None), *getattr(self, 'best_ckpt_path_dict', {}).values()]
         best = [osp.realpath(path) for path in best if path]
         for path in map(osp.realpath, outdated):
-            # A validation repeated after a crash writes the same best again; one in another folder is another run's.
+            # A validation repeated after a crash writes the same best again. Files in other folders are other runs'.
             if path not in best and osp.dirname(path) == osp.realpath(self.out_dir):
                 self._remove(path)
 
     def _with_best_keys(self, runner: Runner, metrics: dict) -> dict:
-        """Add None, which MMEngine passes over, for metrics of ``save_best`` that only earlier validations have had.
+        """Add None, which MMEngine skips, for metrics of ``save_best`` that only earlier validations measured.
 
         Raises:
-            ValueError: If no validation has had one.
+            ValueError: If no validation has measured one of them.
         """
         info = runner.message_hub.runtime_info
-        if 'auto' in self.key_indicators:  # the same after resuming, when the first metric may be another
+        if 'auto' in self.key_indicators:  # keep the first run's choice after resuming
             runner.message_hub.update_info('best_key', info.get('best_key') or next(iter(metrics)))
             self._init_rule(self.rules, [info['best_key']])
         keys = self.key_indicators

@@ -1,4 +1,4 @@
-"""A progress bar with the time left, for people at a terminal. Where there is none, the log lines carry the ETA."""
+"""Progress bar with the remaining time, shown in a terminal only. Elsewhere the log lines have the ETA."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tas_mm.registry import HOOKS
 
 @HOOKS.register_module()
 class ProgressBarHook(Hook):
-    """Show training steps done, time spent and time left.
+    """Show training steps done, elapsed time and remaining time.
 
     Args:
         title (str): Text before the bar. Defaults to ``'training'``.
@@ -31,7 +31,7 @@ class ProgressBarHook(Hook):
         self.progress: Progress | None = None
 
     def before_train(self, runner: Runner) -> None:
-        """Draw the bar, and let log lines pass above it."""
+        """Start the bar, and print log lines above it."""
         console = Console()
         if not (is_main_process() and console.is_terminal):
             return
@@ -46,17 +46,17 @@ class ProgressBarHook(Hook):
             console=console,
         )
         self.progress.start()
-        atexit.register(self.progress.stop)  # a run that fails or is interrupted must give the terminal back
+        atexit.register(self.progress.stop)  # restore the terminal if the run fails or is interrupted
         self.task = self.progress.add_task(self.title, total=runner.max_iters, completed=runner.iter)
         self._stream_logs_to(sys.stdout)
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
-        """Advance the bar by a step."""
+        """Advance the bar by one step."""
         if self.progress is not None:
             self.progress.advance(self.task)
 
     def after_train(self, runner: Runner) -> None:
-        """Leave the finished bar standing."""
+        """Stop the bar and leave it on the screen."""
         if self.progress is not None:
             self.progress.stop()
             self._stream_logs_to(sys.stdout)
@@ -64,7 +64,7 @@ class ProgressBarHook(Hook):
 
     @staticmethod
     def _stream_logs_to(stream) -> None:
-        # The bar replaces sys.stdout while it is drawn, but a handler keeps the stream that it was made with.
+        # The bar replaces sys.stdout while it is shown, but a handler keeps the stream that it was created with.
         for handler in MMLogger.get_current_instance().handlers:
             if type(handler) is logging.StreamHandler:
                 handler.setStream(stream)

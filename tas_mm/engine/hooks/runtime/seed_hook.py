@@ -1,9 +1,9 @@
-"""Random numbers that depend on the seed and the place in the run alone, not on what ran before.
+"""Random numbers that depend only on the seed and the position in the run, not on what ran before.
 
-Before every training step Python's, numpy's and torch's generators are set from the seed, the process and the number
-of the step (dropout, DropPath, mixup). Before every image they are set from the image's place (augmentation; see
-``tas_mm.engine.seeding``). So there is no state to save or to lose: a resumed run draws what an uninterrupted one
-draws, at any step and in every process.
+Before every training step, Python's, numpy's and torch's generators are set from the seed, the process and the number
+of the step (dropout, DropPath, mixup). Before every image they are set from the image's position (augmentation; see
+``tas_mm.engine.seeding``). So there is no state to save or to lose: a resumed run draws the same numbers as an
+uninterrupted one, at any step and in every process.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from ...seeding import PlacedDataset, PlacedSampler, set_seed
 
 @HOOKS.register_module()
 class SeedHook(Hook):
-    """Seed every step and every image by its place, and resume in the middle of an epoch.
+    """Seed every step and every image by its position, and resume in the middle of an epoch.
 
-    A checkpoint keeps the sampler's seed, which is drawn if the config names none, and the number of steps of the epoch
-    that were done. Iterable data sets do not have places: they are left as they are, and do not resume exactly.
+    A checkpoint stores the sampler's seed, which is random if the config sets none, and the number of finished steps of
+    the epoch. Iterable data sets do not have positions. They are not seeded, and do not resume exactly.
     """
 
     priority = 'VERY_HIGH'
@@ -38,20 +38,20 @@ class SeedHook(Hook):
         self.circumstances: dict[str, int] = {}
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Restore what the checkpoint keeps, if the run is resumed."""
+        """Restore the stored values if the run is resumed."""
         if runner._resume:
             self.steps_done = checkpoint['meta'].get('steps_done', 0)
             self.sampler_seed = checkpoint['meta'].get('sampler_seed')
             self.circumstances = checkpoint['meta'].get('circumstances', {})
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Add steps and seed to the checkpoint."""
+        """Add the number of steps and the seed to the checkpoint."""
         sampler_seed = getattr(_source(runner.train_dataloader).sampler, 'seed', None)
         circumstances = _circumstances(runner.train_dataloader)
         checkpoint['meta'].update(steps_done=self.steps_done, sampler_seed=sampler_seed, circumstances=circumstances)
 
     def before_train(self, runner: Runner) -> None:
-        """Wrap data set and sampler, so that the images know their place."""
+        """Wrap data set and sampler, so that images know their position."""
         loop, loader = runner.train_loop, runner.train_dataloader
         if isinstance(loader.dataset, (IterableDataset, PlacedDataset)):
             return
@@ -60,13 +60,13 @@ class SeedHook(Hook):
         if self.sampler_seed is not None and hasattr(sampler, 'seed'):
             sampler.seed = self.sampler_seed
         placed = PlacedSampler(sampler, runner.seed)
-        loader.__dict__['dataset'] = PlacedDataset(loader.dataset)  # torch lets nobody set it, nor its sampler
+        loader.__dict__['dataset'] = PlacedDataset(loader.dataset)  # torch does not allow to set it, nor its sampler
         if loader.sampler is sampler:
             loader.__dict__['sampler'] = placed
         if source is not loader:
             source.sampler = placed
         if isinstance(loop, IterBasedTrainLoop):
-            # Upstream MMEngine has begun to fetch data already.
+            # Upstream MMEngine already fetches data here.
             if isinstance(sampler, InfiniteSampler):
                 sampler.indices = sampler._indices_of_rank()
             loader._iterator = None
@@ -76,8 +76,8 @@ class SeedHook(Hook):
         """Skip the images that the epoch had seen when the checkpoint was saved.
 
         Raises:
-            ValueError: If these are not known, since the batch sampler is of a custom kind, or the run that saved the
-                checkpoint had another batch size, number of processes or of images.
+            ValueError: If these images are not known, because the batch sampler is a custom one, or because the run
+                that saved the checkpoint had another batch size, number of processes or number of images.
         """
         if not isinstance(runner.train_loop, EpochBasedTrainLoop) or not self.steps_done:
             return
@@ -85,25 +85,25 @@ class SeedHook(Hook):
         sampler = _source(loader).sampler
         if type(loader.batch_sampler) is not BatchSampler or not isinstance(sampler, PlacedSampler):
             raise ValueError(
-                f'resume: the checkpoint is from step {self.steps_done} of an epoch, and with '
-                f'train_dataloader.batch_sampler={type(loader.batch_sampler).__name__} it is not known which images '
-                'that epoch has seen. Resume from a checkpoint of the end of an epoch: '
-                'default_hooks.checkpoint.by_epoch=True saves such'
+                f'resume: the checkpoint is from step {self.steps_done} of an epoch. With '
+                f'train_dataloader.batch_sampler={type(loader.batch_sampler).__name__} the images that the epoch has '
+                'seen are not known. Resume from a checkpoint saved at the end of an epoch, as '
+                'default_hooks.checkpoint.by_epoch=True saves them'
             )
         for name, now in _circumstances(loader).items():
             before = self.circumstances.get(name, now)
             if before != now:
                 raise ValueError(
-                    f'resume: the checkpoint is from step {self.steps_done} of an epoch with {name}={before}, and '
+                    f'resume: the checkpoint is from step {self.steps_done} of an epoch with {name}={before}, but '
                     f'this run has {now}, so some images would be seen twice and others never. Resume with {before}, '
-                    'or from a checkpoint of the end of an epoch'
+                    'or from a checkpoint saved at the end of an epoch'
                 )
         sampler.start_at(self.steps_done * loader.batch_sampler.batch_size)
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Seed the step."""
         set_seed(f'step {runner.seed}/{get_dist_info()[0]}/{runner.iter}')
-        torch.manual_seed(torch.initial_seed())  # of every device
+        torch.manual_seed(torch.initial_seed())  # seeds every device
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict | None = None
@@ -113,12 +113,12 @@ class SeedHook(Hook):
             self.steps_done += 1
 
     def after_train_epoch(self, runner: Runner) -> None:
-        """Start the next epoch at its beginning."""
+        """Start the next epoch at its first step."""
         self.steps_done = 0
 
 
 def _circumstances(loader: DataLoader) -> dict[str, int]:
-    """Return what decides which images the steps of an epoch see, under the names that an error calls them by."""
+    """Return what determines the images of an epoch's steps, by the names that error messages use."""
     found = {'train_dataloader.batch_size': getattr(loader.batch_sampler, 'batch_size', None)}
     found['number of processes'] = get_dist_info()[1]
     if not isinstance(loader.dataset, IterableDataset):
@@ -127,8 +127,8 @@ def _circumstances(loader: DataLoader) -> dict[str, int]:
 
 
 def _source(loader: DataLoader) -> DataLoader | BatchSampler:
-    """Return the object that holds the sampler of the images.
+    """Return the object that has the sampler of the images.
 
-    With a batch sampler in the config, ``loader.sampler`` is a ``SequentialSampler`` of torch's that is not used.
+    With a batch sampler in the config, ``loader.sampler`` is an unused ``SequentialSampler`` of torch.
     """
     return loader.batch_sampler if hasattr(loader.batch_sampler, 'sampler') else loader

@@ -1,9 +1,0 @@
-"""The assistant has one stage of the student and three of the teacher in place of 3 and 1.
-
-Swin-T to ResNet-18 on CIFAR-100 at 224 px; all else is configs/tas/swin_to_r18_cifar100.py.
-Launch as that one:   tools/dist_train.sh configs/ablations/split_1_3.py 8
-"""
-
-_base_ = '../tas/swin_to_r18_cifar100.py'
-
-model = dict(distiller=dict(assistant=dict(early_stages=1, late_stages=3)))

@@ -1,9 +1,0 @@
-"""RSD, Swin-T to ResNet-18 on ImageNet-1K.
-
-Networks, data and recipe of configs/tas/swin_to_r18.py.
-tools/dist_train.sh configs/baselines/rsd_swin_to_r18.py 8
-"""
-
-_base_ = ['../tas/swin_to_r18.py', '../_base_/distillers/rsd.py']
-
-model = dict(distiller=_base_.distiller)

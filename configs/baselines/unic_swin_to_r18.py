@@ -1,9 +1,0 @@
-"""UNIC, Swin-T to ResNet-18 on ImageNet-1K.
-
-Networks, data and recipe of configs/tas/swin_to_r18.py.
-tools/dist_train.sh configs/baselines/unic_swin_to_r18.py 8
-"""
-
-_base_ = ['../tas/swin_to_r18.py', '../_base_/distillers/unic.py']
-
-model = dict(distiller=_base_.distiller)

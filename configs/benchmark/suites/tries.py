@@ -1,0 +1,59 @@
+"""Tries to choose the best form of TAS, and as many tries for RSD and OFA-KD, on the validation images alone.
+
+python tools/benchmark.py configs/benchmark/suites/tries.py
+"""
+
+_base_ = 'cpu.py'
+
+rsd = dict(type='tas_mm.RSDLoss', kappa=0.01, head_ratio=2.0, loss_weight=0.1)
+from_teacher = dict(rsd=dict(rsd, reads='feature'))
+queue = dict(type='tas_mm.QueueKLLoss', queue_size=256, temperature=0.07)
+
+
+def tas(late_stages=1, **changes):
+    assistant = dict(early='teacher', **({} if late_stages else dict(late_stages=0)))
+    return dict(type='tas_mm.TASDistiller', assistant=assistant, **changes)
+
+
+def rsd_with(**changes):
+    return dict(type='tas_mm.PairDistiller', terms=dict(rsd={**rsd, 'reads': 'feature', **changes}))
+
+
+def ofa_with(**changes):
+    ofa = {'type': 'tas_mm.OFALoss', 'gamma': 1.0, 'tau': 1.0, 'loss_weight': 1.0, **changes}
+    exits = {
+        f'exit{i}': dict(ofa, reads=dict(student=f'stage{i}'), connector=dict(type='tas_mm.ExitBranch'))
+        for i in range(1, 5)
+    }
+    return dict(type='tas_mm.PairDistiller', terms=dict(logits=ofa, **exits))
+
+
+methods = {
+    '_delete_': True,
+    'alone': None,
+    'tas, teacher first': tas(),
+    'tas, teacher first, with rsd': tas(terms=from_teacher),
+    'tas, lean, with rsd': tas(late_stages=0, terms=from_teacher),
+    'tas, rsd for InfoNCE': tas(feature_loss=rsd),
+    'tas, with rsd, no TS': tas(terms=from_teacher, paths=dict(TS=0)),
+    'tas, queue for InfoNCE': tas(feature_loss=queue),
+    'rsd': rsd_with(),
+    'rsd, weight 0.03': rsd_with(loss_weight=0.03),
+    'rsd, weight 0.3': rsd_with(loss_weight=0.3),
+    'rsd, weight 1': rsd_with(loss_weight=1.0),
+    'rsd, head 4': rsd_with(head_ratio=4.0),
+    'rsd, kappa 0.1': rsd_with(kappa=0.1),
+    'ofa': ofa_with(),
+    'ofa, weight 0.3': ofa_with(loss_weight=0.3),
+    'ofa, weight 3': ofa_with(loss_weight=3.0),
+    'ofa, gamma 1.5': ofa_with(gamma=1.5),
+    'ofa, temperature 2': ofa_with(tau=2.0),
+    'ofa, temperature 4': ofa_with(tau=4.0),
+}
+pairs = dict(
+    _delete_=True, **{pair: f'tas_mm::benchmark/{pair}.py' for pair in ('vit_to_cnn', 'mixer_to_cnn', 'cnn_to_vit')}
+)
+settings = dict(_delete_=True, labels_1000=dict(options=_base_.few))
+seeds = 1
+compare = 'tas, teacher first, with rsd'
+evaluate_on = 'val'
