@@ -1,4 +1,4 @@
-"""Mask R-CNN on Swin-T, as MMDetection publishes it, to Mask R-CNN on ResNet-50 by TAS inside, COCO 1x.
+"""Mask R-CNN on ResNet-50 learns from MMDetection's Mask R-CNN on Swin-T by TAS inside both, COCO 1x.
 
 tools/dist_train.sh configs/detection/tas_mask_rcnn_swin_t_to_r50.py 8
 """

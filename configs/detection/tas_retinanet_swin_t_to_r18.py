@@ -1,4 +1,4 @@
-"""Mask R-CNN on Swin-T, as MMDetection publishes it, to RetinaNet on ResNet-18 by TAS inside the detectors, COCO 1x.
+"""RetinaNet on ResNet-18 learns from MMDetection's Mask R-CNN on Swin-T by TAS inside both, COCO 1x.
 
 tools/dist_train.sh configs/detection/tas_retinanet_swin_t_to_r18.py 8
 """

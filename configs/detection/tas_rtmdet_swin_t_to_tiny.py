@@ -1,4 +1,4 @@
-"""Mask R-CNN on Swin-T, as MMDetection publishes it, to RTMDet-tiny by TAS inside the detectors, COCO.
+"""RTMDet-tiny learns from MMDetection's Mask R-CNN on Swin-T by TAS inside both, COCO.
 
 tools/dist_train.sh configs/detection/tas_rtmdet_swin_t_to_tiny.py 8
 """

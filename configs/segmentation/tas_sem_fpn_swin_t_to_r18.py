@@ -1,4 +1,4 @@
-"""UPerNet on Swin-T, as MMSegmentation publishes it, to Semantic FPN on ResNet-18 by TAS inside the segmentors, ADE20K.
+"""Semantic FPN on ResNet-18 learns from MMSegmentation's UPerNet on Swin-T by TAS inside both, ADE20K.
 
 tools/dist_train.sh configs/segmentation/tas_sem_fpn_swin_t_to_r18.py 8
 """
