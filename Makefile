@@ -13,8 +13,7 @@ RUNS := work_dirs/quickstart
 FASHION := data/fashion_mnist
 TEACHERS := work_dirs/benchmark/teachers
 TREES := data/tree_crowns
-SEED ?= 0
-TRANSFER := work_dirs/quickstart_detection/seed$(SEED)
+TRANSFER := work_dirs/quickstart_detection
 # Small models run faster on one thread than on two.
 export OMP_NUM_THREADS ?= 1
 # One process a core; one that has finished takes over tests of another.
@@ -120,8 +119,10 @@ test-detection: .venv/detection
 	$(BIN)/python -m pytest -q $(PARALLEL) --durations=10 tests/detection $(wildcard projects) -m detection
 
 .venv/detection: .venv/installed
-	$(BIN)/python -m pip install --quiet --progress-bar on $(TORCH) -e .[mm,quickstart,test,detection]
-	$(BIN)/python -c 'import mmcv.ops' 2> /dev/null || $(MAKE) mmcv-operators
+	@echo '[1/2] MMDetection, MMSegmentation and what they need'
+	$(BIN)/python -m pip install $(TORCH) -e .[mm,quickstart,test,detection,segmentation]
+	@echo "[2/2] mmcv's compiled operators"
+	$(BIN)/python -W ignore -c 'import mmcv.ops' 2> /dev/null || $(MAKE) mmcv-operators
 	touch $@
 
 # From a wheel for this Python in MMCV_WHEELS, which is built there if there is none.
@@ -143,24 +144,14 @@ docs: install
 	$(BIN)/python -m pip install --quiet --progress-bar on -e .[docs]
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-# projects/tree_crowns: a CNN with weights from ImageNet teaches a smaller one, on which a detector of tree crowns starts;
-# beside it a detector that starts from the student trained alone.
+# projects/tree_crowns: a small RetinaNet whose backbone starts from nothing, from the student trained alone with labels, and
+# from the student that an ImageNet CNN taught without labels; and on that CNN itself. A tenth of the tiles has boxes.
 quickstart-detection: .venv/detection tree-crowns
 	rm -rf $(TRANSFER)
-	@echo '[1/4] teacher: MobileNetV2 with weights from ImageNet, fine-tuned on crops of the photos'
-	$(BIN)/python tools/train.py projects/tree_crowns/configs/crowns_teacher.py --work-dir $(TRANSFER)/teacher
-	@echo '[2/4] student alone: a small ResNet-18 on the same crops'
-	$(BIN)/python tools/train.py projects/tree_crowns/configs/crowns_alone.py --work-dir $(TRANSFER)/student_alone \
-	    --cfg-options randomness.seed=$(SEED)
-	@echo '[3/4] the same student distilled by TAS: same crops, same steps'
-	$(BIN)/python tools/train.py projects/tree_crowns/configs/crowns_tas.py --work-dir $(TRANSFER)/student_tas \
-	    --cfg-options randomness.seed=$(SEED) model.teacher_ckpt=$(TRANSFER)/teacher/epoch_5.pth
-	@echo '[4/4] a RetinaNet on either student'
-	$(BIN)/python tools/transfer_detection.py $(TRANSFER)/student_tas/epoch_15.pth \
-	    projects/tree_crowns/configs/retinanet_crowns.py 1 --alone $(TRANSFER)/student_alone/epoch_15.pth \
-	    --work-dirs $(TRANSFER) --cfg-options randomness.seed=$(SEED)
-	$(BIN)/python projects/tree_crowns/draw_detections.py projects/tree_crowns/configs/retinanet_crowns.py \
-	    $(TRANSFER)/retinanet_crowns/epoch_8.pth $(TRANSFER)/retinanet_crowns_alone/epoch_8.pth --out $(TRANSFER)
+	$(BIN)/python -W ignore projects/tree_crowns/compare.py --settings few --rows ceiling distilled alone scratch --seeds 1 \
+	    --pretraining-steps 1000 --steps 270 --jobs 2 --work-dir $(TRANSFER) --out $(TRANSFER)/results.jsonl
+	$(BIN)/python -W ignore projects/tree_crowns/draw_detections.py projects/tree_crowns/configs/retinanet_crowns.py \
+	    $(foreach row,scratch alone distilled,$(TRANSFER)/few/seed0/$(row)/iter_270.pth) --out $(TRANSFER)
 
 # Two Python packages carry the photos and the weights from ImageNet.
 tree-crowns: $(TREES)/mobilenet_v2.pth

@@ -33,7 +33,7 @@ COLLECTIONS = {  # folder -> its collection, the page that describes it, its tas
     'teachers': ('Teachers of TAS', 'README.md', 'Image Classification'),
     'quickstart': ('Quickstart of TAS', 'README.md', 'Image Classification'),
     'detection': ('Detectors on students of TAS', 'docs/detection.md', 'Object Detection'),
-    'segmentation': ('Segmentors on students of TAS', 'docs/export.md', 'Semantic Segmentation'),
+    'segmentation': ('Segmentors on students of TAS', 'docs/detection.md', 'Semantic Segmentation'),
 }
 DATA = {  # how a config names it -> how the format does
     'ImageNet-1K': 'ImageNet-1k',

@@ -16,7 +16,7 @@ model = dict(
     architecture=student,
     teacher='tas_mm::detection/teachers/faster_rcnn_swin_t.py',
     teacher_ckpt='work_dirs/faster_rcnn_swin_t/epoch_12.pth',
-    distiller=dict(type='tas_mm.TASDistiller', logit_loss=None),
+    distiller=dict(type='tas_mm.TASDistiller'),
 )
 optim_wrapper = dict(paramwise_cfg=dict(custom_keys=dict(log_scale=dict(decay_mult=0.0))))
 default_hooks = dict(

@@ -10,6 +10,7 @@ for training, the right third is for testing. The same photos always give the sa
   Tiles for training overlap by half or more, those for testing not at all.
 - ``crops/{train,test}/{background,crown}/``: images of 96 px in MMPretrain's layout, each with a crown in its middle,
   or with next to none in it; as many of either from each photo where it has room.
+- ``photos/``: copies of the four photos and their boxes, to cut again.
 - ``unlabeled/``: all crops of 96 px of the training parts, a third of a crop apart, for distillation without labels.
 """
 
@@ -18,6 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import shutil
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from pathlib import Path
@@ -178,7 +180,11 @@ def main() -> None:
     }
     if not photos:
         parser.error(f'{args.photos} holds no photo *.png with boxes *.xml; name the folder deepforest/data')
-    (args.out / 'annotations').mkdir(parents=True, exist_ok=True)
+    for folder in ('annotations', 'photos'):
+        (args.out / folder).mkdir(parents=True, exist_ok=True)
+    for name in photos:
+        for kind in ('.png', '.xml'):
+            shutil.copy(args.photos / f'{name}{kind}', args.out / 'photos')
     for part in PARTS:
         coco = make_tiles(photos, part, args.out)
         (args.out / 'annotations' / f'{part}.json').write_text(json.dumps(coco))

@@ -1,6 +1,6 @@
 """Algorithm, teacher, assistant, distillers, losses, stage views and backbones."""
 
-from .algorithms import TAS, DetectorTAS
+from .algorithms import TAS, DetectorTAS, SegmentorTAS
 from .assistant import ConvProjector, CrossAttentionProjector, HybridAssistant, L2GProjector, LinearProjector
 from .backbones import SwinTransformer
 from .connectors import ExitBranch
@@ -8,6 +8,7 @@ from .distillers import DistillerGroup, PairDistiller, TASDistiller, interface_o
 from .knowledge import Knowledge, Observation
 from .losses import (
     CosineSmoothL1Loss,
+    DenseLogitLoss,
     DenseMSELoss,
     InfoNCELoss,
     OFALoss,
@@ -24,6 +25,7 @@ __all__ = [
     'ConvProjector',
     'CosineSmoothL1Loss',
     'CrossAttentionProjector',
+    'DenseLogitLoss',
     'DenseMSELoss',
     'DetectorTAS',
     'DistillerGroup',
@@ -44,6 +46,7 @@ __all__ = [
     'QueueKLLoss',
     'RSDLoss',
     'ScaleKDLoss',
+    'SegmentorTAS',
     'SelfSimilarityLoss',
     'StageView',
     'SwinTransformer',

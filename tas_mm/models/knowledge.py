@@ -43,6 +43,8 @@ class Observation:
         records (dict): Buffers of MMRazor recorders, by name. Empty unless the config has recorders.
         regions (Tensor | None): Regions of a detector's batch, ``(N, 5)``: image, then left, top, right, bottom in
             pixels.
+        dense_logits (Tensor | None): Class scores of a one-stage detector before the sigmoid, ``(N, K)``: one row for
+            each image, level, location and prior.
     """
 
     view: StageView | None = None
@@ -51,6 +53,7 @@ class Observation:
     stages: Mapping[int, Any] = field(default_factory=dict)
     records: Mapping[str, list] = field(default_factory=dict)
     regions: Tensor | None = None
+    dense_logits: Tensor | None = None
 
     def map(self, stage: int) -> Tensor:
         """Return a stage's output as a map ``(B, C, H, W)``, without class tokens."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .stages import StageView
 
 KNOWLEDGE = ('feature', 'logits')
+Regions = Tensor | Callable[[Any], Tensor] | None
 
 
 class Observer:
@@ -27,8 +28,8 @@ class Observer:
     Args:
         view (StageView): View of the network.
         stages (iterable): Numbers of the stages to capture, 1 to 4. Defaults to none.
-        knowledge (collection): ``'feature'``, ``'logits'`` or both. Logits that the network does not have are None.
-            Defaults to both.
+        knowledge (collection): Any of ``'feature'``, ``'logits'`` and ``'dense_logits'``. Logits that the network does
+            not have are None. Defaults to the first two.
 
     Examples:
         >>> import tas_mm, torch
@@ -56,16 +57,21 @@ class Observer:
             self.sources['logits'] = view.logits_source
             source = self._module(view.logits_source)
             self.hooks.append(source.register_forward_hook(self._see_logits, with_kwargs=True))
+        if 'dense_logits' in knowledge:
+            self.sources['dense_logits'] = view.dense_source
+            source = self._module(view.dense_source)
+            self.hooks.append(source.register_forward_hook(partial(self._see, 'dense_logits')))
 
     def __call__(
-        self, run: Callable[..., Any], *args: Any, regions: Tensor | None = None, **kwargs: Any
+        self, run: Callable[..., Any], *args: Any, regions: Regions = None, **kwargs: Any
     ) -> tuple[Observation, Any]:
         """Run a network. Return its knowledge and its output.
 
         Args:
             run (callable): Runs the network of the view.
             *args: Arguments of ``run``.
-            regions (Tensor, optional): Regions of a detector's batch whose features are wanted. Defaults to None.
+            regions (Tensor | callable, optional): Regions of a detector's batch whose features are wanted, or a
+                function that returns them for the output of ``run``. Defaults to None.
             **kwargs: Further arguments of ``run``.
 
         Raises:
@@ -81,9 +87,11 @@ class Observer:
                 f'{type(self.view.model).__name__}: {lost[0]!r}, which the distiller reads, did not run. It was '
                 'skipped, or replaced after the model was built, perhaps by a hook. Replace it in the config'
             )
+        regions = regions(output) if callable(regions) else regions
         feature = self.view.feature_of(seen.pop('feature'), regions) if 'feature' in seen else None
         logits = self.view.logits_of(seen.pop('logits')) if 'logits' in seen else None
-        return Observation(self.view, feature, logits, seen, regions=regions), output
+        dense = self.view.dense_logits_of(seen.pop('dense_logits')) if 'dense_logits' in seen else None
+        return Observation(self.view, feature, logits, seen, regions=regions, dense_logits=dense), output
 
     def __deepcopy__(self, memo: dict) -> Observer:
         """Copy the observer with its network. If the copied model shares the network, share the observer too."""

@@ -37,7 +37,7 @@ def student_model(config: Config) -> dict:
             model.setdefault('data_preprocessor', outer.to_dict())
         return model
     student, given = model['architecture'], model.get('data_preprocessor')
-    ours = type_name(model) in ('TAS', 'DetectorTAS')
+    ours = type_name(model) in ('TAS', 'DetectorTAS', 'SegmentorTAS')
     outer = given or (outer.to_dict() if outer else None)
     if 'cfg_path' in student and not ours:  # MMRazor ignores options beside it
         student = named_model(dict(cfg_path=student['cfg_path']))

@@ -6,7 +6,8 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 
-from tas_mm.config import read_config, without_weights
+from tas_mm.config import named_model, read_config, without_weights
+from tas_mm.models.teachers.build import teacher_config
 from tas_mm.student import student_checkpoint, student_config, student_model
 from tas_mm.student.export import export
 from tests.detection.data import build_detector
@@ -14,28 +15,46 @@ from tests.detection.data import build_detector
 
 def check_step(path: Path) -> None:
     """A detector builds, and a step gives every trained parameter a finite gradient."""
+    logs = train_step(without_weights(read_config(str(path)).model.to_dict()), masks='mask' in path.stem)
+    assert {'loss_cls', 'loss_bbox'} < logs.keys()
+    assert ('loss_mask' in logs) == ('mask' in path.stem)
+
+
+def check_distillation(path: Path) -> None:
+    """A distillation inside a detector builds, without weights, and takes a step with a loss on each path."""
+    model = without_weights(read_config(str(path)).model.to_dict())
+    teacher = without_weights(named_model(teacher_config(model['teacher'])))
+    if 'num_queries' in model['architecture']:
+        model['architecture']['num_queries'] = 100  # a small image has few locations to choose from
+    logs = train_step(dict(model, teacher=teacher, teacher_ckpt=None), masks='mask' in path.stem)
+    assert {'student.loss_cls', 'student.loss_bbox'} < logs.keys()
+    assert any(name.startswith('distill.') for name in logs)
+
+
+def train_step(model: dict, masks: bool) -> dict:
+    """Build a model, and return the losses of a step that gives every trained parameter a finite gradient."""
     from mmdet.testing import demo_mm_inputs
 
-    detector = build_detector(without_weights(read_config(str(path)).model.to_dict())).train()
-    masks = 'mask' in path.stem
+    detector = build_detector(model).train()
     data = demo_mm_inputs(2, [[3, 96, 128], [3, 128, 96]], num_items=[2, 3], num_classes=2, with_mask=masks)
     for sample in data['data_samples']:
         sample.gt_instances.labels.zero_()  # some have one class alone
     data = detector.data_preprocessor(data, training=True)
     loss, logs = detector.parse_losses(detector(**data, mode='loss'))
     loss.backward()
-    assert {'loss_cls', 'loss_bbox'} < logs.keys()
-    assert ('loss_mask' in logs) == masks
     trained = {name: p for name, p in detector.named_parameters() if p.requires_grad}
     assert [name for name, p in trained.items() if p.grad is None] == []  # DDP would stop
     assert all(torch.isfinite(p.grad).all() for p in trained.values())
+    return logs
 
 
 def check_start(path: Path, runs: list[Path]) -> None:
     """The checkpoint that a detector starts from is what a distillation leaves."""
     file, run = Path(read_config(str(path)).model.backbone.init_cfg.checkpoint), source_of(path, runs)
     assert 'architecture' in run.model
-    assert file.name == f'student_epoch_{run.train_cfg.max_epochs}.pth'
+    loop = run.train_cfg
+    end = f'iter_{loop.max_iters}' if 'max_iters' in loop else f'epoch_{loop.max_epochs}'
+    assert file.name == f'student_{end}.pth'
 
 
 def check_backbone(path: Path, runs: list[Path], folder: Path) -> None:

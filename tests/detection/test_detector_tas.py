@@ -102,7 +102,7 @@ def test_the_assistant_is_made_of_the_networks_own_modules(algorithm):
 
 def test_a_region_is_the_mean_of_its_cells(algorithm):
     data = batch(algorithm)
-    regions = algorithm._regions(**data)
+    regions = algorithm._regions(**data, found=None)
     assert regions[:, 0].tolist() == [0, 0, 0, 1, 1, 1, 1]
     assert regions[0].tolist() == [0, 0, 0, 160, 96]
     assert regions[3].tolist() == [1, 0, 0, 96, 130]  # without the padding
@@ -141,10 +141,11 @@ def test_other_backbones_are_late_parts_too(model, backbone):
     ('changed', 'error'),
     [
         (
-            dict(distiller=dict(type='tas_mm.TASDistiller')),
-            'model.architecture: FasterRCNN has no logits to distill. Set model.distiller.logit_loss=None',
+            dict(distiller=dict(type='tas_mm.TASDistiller', logit_loss=dict(type='tas_mm.OFALoss'))),
+            'model.distiller.logit_loss: loss_ts_kd is not possible, since the student and the teacher have no logits',
         ),
         (dict(teacher_cache='cache'), 'model.teacher_cache keeps features of images, not of regions'),
+        (dict(teacher_score=1.5), 'model.teacher_score=1.5. Expected a number between 0 and 1'),
         (dict(teacher=['a', 'b']), 'model.teacher is a list. Expected one teacher for DetectorTAS'),
         (dict(architecture='ResNeXt'), 'no stage view for mmdet.HourglassNet in a detector. Expected ResNet'),
     ],

@@ -14,19 +14,25 @@ import torch
 from mmengine.config import Config
 
 from tas_mm.student import student_checkpoint, student_config
-from tests.detection.checks import built_student, check_backbone, check_start, check_step
+from tests.detection.checks import built_student, check_backbone, check_distillation, check_start, check_step
 from tests.detection.data import coco
 
 pytestmark = pytest.mark.detection
 ROOT = Path(__file__).parents[2]
 STARTS = [path for path in sorted(ROOT.glob('configs/detection/*.py')) if not path.stem.startswith('tas_')]
 TEACHERS = sorted(ROOT.glob('configs/detection/teachers/*.py'))
+DISTILLATIONS = sorted(ROOT.glob('configs/detection/tas_*.py'))
 RUNS = sorted(ROOT.glob('configs/tas/*.py'))
 
 
 @pytest.mark.parametrize('path', STARTS + TEACHERS, ids=lambda path: path.stem)
 def test_a_detector_builds_and_takes_a_step(path):
     check_step(path)
+
+
+@pytest.mark.parametrize('path', DISTILLATIONS, ids=lambda path: path.stem)
+def test_a_distillation_inside_a_detector_builds_and_takes_a_step(path):
+    check_distillation(path)
 
 
 @pytest.mark.parametrize('path', STARTS, ids=lambda path: path.stem)

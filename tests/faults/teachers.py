@@ -84,9 +84,9 @@ FAULTS = [
     Fault(
         'each teacher sees what the one before it saw',
         ENSEMBLE,
-        'return tuple(teacher.observe(images, each, regions) for teacher, each in zip(self.teachers, observer))',
+        'return tuple(teacher.observe(images, each) for teacher, each in zip(self.teachers, observer))',
         'seen = []\n        for teacher, each in zip(self.teachers, observer):\n'
-        '            seen.append(teacher.observe(images, each, regions))\n'
+        '            seen.append(teacher.observe(images, each))\n'
         '            images = teacher.normalized(images)\n        return tuple(seen)',
         f'{SEVERAL}test_each_teacher_sees_the_image_normalized_its_way',
         'Normalizations on top of each other from the second teacher on.',

@@ -1,6 +1,7 @@
 """RetinaNet, small enough for a CPU, on a distilled ResNet-18 a quarter as wide, on photos of tree crowns.
 
-make quickstart-detection trains it from the distilled student and from the student trained alone.
+Train the student first: python tools/train.py projects/tree_crowns/configs/crowns_label_free.py
+Then: python tools/train.py projects/tree_crowns/configs/retinanet_crowns.py
 """
 
 _base_ = ['mmdet::_base_/models/retinanet_r50_fpn.py', '_base_/tiles.py']
@@ -12,7 +13,7 @@ model = dict(
         base_channels=16,
         frozen_stages=-1,
         norm_eval=False,
-        init_cfg=dict(checkpoint='work_dirs/crowns_tas/student_epoch_15.pth', prefix='backbone.'),
+        init_cfg=dict(checkpoint='work_dirs/crowns_label_free/student_iter_2000.pth', prefix='backbone.'),
     ),
     neck=dict(in_channels=[16, 32, 64, 128], out_channels=64, num_outs=4),
     bbox_head=dict(

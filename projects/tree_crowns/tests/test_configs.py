@@ -9,12 +9,13 @@ import torch
 from PIL import Image
 
 from tas_mm.config import read_config, without_weights
-from tests.detection.checks import check_backbone, check_start, check_step
+from tests.detection.checks import check_backbone, check_distillation, check_start, check_step
 from tests.detection.data import build_detector, coco
 
 pytestmark = pytest.mark.detection
 PROJECT = Path(__file__).parents[1]
-DETECTORS = sorted(PROJECT.glob('configs/retinanet_*.py'))
+DETECTORS = [PROJECT / 'configs' / f'{name}.py' for name in ('retinanet_crowns', 'retinanet_crowns_mobilenetv2')]
+INSIDE = [PROJECT / 'configs' / f'retinanet_crowns_{name}.py' for name in ('tas', 'pkd', 'cwd')]
 START = PROJECT / 'configs' / 'retinanet_crowns.py'
 RUNS = sorted(PROJECT.glob('configs/crowns_*.py'))
 
@@ -22,6 +23,12 @@ RUNS = sorted(PROJECT.glob('configs/crowns_*.py'))
 @pytest.mark.parametrize('path', DETECTORS, ids=lambda path: path.stem)
 def test_a_detector_builds_and_takes_a_step(path):
     check_step(path)
+
+
+@pytest.mark.parametrize('path', INSIDE, ids=lambda path: path.stem)
+def test_a_distillation_inside_builds_and_takes_a_step(path, monkeypatch):
+    monkeypatch.chdir(PROJECT.parents[1])
+    check_distillation(path)
 
 
 def test_the_detector_starts_from_what_the_distillation_leaves(tmp_path):

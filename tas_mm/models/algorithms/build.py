@@ -8,6 +8,7 @@ from copy import deepcopy
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
+from mmengine.config import ConfigDict
 from mmengine.model import BaseModel
 from mmengine.registry import DefaultScope
 from mmrazor.registry import MODELS as RAZOR_MODELS
@@ -93,7 +94,8 @@ def build_student(
     if isinstance(data_preprocessor, dict):
         architecture = {'data_preprocessor': data_preprocessor, **architecture}
         data_preprocessor = None
-    return RAZOR_MODELS.build(named_model(architecture)), data_preprocessor
+    # Two-stage detectors read their options as attributes.
+    return RAZOR_MODELS.build(ConfigDict(named_model(architecture))), data_preprocessor
 
 
 def build_distiller(

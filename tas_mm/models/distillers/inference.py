@@ -144,6 +144,21 @@ def check_classes(student: StageView, teacher: StageView) -> None:
         )
 
 
+def check_dense(student: StageView, teacher: StageView) -> None:
+    """Check that two one-stage detectors score the same classes at the same locations.
+
+    Raises:
+        ValueError: If one of them is not such a detector, or their heads differ in form.
+    """
+    forms = [(view.dense_shape(), view.dense_form()) for view in (student, teacher)]
+    if forms[0] != forms[1]:
+        (_, ours), (_, theirs) = forms
+        raise ValueError(
+            f'model.distiller.terms: dense_logits compare heads of one form, but model.architecture has {ours}, and '
+            f'model.teacher {theirs}. Drop the term; the paths compare regions of any two detectors'
+        )
+
+
 def check_pair(student: StageView, teacher: StageView) -> None:
     """Check that two networks take the same images and predict one class per image.
 

@@ -22,6 +22,7 @@ from ..knowledge import Knowledge, Observation
 from ..stages import STAGES, Observer, StageView
 from .inference import (
     check_classes,
+    check_dense,
     check_pair,
     checked_term,
     class_of,
@@ -262,7 +263,7 @@ class PairDistiller(Distiller, ConfigurableDistiller):
     def _observer(self, side: str, view: StageView, stages: set[int], reads: frozenset[str]) -> Observer:
         given = self.user_config.get(f'{side}_recorders', {})
         stages = sorted(stage for stage in stages if STAGES[stage - 1] not in given)
-        knowledge = {'logits'} | ({'feature'} & reads) - {*given}
+        knowledge = {'logits'} | ({'feature', 'dense_logits'} & reads) - {*given}
         if not self.user_config and not self.deliveries.deliveries:
             return Observer(view, stages, knowledge)
         recorders = build_recorders(given, view, f'{side}_recorders')
@@ -302,6 +303,8 @@ class PairDistiller(Distiller, ConfigurableDistiller):
             cls = class_of(cfg, key)
             if compares_classes(reads, connector):
                 check_classes(*self.views)
+            if 'dense_logits' in reads['student'] + reads['teacher']:
+                check_dense(*self.views)
             inferred = infer_arguments(self.views, **{side: readings[-1] for side, readings in reads.items()})
             learners, targets = (
                 [record_of(reading, view, side == 'student') for reading in reads[side]]

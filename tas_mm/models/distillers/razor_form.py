@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ..assistant import HybridAssistant
 from ..knowledge import Observation
+from ..observer import Regions
 from ..stages import READINGS, STAGES, Observer, StageView
 from ..utils import each_tensor, to_float32
 from .inference import detaches_target, precision_of, wants_labels
@@ -30,7 +31,7 @@ Record = Mapping[str, Any]
 def recorders_of(view: StageView, readings: Collection[str]) -> dict[str, dict]:
     """Return configs of the recorders that record the same as an observation of a view."""
     configs = {}
-    for reading in (*STAGES, 'feature', 'logits'):
+    for reading in (*STAGES, 'feature', 'logits', 'dense_logits'):
         if reading not in readings:
             continue
         if reading in STAGES:
@@ -40,7 +41,8 @@ def recorders_of(view: StageView, readings: Collection[str]) -> dict[str, dict]:
             kind = 'ModuleInputs' if view.feature_side == 'input' else 'ModuleOutputs'
             configs[reading] = dict(type=kind, source=view.feature_source)
         else:
-            configs[reading] = dict(type='ModuleOutputs', source=view.logits_source)
+            source = view.dense_source if reading == 'dense_logits' else view.logits_source
+            configs[reading] = dict(type='ModuleOutputs', source=source)
     return configs
 
 
@@ -93,7 +95,7 @@ class RecordingObserver(Observer):
         self.recorders, self.deliveries, self.override = recorders, deliveries, override
 
     def __call__(
-        self, run: Callable[..., Any], *args: Any, regions: Tensor | None = None, **kwargs: Any
+        self, run: Callable[..., Any], *args: Any, regions: Regions = None, **kwargs: Any
     ) -> tuple[Observation, Any]:
         """Run a network; see :class:`Observer`."""
         self.deliveries.override_data = self.override
@@ -273,6 +275,8 @@ def read_record(
         return seen.view.feature_of(value, seen.regions)
     if recorder == 'logits':
         return seen.view.logits_of(value)
+    if recorder == 'dense_logits':
+        return seen.view.dense_logits_of(value)
     if recorder == LABELS and isinstance(value, Tensor) and value.ndim == 2:
         return value.argmax(dim=1)  # mixed labels: MMRazor's losses take indices
     return value

@@ -2,6 +2,7 @@
 
 from .cosine import CosineSmoothL1Loss
 from .dense import DenseMSELoss, SelfSimilarityLoss
+from .dense_logit import DenseLogitLoss
 from .info_nce import InfoNCELoss
 from .ofa import OFALoss
 from .queue_kl import QueueKLLoss
@@ -10,6 +11,7 @@ from .scalekd import ScaleKDLoss
 
 __all__ = [
     'CosineSmoothL1Loss',
+    'DenseLogitLoss',
     'DenseMSELoss',
     'InfoNCELoss',
     'OFALoss',

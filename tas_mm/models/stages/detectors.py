@@ -1,7 +1,8 @@
 """View of MMDetection's detectors: the backbone is cut like a classifier's, and features belong to regions.
 
 Regions are the whole images and the boxes in them. A feature is the output of stage 4, pooled over a region. There are
-no logits: a detector's head reads all stages of one network, but the assistant has the last stage of another.
+no logits of regions: a detector's head reads all stages of one network, but the assistant has the last stage of
+another. The class scores of two one-stage detectors can be compared location by location, without an assistant.
 """
 
 from __future__ import annotations
@@ -9,19 +10,22 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ..utils import Grid
-from .chain import ChainView
-from .mmpretrain import MAPS, MERGED, SWIN
+from .chain import Chain, ChainView
+from .mmpretrain import MAPS, MERGED, SWIN, TABLE
 from .registry import Cut, names_of, register_view
 from .trace import short_circuit
 
 SIZE = (256, 256)  # image size for measuring stages, divisible by all strides
 # MMDetection's Swin returns the output of each stage before and after the merging of patches.
 MMDET_SWIN = Cut(MERGED, 'attention', chain=replace(SWIN, call=lambda stage, native: stage(*native[:2])[:2]))
+CSP = Cut('stage1 | stage2 | stage3 | stage4', 'cnn', chain=Chain())
 BACKBONES = {f'{package}.{name}': cut for package in ('mmdet', 'mmpretrain') for name, cut in MAPS.items()}
-BACKBONES['mmdet.SwinTransformer'] = MMDET_SWIN
+BACKBONES |= {f'mmpretrain.{name}': TABLE[name] for name in ('ConvNeXt', 'SwinTransformer')}
+BACKBONES |= {'mmdet.SwinTransformer': MMDET_SWIN, 'mmdet.CSPNeXt': CSP, 'mmdet.CSPDarknet': CSP}
 
 
 @register_view('mmdet.BaseDetector')
@@ -30,15 +34,16 @@ class DetectorView(ChainView):
 
     any_size = True
     num_classes = logits_source = classifier = None
-    headless, feature_source = False, 'neck'  # the neck takes the maps of all stages
+    headless, has_logits, feature_source = False, False, 'neck'  # the neck takes the maps of all stages
 
     def __init__(self, model: nn.Module, input_size: Grid | None = None, key: str = 'model') -> None:
         names = names_of(model.backbone)
         cut = next((BACKBONES[name] for name in names if name in BACKBONES), None)
         if cut is None:
             raise ValueError(
-                f'{key}.backbone: no stage view for {names[0]} in a detector. Expected ResNet or SwinTransformer of '
-                'MMDetection, or a convolutional network of MMPretrain'
+                f'{key}.backbone: no stage view for {names[0]} in a detector. Expected ResNet, SwinTransformer, '
+                'CSPNeXt or CSPDarknet of MMDetection, or SwinTransformer, ConvNeXt or another convolutional network '
+                'of MMPretrain'
             )
         if not getattr(model, 'with_neck', False):
             raise ValueError(f'{key}: this {type(model).__name__} has no neck, whose input is the feature')
@@ -66,3 +71,29 @@ class DetectorView(ChainView):
 
         stride = self.input_size[0] // self.stages[3].grid[0]
         return roi_align(record[-1].float(), regions, 1, 1 / stride, 0, 'avg', True).flatten(1)
+
+    # ---- class scores by location ----------------------------------------------------------------------------------
+
+    @property
+    def dense_source(self) -> str | None:
+        """Name of the head, if it scores every location and prior by a sigmoid for each class."""
+        head = getattr(self.model, 'bbox_head', None)
+        dense = hasattr(head, 'prior_generator') and getattr(head, 'use_sigmoid_cls', False)
+        return 'bbox_head' if dense else None
+
+    def dense_shape(self) -> tuple[int, ...]:
+        """Return the shape of a row of the class scores by location."""
+        return (self.model.bbox_head.cls_out_channels,) if self.dense_source else super().dense_shape()
+
+    def dense_form(self) -> str:
+        """Describe what two heads need to have in common: classes, priors and strides."""
+        head = self.model.bbox_head
+        priors = head.prior_generator
+        strides = ', '.join(str(stride[0]) for stride in priors.strides)
+        return f'{head.cls_out_channels} classes and {priors.num_base_priors[0]} priors at strides {strides}'
+
+    def dense_logits_of(self, record: Any) -> Tensor:
+        """Return the class scores by location, ``(N, K)``, in what the head returned."""
+        count = self.model.bbox_head.cls_out_channels
+        levels = [x.permute(0, 2, 3, 1).reshape(len(x), -1, count) for x in record[0]]  # BxNxK
+        return torch.cat(levels, dim=1).flatten(0, 1)

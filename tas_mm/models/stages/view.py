@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .registry import Cut
 
 STAGES = ('stage1', 'stage2', 'stage3', 'stage4')
-READINGS = ('logits', 'feature', *STAGES)  # what a loss can read from a network
+READINGS = ('logits', 'feature', *STAGES, 'dense_logits')  # what a loss can read from a network
 CLASS_TOKENS = ('own', 'mean')  # class tokens of a late part: the network's own, or the map's mean
 
 
@@ -69,6 +69,7 @@ class StageView(ABC):
     channels_last = False  # whether a map that fits both NCHW and NHWC is NHWC
     feature_kind: str | None = None  # one of FEATURES; if set, the network is treated as headless
     classes: list[int] | None = None  # for a teacher of other classes, the index of each class of the student
+    dense_source: str | None = None  # dotted name of a one-stage detector's head
 
     def __init__(
         self, model: nn.Module, input_size: Grid | None = None, key: str = 'model', cut: Cut | None = None
@@ -140,6 +141,21 @@ class StageView(ABC):
             logits = sum(logits) if self.logits_source == 'head' else logits[0]
         return logits if self.classes is None else logits[:, self.classes]
 
+    def dense_logits_of(self, record: Any) -> Tensor:
+        """Return a one-stage detector's class scores by location, ``(N, K)``, in what its head returned."""
+        raise NotImplementedError
+
+    def dense_shape(self) -> tuple[int, ...]:
+        """Return the shape of a row of the class scores by location.
+
+        Raises:
+            ValueError: If the network does not have such scores.
+        """
+        raise ValueError(
+            f'{self.key}: {type(self.model).__name__} has no class scores by location, which dense_logits are. '
+            'Expected a one-stage detector with sigmoid scores, such as RetinaNet, FCOS, ATSS or RTMDet'
+        )
+
     def find_logits(self) -> str:
         """Return the dotted name of the module whose output is the logits that the network predicts from.
 
@@ -183,6 +199,11 @@ class StageView(ABC):
     def headless(self) -> bool:
         """True if the network has no head, or is treated so: it gives a feature, but no logits."""
         return self.classifier is None
+
+    @property
+    def has_logits(self) -> bool:
+        """Whether the network gives logits of what its feature is of."""
+        return not self.headless
 
     @cached_property
     def feature_source(self) -> str | None:
@@ -276,6 +297,8 @@ class StageView(ABC):
         if reading in STAGES:
             stage = self.stages[STAGES.index(reading)]
             return stage.channels, *stage.grid
+        if reading == 'dense_logits':
+            return self.dense_shape()
         if reading == 'logits' and self.num_classes is None:
             raise ValueError(
                 f'{self.key}: {type(self.model).__name__} has no logits to distill. Set '

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from mmengine.config import ConfigDict
 from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from mmpretrain import list_models
@@ -191,7 +192,8 @@ def build_teacher(teacher: dict | str | nn.Module, checkpoint: str | None = None
 
 def _built(config: dict, initialize: bool = True) -> BaseModel:
     """Build a teacher from its config, with the weights that the config loads itself."""
-    network = _as_model(RAZOR_MODELS.build(named_model(config)))
+    # Two-stage detectors read their options as attributes.
+    network = _as_model(RAZOR_MODELS.build(ConfigDict(named_model(config))))
     if initialize and not getattr(network, '_is_init', False):
         network.init_weights()
     return network

@@ -40,11 +40,9 @@ class TeacherEnsemble(nn.Module):
         """The networks of all teachers."""
         return tuple(teacher.network for teacher in self.teachers)
 
-    def observe(
-        self, images: Tensor, observer: Sequence[Observer], regions: Tensor | None = None
-    ) -> tuple[Observation, ...]:
+    def observe(self, images: Tensor, observer: Sequence[Observer]) -> tuple[Observation, ...]:
         """Run every teacher under its own observer; see :meth:`FrozenTeacher.observe`."""
-        return tuple(teacher.observe(images, each, regions) for teacher, each in zip(self.teachers, observer))
+        return tuple(teacher.observe(images, each) for teacher, each in zip(self.teachers, observer))
 
     def logits(self, images: Tensor) -> Tensor:
         """Return logits ``(B, num_classes)`` whose softmax is the weighted mean of the probabilities.

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..knowledge import Observation
+from ..observer import Regions
 from ..stages import Observer, StageView
 from ..utils import Grid, each_tensor, to_float32
 from .cache import TeacherCache
@@ -85,21 +86,32 @@ class FrozenTeacher(nn.Module):
     # ---- a step ----------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def observe(self, images: Tensor, observer: Observer, regions: Tensor | None = None) -> Observation:
+    def observe(
+        self,
+        images: Tensor,
+        observer: Observer,
+        regions: Regions = None,
+        run: Callable[[Tensor], Any] | None = None,
+    ) -> Observation:
         """Run the teacher, or read its outputs for these images from the cache.
 
         Args:
             images (Tensor): The student's images, ``(B, C, H, W)``.
             observer (Observer): The distiller's observer of the teacher's network.
-            regions (Tensor, optional): Regions ``(N, 5)`` of a detector's batch. Defaults to None.
+            regions (Tensor | callable, optional): Regions ``(N, 5)`` of a detector's batch, as in :class:`Observer`.
+                Defaults to None.
+            run (callable, optional): Runs the network on the images as it sees them. Defaults to None, the forward
+                pass without a loss.
         """
         if self.cache is not None and (known := self.cache.find(images)) is not None:
             return Observation(observer.view, **known)
-        run = partial(self.network, mode='tensor') if observer.view is None else observer.view.run
+        if run is None:
+            run = partial(self.network, mode='tensor') if observer.view is None else observer.view.run
         with self._autocast(images):
             seen, _ = observer(run, self.normalized(images), regions=regions)
         if self.dtype is not None:
-            exact = {name: each_tensor(to_float32, getattr(seen, name)) for name in ('feature', 'logits', 'stages')}
+            names = ('feature', 'logits', 'stages', 'dense_logits')
+            exact = {name: each_tensor(to_float32, getattr(seen, name)) for name in names}
             seen = replace(seen, **exact, records=each_tensor(to_float32, seen.records))
         if self.cache is not None:
             self.cache.keep(images, seen.feature, seen.logits)

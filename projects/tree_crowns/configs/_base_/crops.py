@@ -16,13 +16,12 @@ test_pipeline = [
 ]
 
 train_dataloader = dict(
-    batch_size=64,
+    batch_size=32,
     num_workers=0,
     dataset=dict(
         type='CustomDataset', data_root='data/tree_crowns/crops', data_prefix='train', pipeline=train_pipeline
     ),
-    sampler=dict(type='DefaultSampler', shuffle=True),
-    drop_last=True,
+    sampler=dict(type='InfiniteSampler', shuffle=True),
 )
 val_dataloader = dict(
     batch_size=256,

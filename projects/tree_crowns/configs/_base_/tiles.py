@@ -19,7 +19,7 @@ dataset = dict(type='CocoDataset', data_root='data/tree_crowns', metainfo=dict(c
 train_dataloader = dict(
     batch_size=4,
     num_workers=0,
-    sampler=dict(type='DefaultSampler', shuffle=True),
+    sampler=dict(type='InfiniteSampler', shuffle=True),
     batch_sampler=dict(type='AspectRatioBatchSampler'),
     dataset=dict(dataset, ann_file='annotations/train.json', data_prefix=dict(img='train/'), pipeline=train_pipeline),
 )
@@ -45,11 +45,12 @@ optim_wrapper = dict(
     clip_grad=dict(max_norm=10, norm_type=2),
 )
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.05, by_epoch=True, begin=0, end=1, convert_to_iter_based=True),
-    dict(type='CosineAnnealingLR', by_epoch=True, begin=1, convert_to_iter_based=True),
+    dict(type='LinearLR', start_factor=0.05, by_epoch=False, begin=0, end=60),
+    dict(type='CosineAnnealingLR', by_epoch=False, begin=60),
 ]
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=8, val_interval=8)
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=540, val_interval=540)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
-default_hooks = dict(checkpoint=dict(max_keep_ckpts=1))
+default_hooks = dict(checkpoint=dict(by_epoch=False, interval=180, max_keep_ckpts=1))
+log_processor = dict(by_epoch=False)
 randomness = dict(seed=0)
