@@ -18,6 +18,7 @@ from .losses import (
     SelfSimilarityLoss,
 )
 from .pooling import Pooling
+from .regions import DetectorView, SegmentorView
 from .stages import Observer, StageView, register_cut, view_of
 from .teachers import FrozenTeacher, HuggingFaceBackbone, ModuleTeacher
 
@@ -28,6 +29,7 @@ __all__ = [
     'DenseLogitLoss',
     'DenseMSELoss',
     'DetectorTAS',
+    'DetectorView',
     'DistillerGroup',
     'ExitBranch',
     'FrozenTeacher',
@@ -47,6 +49,7 @@ __all__ = [
     'RSDLoss',
     'ScaleKDLoss',
     'SegmentorTAS',
+    'SegmentorView',
     'SelfSimilarityLoss',
     'StageView',
     'SwinTransformer',

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from torch import Tensor, nn
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .stages import StageView
 
 KNOWLEDGE = ('feature', 'logits')
-Regions = Tensor | Callable[[Any], Tensor] | None
+Regions: TypeAlias = Tensor | Callable[[Any], Tensor] | None
 
 
 class Observer:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.detection.data import build_detector
-from tests.detection.tiny import CONFIGS, tiny
+from tests.detection.tiny import CONFIGS, observe_teacher, tiny
 
 pytestmark = pytest.mark.detection
 PATHS = {f'distill.loss_{path}_nce' for path in ('ts', 'ta', 'as')}
@@ -66,7 +66,8 @@ def test_the_sure_boxes_of_any_teacher_are_the_regions_of_an_image_without_annot
         return samples
 
     network.predict = sure
-    seen, regions = algorithm._observe_teacher(**data)
+    seen = observe_teacher(algorithm, data)
+    regions = seen.regions
     boxes = found[1].pred_instances.bboxes[:2]
     assert regions[:, 0].tolist() == [0, 0, 0, 1] + [1] * len(boxes)
     torch.testing.assert_close(regions[4:, 1:], boxes)
@@ -102,7 +103,7 @@ def test_class_scores_are_compared_location_by_location():
     algorithm = distillation('fcos', 'atss', distiller=scores)
     for annotated in ((True, True), (True, False)):
         data = batch(algorithm, annotated)
-        seen, _ = algorithm._observe_teacher(**data)
+        seen = observe_teacher(algorithm, data)
         losses = algorithm(**data, mode='loss')
         network = algorithm.teacher.network
         maps = network.bbox_head(network.extract_feat(algorithm.teacher.normalized(data['inputs'])))[0]

@@ -9,7 +9,7 @@ from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import PixelData
 
 from tas_mm.config import read_config, without_weights
-from tests.detection.tiny import SWIN
+from tests.detection.tiny import SWIN, observe_teacher
 
 pytestmark = pytest.mark.detection
 PATHS = {f'distill.loss_{path}_nce' for path in ('ts', 'ta', 'as')}
@@ -72,7 +72,8 @@ def test_a_segmentor_learns_from_a_swin(algorithm, annotated):
 
 
 def test_regions_are_images_and_their_cells(algorithm):
-    seen, regions = algorithm._observe_teacher(**batch())
+    seen = observe_teacher(algorithm, batch())
+    regions = seen.regions
     assert regions.shape == (2 * 17, 5)
     assert regions[0].tolist() == [0, 0, 0, 128, 96]
     assert regions[1].tolist() == [0, 0, 0, 32, 24]

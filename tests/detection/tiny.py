@@ -5,6 +5,7 @@ from __future__ import annotations
 from mmengine.config import Config
 
 from tas_mm.config import read_config, without_weights
+from tas_mm.models import DetectorTAS, Observation, interface_of
 
 CONFIGS = dict(
     retinanet='mmdet::retinanet/retinanet_r18_fpn_1x_coco.py',
@@ -20,6 +21,12 @@ WIDTH = 32  # which group norms of 32 groups divide
 SWIN = dict(
     type='SwinTransformer', embed_dims=16, depths=[2, 2, 2, 2], num_heads=[1, 2, 4, 8], out_indices=(0, 1, 2, 3)
 )
+
+
+def observe_teacher(algorithm: DetectorTAS, data: dict) -> Observation:
+    """Run the teacher as a step of the algorithm does."""
+    options = algorithm._teacher_options(**data)
+    return algorithm.teacher.observe(data['inputs'], interface_of(algorithm).teacher_observer, **options)
 
 
 def tiny(kind: str, swin: bool = False) -> dict:

@@ -1,6 +1,6 @@
 """TAS inside a detector: teacher and student are detectors, and the assistant is built from their backbones.
 
-The student keeps its own losses. The three paths compare features of regions; see ``models/stages/detectors.py``.
+The student keeps its own losses. The three paths compare features of regions; see ``models/regions/detectors.py``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from tas_mm.registry import MODELS
 
 from ..distillers import interface_of
-from ..knowledge import Observation
 from ..stages import StageView
 from ..utils import each_tensor
 from .tas import TAS
@@ -71,14 +70,9 @@ class DetectorTAS(TAS):
 
     # ---- the teacher -----------------------------------------------------------------------------------------------
 
-    def _observe_teacher(
-        self, inputs: Tensor, data_samples: list[BaseDataElement] | None
-    ) -> tuple[Observation, Tensor | None]:
-        """Run the teacher; return what it knows, and the regions that are compared."""
-        regions = partial(self._regions, inputs, data_samples)
-        run = self._teacher_pass(data_samples)
-        taught = self.teacher.observe(inputs, interface_of(self).teacher_observer, regions, run)
-        return taught, taught.regions
+    def _teacher_options(self, inputs: Tensor, data_samples: list[BaseDataElement] | None) -> dict[str, Any]:
+        """Return the regions to compare, and what runs as much of the teacher as they need."""
+        return dict(regions=partial(self._regions, inputs, data_samples), run=self._teacher_pass(data_samples))
 
     def _teacher_pass(self, data_samples: list[BaseDataElement]) -> Callable[[Tensor], Any] | None:
         """Return what runs as much of the teacher as the batch needs; None for backbone and neck alone."""

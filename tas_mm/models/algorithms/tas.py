@@ -134,10 +134,11 @@ class TAS(StudentParts, SingleTeacherDistill):
         if self.distillation_stopped:
             return self._loss_alone(inputs, data_samples)
         self._check_batch(inputs, data_samples)
-        distiller = interface_of(self)
-        taught, regions = self._observe_teacher(inputs, data_samples)
+        options = self._teacher_options(inputs, data_samples)
+        distiller, network, teacher = interface_of(self), self.architecture, self.teacher
+        taught = teacher.observe(inputs, distiller.teacher_observer, **options)
         labels = labels_of(data_samples)
-        observe = partial(distiller.student_observer, self.architecture, inputs, regions=regions)
+        observe = partial(distiller.student_observer, network, inputs, regions=getattr(taught, 'regions', None))
         student, own = self._run_student(observe, distiller.student_view, data_samples, labels)
         distilled = distiller(student, taught, labels)
         return add_prefix(own, 'student') | add_prefix(distilled, 'distill')
@@ -172,11 +173,9 @@ class TAS(StudentParts, SingleTeacherDistill):
         idle = [p.sum() for p in self.distiller.parameters() if p.requires_grad]
         return dict(losses, **{'distill.loss_stopped': 0.0 * sum(idle, inputs.new_zeros(()))})
 
-    def _observe_teacher(
-        self, inputs: Tensor, data_samples: list[BaseDataElement] | None
-    ) -> tuple[Observation | tuple[Observation, ...], Tensor | None]:
-        """Run the teacher. Return its observation, and the regions to compare: None means the whole image."""
-        return self.teacher.observe(inputs, interface_of(self).teacher_observer), None
+    def _teacher_options(self, inputs: Tensor, data_samples: list[BaseDataElement] | None) -> dict[str, Any]:
+        """Return options of the teacher's pass. A classifier has none: its feature is of the whole image."""
+        return {}
 
     def _check_batch(self, inputs: Tensor, data_samples: list[BaseDataElement] | None) -> None:
         """Check the first batch only.

@@ -150,9 +150,14 @@ def check_dense(student: StageView, teacher: StageView) -> None:
     Raises:
         ValueError: If one of them is not such a detector, or their heads differ in form.
     """
-    forms = [(view.dense_shape(), view.dense_form()) for view in (student, teacher)]
-    if forms[0] != forms[1]:
-        (_, ours), (_, theirs) = forms
+    for view in (student, teacher):
+        if view.dense_source is None:
+            raise ValueError(
+                f'{view.key}: {type(view.model).__name__} has no class scores by location, which dense_logits are. '
+                'Expected a one-stage detector with sigmoid scores, such as RetinaNet, FCOS, ATSS or RTMDet'
+            )
+    ours, theirs = student.dense_form(), teacher.dense_form()
+    if ours != theirs:
         raise ValueError(
             f'model.distiller.terms: dense_logits compare heads of one form, but model.architecture has {ours}, and '
             f'model.teacher {theirs}. Drop the term; the paths compare regions of any two detectors'

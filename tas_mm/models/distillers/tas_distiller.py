@@ -182,7 +182,7 @@ class TASDistiller(PairDistiller):
                 if cfg is None or not self.paths[path]:
                     continue
                 name, key = f'loss_{path.lower()}_{kind}', f'model.distiller.{reading}_loss'.replace('logits', 'logit')
-                headless = [role for role, view in zip(roles, networks) if not view.has_logits]
+                headless = [role for role, view in zip(roles, networks) if view.logits_source is None]
                 if kind == 'kd' and headless:
                     self.left_out[name] = (
                         f'the {" and the ".join(headless)} {"have" if headless[1:] else "has"} no logits'

@@ -3,7 +3,7 @@
 # ruff: noqa: F401
 from ..heads import logits_of
 from ..observer import Observer
-from . import detectors, huggingface, mmpretrain, segmentors, timm  # each registers its views or cuts
+from . import huggingface, mmpretrain, timm  # each registers its views or cuts
 from .chain import Chain, ChainView
 from .registry import FAMILIES, Cut, cut_blocks, register_cut, register_view, view_of
 from .traced import TracedView

@@ -141,21 +141,6 @@ class StageView(ABC):
             logits = sum(logits) if self.logits_source == 'head' else logits[0]
         return logits if self.classes is None else logits[:, self.classes]
 
-    def dense_logits_of(self, record: Any) -> Tensor:
-        """Return a one-stage detector's class scores by location, ``(N, K)``, in what its head returned."""
-        raise NotImplementedError
-
-    def dense_shape(self) -> tuple[int, ...]:
-        """Return the shape of a row of the class scores by location.
-
-        Raises:
-            ValueError: If the network does not have such scores.
-        """
-        raise ValueError(
-            f'{self.key}: {type(self.model).__name__} has no class scores by location, which dense_logits are. '
-            'Expected a one-stage detector with sigmoid scores, such as RetinaNet, FCOS, ATSS or RTMDet'
-        )
-
     def find_logits(self) -> str:
         """Return the dotted name of the module whose output is the logits that the network predicts from.
 
@@ -199,11 +184,6 @@ class StageView(ABC):
     def headless(self) -> bool:
         """True if the network has no head, or is treated so: it gives a feature, but no logits."""
         return self.classifier is None
-
-    @property
-    def has_logits(self) -> bool:
-        """Whether the network gives logits of what its feature is of."""
-        return not self.headless
 
     @cached_property
     def feature_source(self) -> str | None:

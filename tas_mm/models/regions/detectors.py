@@ -13,17 +13,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..stages.chain import Chain, ChainView
+from ..stages.mmpretrain import MAPS, MERGED, SWIN, TABLE
+from ..stages.registry import Cut, names_of, register_view
+from ..stages.trace import short_circuit
 from ..utils import Grid
-from .chain import Chain, ChainView
-from .mmpretrain import MAPS, MERGED, SWIN, TABLE
-from .registry import Cut, names_of, register_view
-from .trace import short_circuit
 
 SIZE = (256, 256)  # image size for measuring stages, divisible by all strides
 # MMDetection's Swin returns the output of each stage before and after the merging of patches.
 MMDET_SWIN = Cut(MERGED, 'attention', chain=replace(SWIN, call=lambda stage, native: stage(*native[:2])[:2]))
 CSP = Cut('stage1 | stage2 | stage3 | stage4', 'cnn', chain=Chain())
-BACKBONES = {f'{package}.{name}': cut for package in ('mmdet', 'mmpretrain') for name, cut in MAPS.items()}
+BACKBONES: dict[str, Cut] = {
+    f'{package}.{name}': cut for package in ('mmdet', 'mmpretrain') for name, cut in MAPS.items()
+}
 BACKBONES |= {f'mmpretrain.{name}': TABLE[name] for name in ('ConvNeXt', 'SwinTransformer')}
 BACKBONES |= {'mmdet.SwinTransformer': MMDET_SWIN, 'mmdet.CSPNeXt': CSP, 'mmdet.CSPDarknet': CSP}
 
@@ -34,7 +36,7 @@ class DetectorView(ChainView):
 
     any_size = True
     num_classes = logits_source = classifier = None
-    headless, has_logits, feature_source = False, False, 'neck'  # the neck takes the maps of all stages
+    headless, feature_source = False, 'neck'  # the neck takes the maps of all stages
 
     def __init__(self, model: nn.Module, input_size: Grid | None = None, key: str = 'model') -> None:
         names = names_of(model.backbone)
@@ -83,7 +85,7 @@ class DetectorView(ChainView):
 
     def dense_shape(self) -> tuple[int, ...]:
         """Return the shape of a row of the class scores by location."""
-        return (self.model.bbox_head.cls_out_channels,) if self.dense_source else super().dense_shape()
+        return (self.model.bbox_head.cls_out_channels,)
 
     def dense_form(self) -> str:
         """Describe what two heads need to have in common: classes, priors and strides."""

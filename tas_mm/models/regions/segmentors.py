@@ -9,10 +9,10 @@ from typing import Any
 
 from torch import nn
 
+from ..stages.chain import ChainView
+from ..stages.registry import Cut, names_of, register_view
 from ..utils import Grid
-from .chain import ChainView
 from .detectors import BACKBONES, SIZE, DetectorView
-from .registry import names_of, register_view
 
 SEGMENTING = BACKBONES | {name.replace('mmdet.', 'mmseg.'): cut for name, cut in BACKBONES.items()}
 
@@ -26,7 +26,7 @@ class SegmentorView(DetectorView):
 
     def __init__(self, model: nn.Module, input_size: Grid | None = None, key: str = 'model') -> None:
         names = names_of(model.backbone)
-        cut = next((SEGMENTING[name] for name in names if name in SEGMENTING), None)
+        cut: Cut | None = next((SEGMENTING[name] for name in names if name in SEGMENTING), None)
         if cut is None:
             raise ValueError(
                 f'{key}.backbone: no stage view for {names[0]} in a segmentor. Expected ResNet or SwinTransformer of '
