@@ -202,7 +202,7 @@ class StageView(ABC):
 
     @property
     def has_logits(self) -> bool:
-        """Whether the network gives logits of what its feature is of."""
+        """True if the network gives logits for what its feature describes."""
         return not self.headless
 
     @cached_property
