@@ -116,7 +116,7 @@ class Comparison:
         return folder / f'{"" if labeled else "student_"}iter_{self.pretraining_steps}.pth'
 
     def train(self, config: str, where: str, steps: int, seed: int, options: list[str]) -> Path:
-        """Train a config, unless that is done; go on where a training was interrupted."""
+        """Train a config, unless that is done; resume an interrupted one."""
         folder = self.work_dir / where
         with self.locks[folder]:
             if (folder / f'iter_{steps}.pth').exists():

@@ -1,4 +1,4 @@
-"""What trains the backbones of tree crowns' detectors: each config builds and takes a step, for as many steps."""
+"""Training of the tree crowns' backbones: each config builds and takes a step, for as many steps."""
 
 from pathlib import Path
 
