@@ -21,7 +21,7 @@ PARALLEL ?= -n auto --dist worksteal
 
 .PHONY: install quickstart quickstart-detection test test-all test-upstream test-kill test-detection mmcv-operators
 .PHONY: test-faults test-mmrazor gpu-proof gpu-proof-pack
-.PHONY: soak benchmark-smoke benchmark-data tree-crowns docs lint types format doctor clean
+.PHONY: test-more soak benchmark-smoke benchmark-data tree-crowns docs lint types format doctor clean
 
 install: .venv/installed
 
@@ -45,9 +45,14 @@ quickstart: install
 test: install lint
 	$(BIN)/python -m pytest -q $(PARALLEL) --durations=10 tests
 
-# Every case of every test, every pair of networks, every shipped config, the projects; kills runs as often as test-kill.
-test-all: install lint
-	$(BIN)/python -m pytest -q $(PARALLEL) --durations=10 -m 'not detection'
+# What `make test` leaves out: the other cases of each test, pairs of networks and shipped configs, the projects, and kills
+# of runs as often as test-kill.
+MORE := more_cases or all_pairs or all_configs or kill
+test-more: install
+	$(BIN)/python -m pytest -q $(PARALLEL) --durations=10 -m '($(MORE)) and not detection' tests
+	$(BIN)/python -m pytest -q $(PARALLEL) --durations=10 -m 'not detection' projects
+
+test-all: test test-more
 
 # The same tests with the packages that the maintained forks began from, in an environment of their own.
 test-upstream:

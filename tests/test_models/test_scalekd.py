@@ -246,7 +246,7 @@ def test_bad_options_are_refused(distilled, term, message):
 def test_a_teacher_whose_stage_4_does_not_run_alone_is_refused_with_a_way_out(build, monkeypatch):
     student, teacher = (view_of(build(NETWORKS[name]), (SIZE, SIZE)) for name in ('resnet', 'swin'))
     monkeypatch.setattr(type(teacher), 'check_tail', lambda *args: (_ for _ in ()).throw(ValueError('no tail')))
-    with pytest.raises(ValueError, match='no tail. Set proxy=False for ScaleKDLoss, or another teacher'):
+    with pytest.raises(ValueError, match='no tail. Set proxy=False for ScaleKDLoss, or use another teacher'):
         ScaleKDLoss().bind(student, teacher)
     ScaleKDLoss(proxy=False).bind(student, teacher)
 

@@ -148,8 +148,8 @@ def test_refused_with_the_reason(name):
 @pytest.mark.parametrize(
     ('name', 'change', 'message'),
     [
-        ('RevVisionTransformer', dict(no_custom_backward=False), r'no_custom_backward=False .*set it to True'),
-        ('MViT', dict(out_scales=[2, 3]), r'out_scales=\[2, 3\], but \[3\]'),
+        ('RevVisionTransformer', dict(no_custom_backward=False), r'no_custom_backward=False .*Set it to True'),
+        ('MViT', dict(out_scales=[2, 3]), r'out_scales=\[2, 3\]. Expected 3 indices'),
         ('HorNet', dict(with_cp=True), r'does not call backbone.stages.0, .*with_cp'),
         ('ResNet', dict(num_stages=3, out_indices=(2,), strides=(1, 2, 2), dilations=(1, 1, 1)), '3 stages, but 4'),
     ],

@@ -67,7 +67,7 @@ def mvit(net: nn.Module) -> Stages:
 def reversible(net: nn.Module) -> str:
     """Cut equal blocks, if autograd runs through them."""
     if not net.no_custom_backward:
-        raise ValueError('no_custom_backward=False hides the assistant gradient from the blocks. Set it to True')
+        raise ValueError("no_custom_backward=False keeps the assistant's gradient from the blocks. Set it to True")
     return 'layers.*'
 
 
