@@ -111,7 +111,8 @@ def test_a_config_of_images_without_labels(tmp_path, monkeypatch, capsys, studen
 
     config = tmp_path / 'own.py'
     config.write_text(UNLABELED.format(root=ROOT, student=student, dataset=dataset))
-    check_config.check_config(str(config), 2, False)
+    monkeypatch.setattr(sys, 'argv', ['check_config.py', str(config)])
+    assert check_config.check_configs(check_config.parse_args()) == 0
     said = capsys.readouterr().out
     assert ('images without labels, so the step goes without them' in said) == (dataset is not MIXED)
     assert 'loss_ts_kd' in said.split('left out')[1]

@@ -135,7 +135,7 @@ def test_image_size_of_the_pipeline_is_compared_with_the_networks(tmp_path):
     result = tool('check_config.py', str(bad))
     assert result.returncode == 1
     assert (
-        'images of (48, 48), but the assistant was built for (32, 32): set model.distiller.input_size' in result.stdout
+        'images of (48, 48), but the assistant was built for (32, 32). Set model.distiller.input_size' in result.stdout
     )
 
 

@@ -163,7 +163,7 @@ def test_a_checkpoint_within_an_epoch_is_refused_where_batches_are_of_another_ki
         before_train(self, runner)
 
     monkeypatch.setattr(HOOKS.get('tas_mm.SeedHook'), 'before_train', with_own_batches)
-    with pytest.raises(ValueError, match=r'from step 1 of an epoch, .*batch_sampler=OwnBatches.*by_epoch=True'):
+    with pytest.raises(ValueError, match=r'from step 1 of an epoch.*batch_sampler=OwnBatches.*by_epoch=True'):
         run(tmp_path, resume=tmp_path / 'iter_3.pth', by_epoch=False)
 
 
