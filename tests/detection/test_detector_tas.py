@@ -142,7 +142,8 @@ def test_other_backbones_are_late_parts_too(model, backbone):
     [
         (
             dict(distiller=dict(type='tas_mm.TASDistiller', logit_loss=dict(type='tas_mm.OFALoss'))),
-            'model.distiller.logit_loss: loss_ts_kd is not possible, because the student and the teacher have no logits',
+            'model.distiller.logit_loss: loss_ts_kd is not possible, '
+            'because the student and the teacher have no logits',
         ),
         (dict(teacher_cache='cache'), 'model.teacher_cache keeps features of images, not of regions'),
         (dict(teacher_score=1.5), 'model.teacher_score=1.5. Expected a number between 0 and 1'),
