@@ -217,7 +217,7 @@ bad(
     assistant=dict(projector=dict(type='tas_mm.L2GProjectr')),
 )
 bad(
-    'a term that reads what there is not',
+    'a term with an unknown reading',
     "model.distiller.terms.x.reads='stage5'. Expected one of logits, feature, stage1, stage2, stage3, stage4",
     terms=dict(x=dict(type='L2Loss', reads='stage5')),
 )

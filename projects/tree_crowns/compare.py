@@ -97,7 +97,7 @@ class Comparison:
 
     def detector(self, seed: int, setting: str, name: str) -> Path:
         """Train the detector of a row, and what it needs, and return its work folder."""
-        row, options = ROWS[name], tiles(setting, seed)
+        row, options = ROWS[name], drawn('tiles', setting, seed)
         if row.student:
             options += [f'model.backbone.init_cfg.checkpoint={self.student(row.student, seed, setting)}']
         elif row.teacher:
@@ -110,7 +110,7 @@ class Comparison:
     def student(self, config: str, seed: int, setting: str) -> Path:
         """Train a student, and return its file of weights; what has no labels is the same in every setting."""
         labeled = config == 'crowns_alone'
-        options = crops(setting, seed) if labeled else []
+        options = drawn('crops', setting, seed) if labeled else []
         where = f'{setting if labeled else "no_labels"}/seed{seed}/{config}'
         folder = self.train(config, where, self.pretraining_steps, seed, options)
         return folder / f'{"" if labeled else "student_"}iter_{self.pretraining_steps}.pth'
@@ -143,16 +143,6 @@ def drawn(what: str, setting: str, seed: int) -> list[str]:
     count = COUNTS[what]
     chosen = np.random.default_rng(seed).permutation(count)[: round(SHARES[setting] * count)]
     return [f'train_dataloader.dataset.indices={sorted(chosen.tolist())}'.replace(' ', '')]
-
-
-def tiles(setting: str, seed: int) -> list[str]:
-    """Return the options of a detector's labeled tiles."""
-    return drawn('tiles', setting, seed)
-
-
-def crops(setting: str, seed: int) -> list[str]:
-    """Return the options of a classifier's labeled crops."""
-    return drawn('crops', setting, seed)
 
 
 def cell_of(line: dict) -> tuple[int, str, str]:

@@ -88,7 +88,7 @@ def load_config(args: Namespace, method: str | None = None) -> Config:
             name ends with its name. Defaults to None.
 
     Raises:
-        FileNotFoundError: If there is no such config or method.
+        FileNotFoundError: If the config or the file of the method does not exist.
         ValueError: If the config is not Python, or does not take a method.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))

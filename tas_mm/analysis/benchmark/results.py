@@ -98,15 +98,14 @@ class Results:
 
     def gain_table(self) -> tuple[list[str], list[list[str]]]:
         """Tabulate the mean gain over the student alone by method and pair, and its mean over pairs with the spread."""
+        wholes = {method: self.gain(method) for method in self.methods if method != ALONE}
         lines = []
-        for method in self.methods:
+        for method, whole in sorted(wholes.items(), key=lambda item: -item[1].mean if item[1] else 0):
             gains = [paired(self.of(method, pair), self.of(ALONE, pair)) for pair in self.pairs]
-            if method != ALONE and any(gains):
-                whole = self.gain(method)
+            if any(gains):
                 seeds = min(gain.seeds for gain in gains if gain)
                 texts = [f'{gain.mean:+.2f}' if gain else '-' for gain in gains]
                 lines.append([method, *texts, whole.text(whole.seeds, '+') if whole else '-', str(seeds)])
-        lines.sort(key=lambda line: -float(line[-2].split()[0]) if line[-2] != '-' else 0)
         return ['method', *self.pairs, 'mean', 'seeds'], lines
 
     def assistant_table(self) -> tuple[list[str], list[list[str]]]:

@@ -37,17 +37,18 @@ class DetectorView(ChainView):
     any_size = True
     num_classes = logits_source = classifier = None
     headless, feature_source = False, 'neck'  # the neck takes the maps of all stages
+    kind, cuts = 'detector', BACKBONES
+    backbones = 'ResNet, SwinTransformer, CSPNeXt or CSPDarknet of MMDetection'
 
     def __init__(self, model: nn.Module, input_size: Grid | None = None, key: str = 'model') -> None:
         names = names_of(model.backbone)
-        cut = next((BACKBONES[name] for name in names if name in BACKBONES), None)
+        cut = next((self.cuts[name] for name in names if name in self.cuts), None)
         if cut is None:
             raise ValueError(
-                f'{key}.backbone: no stage view for {names[0]} in a detector. Expected ResNet, SwinTransformer, '
-                'CSPNeXt or CSPDarknet of MMDetection, or SwinTransformer, ConvNeXt or another convolutional network '
-                'of MMPretrain'
+                f'{key}.backbone: no stage view for {names[0]} in a {self.kind}. Expected {self.backbones}, or '
+                'SwinTransformer, ConvNeXt or another convolutional network of MMPretrain'
             )
-        if not getattr(model, 'with_neck', False):
+        if self.feature_source == 'neck' and not getattr(model, 'with_neck', False):
             raise ValueError(f'{key}: this {type(model).__name__} has no neck, whose input is the feature')
         super().__init__(model, input_size or SIZE, key, cut)
 

@@ -32,7 +32,7 @@ class WarnWeakAssistantHook(Hook):
             return
         student, assistant = (scalars(metrics or {}).get(f'{role}{self.metric}', 0.0) for role in ('', 'assistant.'))
         if not 0 < assistant < student:
-            return  # also if nothing is distilled, so that there is no assistant to measure
+            return  # also if nothing is distilled: no assistant was built
         distiller = interface_of(unwrap(runner.model))
         if not distiller.paths['AS']:
             return

@@ -2,7 +2,7 @@
 
 Before every training step, Python's, numpy's and torch's generators are set from the seed, the process and the number
 of the step (dropout, DropPath, mixup). Before every image they are set from the image's position (augmentation; see
-``tas_mm.engine.seeding``). So there is no state to save or to lose: a resumed run draws the same numbers as an
+``tas_mm.engine.seeding``). So it saves no state: a resumed run draws the same numbers as an
 uninterrupted one, at any step and in every process.
 """
 
