@@ -8,5 +8,5 @@ _base_ = '../../../configs/benchmark/suites/cpu.py'
 methods = dict(pat='projects/pat/configs/pat.py')
 settings = dict(
     _delete_=True,
-    labels_1000=dict(options=_base_.few, methods=['alone', 'kd', 'tas', 'pat']),
+    labels_1000=dict(options=_base_.few, methods=['alone', 'kd', 'tas', 'pat'], seeds=5),
 )
