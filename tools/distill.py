@@ -56,7 +56,7 @@ from tas_mm.recipes.data import OwnData, find_data, find_images, has_classes
 from tas_mm.recipes.parts import alone_parts, distill_parts, fine_tuning_parts, teacher_parts, unlabeled_parts
 from tas_mm.recipes.recipe import Recipe
 from tas_mm.recipes.sources import Network, find_network, why_no_weights
-from tas_mm.recipes.weights import head_fits
+from tas_mm.recipes.weights import own_weights
 from tas_mm.recipes.writer import write_same_config as write
 
 DATA_HELP = """a folder with train/CLASS/*.jpg and val/CLASS/*.jpg; a folder of images without labels, at any depth; a
@@ -155,11 +155,13 @@ def random_teacher(why: str) -> str:
     )
 
 
-def plan_teacher(args: argparse.Namespace, teacher: Network, classes: int) -> tuple[dict, bool, int]:
+def plan_teacher(args: argparse.Namespace, teacher: Network, classes: int, work_dir: Path) -> tuple[dict, bool, int]:
     """Return the options that load the teacher's weights, whether only its head is trained, and for how many epochs."""
     if args.teacher_ckpt:
-        fits = head_fits(teacher, args.teacher_ckpt)
-        start = dict(init_cfg=dict(type='Pretrained', checkpoint=args.teacher_ckpt))
+        weights, fits = own_weights(teacher, args.teacher_ckpt)
+        named = str(work_dir / 'teacher_weights.pth')  # of any form of file, what a plain config can load
+        torch.save(weights, named)
+        start = dict(init_cfg=dict(type='Pretrained', checkpoint=named))
     else:
         why = '--offline was given' if args.offline else why_no_weights(teacher)
         if why:
@@ -248,7 +250,7 @@ def distill(args: argparse.Namespace) -> None:
         f'{data.sizes[0]} training and {data.sizes[1]} validation images of {classes} classes, {size} pixels, {device}'
     )
 
-    start, head_only, teacher_epochs = plan_teacher(args, teacher, classes)
+    start, head_only, teacher_epochs = plan_teacher(args, teacher, classes, work_dir)
     configs = []
     if teacher_epochs:
         parts = teacher_parts(

@@ -1,22 +1,28 @@
-"""Check a teacher's own weights: whether they fit a network, with or without its head."""
+"""Read a teacher's own weights file: whether it fits a network, with or without its head."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from torch import Tensor
+
 from tas_mm.models.loading import read_checkpoint
 from tas_mm.models.sources import TIMM
 from tas_mm.models.stages import StageView
+from tas_mm.models.teachers.weights import named_as, sets_of_weights
 
 from .sources import Network
 
 
-def head_fits(network: Network, checkpoint: str) -> bool:
-    """Return True if a weights file fits a network with its classifier, False if only without.
+def own_weights(network: Network, checkpoint: str) -> tuple[dict[str, Tensor], bool]:
+    """Read a weights file of a network, and tell whether it fits with the classifier, or only without.
 
     Args:
-        network (Network): The network.
-        checkpoint (str): The file.
+        network (Network): The network. It takes the weights besides the classifier's.
+        checkpoint (str): The file: whatever ``teacher_ckpt`` takes.
+
+    Returns:
+        tuple: Weights under the network's names, without those of a classifier that does not fit, and whether it fits.
 
     Raises:
         ValueError: If the weights do not fit even without the classifier.
@@ -24,30 +30,38 @@ def head_fits(network: Network, checkpoint: str) -> bool:
     option = f'--teacher-ckpt {checkpoint}'
     if not Path(checkpoint).is_file():
         raise ValueError(f'{option}: there is no such file. Expected a file with weights of {network.name}')
+    model = network.view.model
     try:
         loaded = read_checkpoint(checkpoint)
+        sets = sets_of_weights(loaded, averaged_first=TIMM.tag(model) is not None)
     except Exception as error:
         raise ValueError(f'{option} cannot be read as a checkpoint: {type(error).__name__}: {error}') from error
-    loaded = loaded.get('state_dict', loaded.get('model', loaded))
-    loaded = {name.removeprefix('module.').removeprefix('architecture.'): value for name, value in loaded.items()}
-    model = network.view.model
-    loaded = TIMM.as_loaded(loaded, model)
     wanted = {name: value.shape for name, value in model.state_dict().items()}
-    needed = {name for name, _ in model.named_parameters()}
-    wrapper = network.source.prefix
-    needed |= {name.removeprefix(wrapper) for name in needed}  # the library's files do not name the wrapper
+    state = dict(TIMM.as_loaded(named_as(sets, wanted, option, network.name), model))
+    wrapper = network.source.prefix  # names in a library's own files lack it
     heads = tuple(name.removeprefix(wrapper) for name in head_layers(network.view))
-    wrong = [
-        name for name, shape in wanted.items() if name in needed and getattr(loaded.get(name), 'shape', None) != shape
-    ]
-    others = [name for name in wrong if not name.removeprefix(wrapper).startswith(heads)]
-    if others:
-        seen = tuple(loaded[others[0]].shape) if others[0] in loaded else 'is not in it'
+
+    def of_head(name: str) -> bool:
+        return name.removeprefix(wrapper).startswith(heads)
+
+    body = {name: value for name, value in state.items() if not of_head(name)}
+    unfit = f'{option} does not fit {network.name} besides the classifier'
+    try:
+        result = model.load_state_dict(body, strict=False)
+    except RuntimeError as error:
+        raise ValueError(f'{unfit}: {error}') from error
+    parameters = {name for name, _ in model.named_parameters()}
+    statistics = ('running_mean', 'running_var')
+    lost = [name for name in result.missing_keys if name in parameters or name.endswith(statistics)]
+    missing = [name for name in lost if not of_head(name)]
+    if missing:
         raise ValueError(
-            f'{option} does not fit {network.name}: {len(others)} parameters besides the classifier, such as '
-            f'{others[0]}, are not in the file or have another shape ({seen}, wanted {tuple(wanted[others[0]])})'
+            f'{unfit}: {len(missing)} of its parameters and statistics are not in the file, such as '
+            f'{missing[0]!r}. The file has names such as {next(iter(state), "none at all")!r}'
         )
-    return not wrong
+    head = {name: shape for name, shape in wanted.items() if of_head(name)}
+    fits = all(getattr(state.get(name), 'shape', None) == shape for name, shape in head.items())
+    return (state if fits else body), fits
 
 
 def head_layers(view: StageView) -> list[str]:

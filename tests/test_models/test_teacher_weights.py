@@ -7,7 +7,7 @@ from timm.models.vision_transformer import checkpoint_filter_fn
 
 from tas_mm.models.teachers import build_teacher
 from tas_mm.recipes.sources import build_classifier, find_network
-from tas_mm.recipes.weights import head_fits
+from tas_mm.recipes.weights import own_weights
 
 
 def same(a, b):
@@ -50,9 +50,21 @@ def test_timm_teacher_of_another_size_loads_as_timm_does(tmp_path, prefix):
     torch.testing.assert_close(teacher.model(images), expected(images), rtol=0, atol=0)
 
 
-def test_weights_of_another_size_keep_their_head(tmp_path):
+@pytest.mark.parametrize('form', [lambda w: w, lambda w: dict(ema={f'module.{name}': x for name, x in w.items()})])
+def test_weights_of_another_size_keep_their_head(tmp_path, form):
+    """In any form of file, and under names that a plain config loads."""
     source = timm.create_model('test_vit', num_classes=10)
-    torch.save(source.state_dict(), tmp_path / 'weights.pth')
+    torch.save(form(source.state_dict()), tmp_path / 'weights.pth')
     for classes, fits in ((10, True), (7, False)):
         network = find_network('timm:test_vit', classes, size=96)
-        assert head_fits(network, str(tmp_path / 'weights.pth')) == fits
+        weights, found = own_weights(network, str(tmp_path / 'weights.pth'))
+        assert found == fits == ('head.weight' in weights)
+        assert same({'': weights['blocks.0.attn.qkv.weight']}, {'': source.blocks[0].attn.qkv.weight})
+
+
+def test_mmpretrain_weights_of_another_size_keep_their_head(tmp_path):
+    name = 'mmpretrain:deit-tiny_4xb256_in1k'
+    weights = find_network(name, 10, size=64).view.model.state_dict()
+    torch.save(dict(state_dict=weights), tmp_path / 'weights.pth')
+    assert own_weights(find_network(name, 10, size=96), str(tmp_path / 'weights.pth'))[1]
+    assert not own_weights(find_network(name, 7, size=96), str(tmp_path / 'weights.pth'))[1]

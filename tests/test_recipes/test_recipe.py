@@ -13,7 +13,7 @@ from tas_mm.recipes.data import find_data
 from tas_mm.recipes.parts import alone_parts, distill_parts, run_parts
 from tas_mm.recipes.recipe import Recipe, head_optimizer, optimizer
 from tas_mm.recipes.sources import find_network
-from tas_mm.recipes.weights import head_fits
+from tas_mm.recipes.weights import own_weights
 from tas_mm.recipes.writer import Name, write_config
 
 
@@ -130,14 +130,14 @@ def test_a_file_fits_with_its_head_without_or_not(networks, tmp_path):
     state = network.view.model.state_dict()
     path = str(tmp_path / 'w.pth')
     torch.save(state, path)
-    assert head_fits(network, path)
+    assert own_weights(network, path)[1]
     torch.save({'state_dict': {**state, 'fc.weight': torch.zeros(7, 48), 'fc.bias': torch.zeros(7)}}, path)
-    assert not head_fits(network, path)
+    assert not own_weights(network, path)[1]
     torch.save({name: value for name, value in state.items() if 'layer3' not in name}, path)
     with pytest.raises(ValueError, match='--teacher-ckpt .* does not fit timm:test_resnet.*layer3'):
-        head_fits(network, path)
+        own_weights(network, path)
     with pytest.raises(ValueError, match='there is no such file'):
-        head_fits(network, 'none.pth')
+        own_weights(network, 'none.pth')
 
 
 def test_a_tag_of_timm_names_the_weights():

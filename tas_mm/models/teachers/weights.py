@@ -104,7 +104,9 @@ def sets_of_weights(loaded: Mapping, averaged_first: bool) -> dict[str, dict[str
     return nested
 
 
-def named_as(sets: Mapping[str, dict[str, Tensor]], wanted: Collection[str], key: str) -> dict[str, Tensor]:
+def named_as(
+    sets: Mapping[str, dict[str, Tensor]], wanted: Collection[str], key: str, network: str = 'model.teacher'
+) -> dict[str, Tensor]:
     """Select the set of weights that a network needs, under the network's names.
 
     Names lose what wrappers and compilers add, and the prefix of the network inside a larger model.
@@ -113,6 +115,7 @@ def named_as(sets: Mapping[str, dict[str, Tensor]], wanted: Collection[str], key
         sets (Mapping): Sets from :func:`sets_of_weights`.
         wanted (collection): Names of the network's weights.
         key (str): Name of the file in errors.
+        network (str): Name of the network in errors. Defaults to 'model.teacher'.
 
     Raises:
         ValueError: If several sets or prefixes fit the network.
@@ -123,11 +126,11 @@ def named_as(sets: Mapping[str, dict[str, Tensor]], wanted: Collection[str], key
         student = {entry: value for entry, value in state.items() if entry.startswith('architecture.')}
         for prefix, stripped in _by_prefix(student or state).items():
             found['.'.join(filter(None, (name, prefix.rstrip('.'))))] = stripped
-    fits = {name: len(wanted & stripped.keys()) for name, stripped in found.items()}
+    fits = {name: len(stripped.keys() & set(wanted)) for name, stripped in found.items()}
     best = [name for name, count in fits.items() if count == max(fits.values())]
     if len(best) > 1 and max(fits.values()) > 0 and '' not in best:
         raise ValueError(
-            f'{key} has several sets of weights that fit model.teacher: {", ".join(sorted(best))}. Save one of them '
+            f'{key} has several sets of weights that fit {network}: {", ".join(sorted(best))}. Save one of them '
             'in a separate file'
         )
     return found['' if '' in best else best[0]]
