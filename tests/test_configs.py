@@ -23,7 +23,7 @@ from tas_mm.recipes.methods import methods
 ROOT = Path(__file__).parents[1]
 PAIRS = {path.stem: path for path in sorted(ROOT.glob('configs/tas/*.py'))}
 CNNS = ('ResNet', 'MobileNetV2')
-STUDENTS = {  # as a config's name has them -> depth, width, arch or name of the network
+STUDENTS = {  # name in a config's file name -> depth, width, arch or name of the network
     'r18': 18,
     'r50': 50,
     'mobilenetv2': 1.0,
@@ -40,7 +40,7 @@ def pair_config(name: str) -> Config:
     return Config.fromfile(PAIRS[name])
 
 
-get_config = cache(get_config)  # it reads all metafiles, every time
+get_config = cache(get_config)  # each call reads all metafiles
 
 
 def classes(model):
@@ -95,7 +95,7 @@ def check_recipe(name: str, cfg: Config) -> None:
 
 
 def test_every_hook_of_ours_is_in_the_default_runtime():
-    """But the one that shards a teacher, which few need."""
+    """All but the one that shards a teacher, which few people need."""
     shipped = {hook.type for hook in read_config('tas_mm::_base_/default_runtime.py').default_hooks.values()}
     ours = {f'tas_mm.{name}' for name in hooks.__all__ if name.endswith('Hook')}
     assert ours - shipped == {'tas_mm.ShardTeacherHook'}
@@ -109,7 +109,7 @@ SCHEDULES = [
 
 @pytest.mark.parametrize('path', SCHEDULES, ids=lambda path: path.stem)
 def test_the_scale_of_the_contrast_does_not_decay(path):
-    """In any schedule but that of a teacher's fine-tuning, which has no such loss."""
+    """In every schedule except the teacher's fine-tuning, which has no such loss."""
     loss = InfoNCELoss(learner_dim=2, target_dim=3)
     groups = build_optim_wrapper(loss, Config.fromfile(path).optim_wrapper).optimizer.param_groups
     decays = {parameter: group['weight_decay'] for group in groups for parameter in group['params']}
@@ -135,7 +135,7 @@ def accuracies(folder: str) -> dict[str, float]:
 
 
 def test_the_teacher_has_weights_and_the_accuracy_that_they_are_known_for():
-    """In MMPretrain's metafiles for ImageNet; for CIFAR-100 what its fine-tuning leaves, and what the paper states."""
+    """ImageNet: from MMPretrain's metafiles. CIFAR-100: weights from fine-tuning, accuracy from the paper."""
     for name in PAIRS:
         check_teacher(name, pair_config(name))
 
@@ -165,7 +165,7 @@ def test_it_fits_on_a_screen_and_says_how_to_launch_it():
 
 
 def test_a_recipe_is_written_once():
-    """A pair names a network of the student, a recipe and a teacher, and nothing that another file says."""
+    """A pair's config names the student's network, a recipe and a teacher, and inherits the rest."""
     recipes = {path.stem for path in ROOT.glob('configs/_base_/recipes/*.py')}
     for name, path in PAIRS.items():
         if name.endswith('explicit'):
@@ -209,7 +209,7 @@ def test_scalekds_pairs_are_there_under_the_recipe_of_their_student():
 
 @pytest.fixture
 def make_index(monkeypatch):
-    """The tool, which takes from the files what only a built model could say: the assistants."""
+    """Load the tool, with the assistants read from the metafiles, since only a built model knows them."""
     spec = importlib.util.spec_from_file_location('make_index', ROOT / 'tools/make_index.py')
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

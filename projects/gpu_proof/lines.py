@@ -1,4 +1,4 @@
-"""Results of parts, as JSON lines that a later call reads to know what is finished."""
+"""Store results of parts as JSON lines, from which a later call knows what is finished."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def read_lines(files: Iterable[Path]) -> dict[str, Line]:
             line = json.loads(text)
         except json.JSONDecodeError:
             continue
-        found.pop(line['key'], None)  # so that the order is that of the latest
+        found.pop(line['key'], None)  # so that a repeated part moves to the end
         found[line['key']] = line
     return found
 

@@ -29,7 +29,7 @@ def computed(tmp_path_factory):
 def assert_equal_but_for_rounding(several, one):
     assert several.keys() == one.keys()
     for name, value in one.items():
-        # What ought to be zero, such as the gradient of a bias before a norm, is rounding in either.
+        # A value that should be zero, such as the gradient of a bias before a norm, differs by rounding.
         torch.testing.assert_close(several[name], value, rtol=1e-5, atol=1e-13, msg=lambda m, name=name: f'{name}: {m}')
 
 
@@ -68,7 +68,7 @@ def test_ddp_knows_every_trained_parameter_and_nothing_of_the_teacher(computed, 
 
 @pytest.mark.parametrize('world', [1, 2])
 def test_accumulated_gradients_give_the_update_of_the_whole_batch(computed, world):
-    """Losses that are means over samples: four processes take the batch at once."""
+    """Accumulated batches equal the one that four processes take at once, since losses are means over samples."""
     assert_equal_but_for_rounding(computed[world]['accumulated'], computed[4]['accumulated'])
 
 
@@ -119,7 +119,7 @@ custom_hooks = [dict(type='tas_mm.ShardTeacherHook')]
 
 
 def free_job_id() -> str:
-    """Number of a job whose port, 20000 and that, nobody has."""
+    """Return a job number whose port, 20000 plus the number, is free."""
     for number in range(os.getpid() % 5000, 10000):
         with socket.socket() as probe:
             try:
@@ -131,9 +131,9 @@ def free_job_id() -> str:
 
 
 def test_slurm_starts_dist_train_on_every_node(tmp_path):
-    """Two nodes with a process each: both scripts that users call, no unused parameters, and a sharded teacher.
+    """Two nodes with one process each, through both scripts that users call, with a sharded teacher.
 
-    The teacher's weights are random, which is only said loudly.
+    The teacher's weights are random, which only draws a warning.
     """
     (tmp_path / 'run.py').write_text(RUN)
     for name, script in FAKES.items():
