@@ -88,8 +88,6 @@ class PairDistiller(Distiller, ConfigurableDistiller):
             MMRazor's format. Each one replaces what would have been inferred. Mappings may name readings and
             ``gt_labels`` without a recorder. A stage is read as a map, unless the mapping selects a part of it with
             ``data_idx``. Default to None.
-            ``gt_labels`` without a recorder. A stage is read as a map, unless the mapping takes a part of it with
-            ``data_idx``. Default to None.
         distill_deliveries (dict, optional): As in MMRazor. Defaults to None.
 
     Raises:
