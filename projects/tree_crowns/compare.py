@@ -24,7 +24,7 @@ import os
 import subprocess
 import sys
 from collections import defaultdict
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -200,7 +200,13 @@ def main() -> None:
         cells = [(seed, s, row) for seed in range(args.seeds) for s in args.settings for row in args.rows]
         cells = [cell for cell in cells if cell not in done]
         with ThreadPoolExecutor(args.jobs) as pool:
-            list(pool.map(comparison.run, cells))
+            try:
+                for run in as_completed([pool.submit(comparison.run, cell) for cell in cells]):
+                    run.result()
+            except subprocess.CalledProcessError as error:
+                pool.shutdown(cancel_futures=True)
+                folder = error.cmd[error.cmd.index('--work-dir') + 1]
+                raise SystemExit(f'A training failed: {folder}/output.txt has its error') from error
     print(table_of(read_lines(args.out)))
 
 

@@ -3,6 +3,9 @@
 from pathlib import Path
 
 import pytest
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
 
 from tas_mm.analysis.trial import build_model, synthetic_batch, train_step
 from tas_mm.config import read_config
@@ -17,6 +20,14 @@ def test_a_config_builds_and_takes_a_step(name, monkeypatch):
     model = build_model(read_config(f'projects/tree_crowns/configs/{name}.py'))
     losses = train_step(model, synthetic_batch(model, 4, CONFIGS[name]), strict=True)
     assert losses['unused_parameters'] == 0
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_a_runner_takes_a_config(name, monkeypatch, tmp_path):
+    """It wants a loop for every dataloader and evaluator."""
+    monkeypatch.chdir(ROOT)
+    config = read_config(f'projects/tree_crowns/configs/{name}.py')
+    Runner.from_cfg(Config(dict(config, work_dir=str(tmp_path), model=torch.nn.Identity())))
 
 
 def test_the_student_trains_as_long_with_labels_as_without():

@@ -2,6 +2,8 @@
 
 import json
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -58,6 +60,17 @@ def test_a_row_trains_what_it_needs_once(tmp_path, trained):
     line = json.loads((tmp_path / 'results.jsonl').read_text().splitlines()[0])
     assert (line['mAP'], line['AP50'], line['steps'], line['pretraining_steps']) == (10, 30, 10, 20)
     assert Comparison(tmp_path / 'runs', tmp_path / 'results.jsonl', 20, 11).done() == set()
+
+
+def test_a_failed_training_stops_the_comparison_and_names_its_log(tmp_path, monkeypatch):
+    def fail(command: list[str], **options) -> None:
+        raise subprocess.CalledProcessError(1, command)
+
+    monkeypatch.setattr(SCRIPT['subprocess'], 'run', fail)
+    monkeypatch.setattr(sys, 'argv', ['compare.py', '--work-dir', str(tmp_path), '--out', str(tmp_path / 'out.jsonl')])
+    with pytest.raises(SystemExit, match=f'{tmp_path}/few/seed0/scratch/output.txt'):
+        SCRIPT['main']()
+    assert [path.name for path in tmp_path.rglob('output.txt')] == ['output.txt']
 
 
 def test_a_tenth_is_drawn_by_the_seed_and_is_the_same_for_all_rows(tmp_path, trained):

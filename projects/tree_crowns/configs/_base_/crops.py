@@ -30,5 +30,7 @@ val_dataloader = dict(
     sampler=dict(type='DefaultSampler', shuffle=False),
 )
 val_evaluator = dict(type='Accuracy', topk=(1,))
+val_cfg = dict()
 test_dataloader = val_dataloader
 test_evaluator = val_evaluator
+test_cfg = dict()
