@@ -45,8 +45,9 @@ quickstart: install
 test: install lint
 	$(BIN)/python -m pytest -q $(PARALLEL) --durations=10 tests
 
-# What `make test` leaves out: the other cases of each test, pairs of networks and shipped configs, and the projects.
-MORE := (more_cases or all_pairs or all_configs) and not kill
+# What `make test` leaves out: the other cases of each test, pairs of networks and shipped configs, long runs, and the
+# projects.
+MORE := (more_cases or all_pairs or all_configs or long) and not kill
 test-more: install
 	$(BIN)/python -m pytest -q $(PARALLEL) --durations=10 -m '$(MORE) and not detection' tests
 	$(BIN)/python -m pytest -q $(PARALLEL) --durations=10 -m 'not detection and not kill' projects

@@ -242,6 +242,7 @@ def suppress_exit() -> Iterator[list]:
         status.extend([end.code] if end.code else [])
 
 
+@pytest.mark.long
 def test_tutorial_in_small(tmp_path, monkeypatch, capsys):
     """Every command of docs/tutorial.md but those of the shell, in order, with short epochs; then its snippet."""
     for folder in ('configs', 'tools'):

@@ -4,15 +4,14 @@ import os
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 
 from tas_mm.models import InfoNCELoss
 from tests.distributed.cases import BATCH, PAIRS
+from tests.tools import ROOT, run_tool
 
-ROOT = Path(__file__).parents[2]
 ENV = dict(os.environ, OMP_NUM_THREADS='1')
 
 
@@ -20,8 +19,7 @@ ENV = dict(os.environ, OMP_NUM_THREADS='1')
 def computed(tmp_path_factory):
     """Number of processes -> case -> name -> value."""
     folder = tmp_path_factory.mktemp('cases')
-    command = [sys.executable, '-W', 'ignore', '-m', 'tests.distributed.cases', str(folder)]
-    result = subprocess.run(command, cwd=ROOT, env=ENV, capture_output=True, text=True)
+    result = run_tool('tests/distributed/cases.py', folder)
     assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-3000:]
     return {world: torch.load(folder / f'{world}.pt') for world in (1, 2, 4)}
 
@@ -130,6 +128,7 @@ def free_job_id() -> str:
     raise RuntimeError('no free port from 20000 to 29999')
 
 
+@pytest.mark.long
 def test_slurm_starts_dist_train_on_every_node(tmp_path):
     """Two nodes with one process each, through both scripts that users call, with a sharded teacher.
 

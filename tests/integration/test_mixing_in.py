@@ -95,6 +95,7 @@ runpy.run_path(sys.argv[0], run_name='__main__')
 """
 
 
+@pytest.mark.long
 def test_mmpretrains_own_tools_train_it_and_test_its_student_without_tas_mm(configs):
     """With mixup and cutmix, repeated augmentation, and views of each image in the test (flips, averaged)."""
     run(configs, str(TOOLS / 'train.py'), 'ours.py', '--work-dir', 'run')

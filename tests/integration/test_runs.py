@@ -13,14 +13,14 @@ import torch
 from mmengine.config import Config
 
 from tas_mm.engine.launch import use_mixed_precision
+from tests.tools import ROOT, run_tool
 
-ROOT = Path(__file__).parents[2]
 ENV = dict(os.environ, OMP_NUM_THREADS='1')
 PYTHON = [sys.executable, '-W', 'ignore']
 
 
-def run(*command: str, check: bool = True) -> subprocess.CompletedProcess:
-    result = subprocess.run([*PYTHON, *command], cwd=ROOT, env=ENV, capture_output=True, text=True)
+def run(*command: str, check: bool = True, **env: str) -> subprocess.CompletedProcess:
+    result = run_tool(*command, env=env)
     assert not check or result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
     return result
 
@@ -33,9 +33,9 @@ def metrics(work_dir: Path) -> dict:
 
 @pytest.fixture(scope='module')
 def teacher(tmp_path_factory):
-    """The quickstart's teacher after three epochs."""
+    """The quickstart's teacher after three short epochs."""
     work_dir = tmp_path_factory.mktemp('runs') / 'teacher'
-    options = ('train_cfg.max_epochs=3', 'train_cfg.val_interval=3')
+    options = ('train_cfg.max_epochs=3', 'train_cfg.val_interval=3', 'train_dataloader.dataset.num_labeled=200')
     run('tools/train.py', 'configs/quickstart/teacher.py', '--work-dir', str(work_dir), '--cfg-options', *options)
     return work_dir / 'epoch_3.pth'
 
@@ -97,6 +97,7 @@ def test_a_preprocessor_inside_the_model_counts_in_testing_too(distilled, tmp_pa
     assert json.loads(out.read_text())['accuracy/top1'] == metrics(distilled)['accuracy/top1']
 
 
+@pytest.mark.long
 def test_a_killed_run_goes_on_from_its_last_checkpoint(teacher, tmp_path):
     command = ['tools/train.py', 'configs/quickstart/tas.py', '--work-dir', str(tmp_path)]
     process = subprocess.Popen(
@@ -132,10 +133,9 @@ def test_missing_teacher_stops_before_training(tmp_path):
     assert "model.teacher_ckpt: 'nowhere.pth' does not exist" in result.stderr
 
 
-def test_mixed_precision_without_a_gpu_is_refused_in_plain_words(tmp_path, monkeypatch):
-    monkeypatch.setitem(ENV, 'CUDA_VISIBLE_DEVICES', '')
+def test_mixed_precision_without_a_gpu_is_refused_in_plain_words(tmp_path):
     command = ('tools/train.py', 'configs/quickstart/tas.py', '--work-dir', str(tmp_path), '--amp')
-    result = run(*command, check=False)
+    result = run(*command, check=False, CUDA_VISIBLE_DEVICES='')
     assert result.returncode != 0
     assert '--amp: MMEngine trains in mixed precision on a GPU only' in result.stderr
 

@@ -3,9 +3,6 @@
 import json
 import re
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,8 +18,8 @@ from tas_mm.analysis.benchmark.suite import Suite
 from tas_mm.recipes.methods import read_once
 from tas_mm.recipes.sources import build_classifier_from
 from tas_mm.registry import DATASETS
+from tests.tools import ROOT, run_tool
 
-ROOT = Path(__file__).parents[2]
 SUITE = """
 compare = {compare!r}
 pairs = dict(one='{root}/configs/quickstart/tas.py', two='{folder}/two.py')
@@ -254,6 +251,7 @@ def test_tables_by_hand():
     assert lines[2][:3] == ['tas', '2.500', '2.50']
 
 
+@pytest.mark.long
 def test_the_tool_runs_what_is_missing_and_nothing_twice(tmp_path):
     """Two real runs on the digits, the second call finding them done; the config that it kept is complete."""
     suite = tmp_path / 'tiny.py'
@@ -262,8 +260,8 @@ def test_the_tool_runs_what_is_missing_and_nothing_twice(tmp_path):
         "methods = dict(_delete_=True, alone=None, tas=dict(type='tas_mm.TASDistiller'))\n"
         "options = {'model.teacher_ckpt': None, 'train_cfg.max_epochs': 3, 'train_dataloader.dataset.times': 2}\n"
     )
-    command = [sys.executable, '-W', 'ignore', 'tools/benchmark.py', str(suite), '--work-dir', str(tmp_path / 'work')]
-    first = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    command = ['tools/benchmark.py', suite, '--work-dir', tmp_path / 'work']
+    first = run_tool(*command)
     assert first.returncode == 0, first.stdout[-3000:] + first.stderr[-3000:]
     results = sorted((tmp_path / 'work/runs').glob('*/result.json'))
     assert len(results) == 2
@@ -273,10 +271,10 @@ def test_the_tool_runs_what_is_missing_and_nothing_twice(tmp_path):
     assert rows[1]['added_parameters'] > rows[0]['added_parameters'] == 0
     assert '| tas |' in (tmp_path / 'work/tiny.md').read_text()
     assert (tmp_path / 'work/tiny_digits.png').read_bytes().startswith(b'\x89PNG')
-    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    again = run_tool(*command)
     assert '2 of 2 cells' in again.stdout
     assert written == [path.stat().st_mtime_ns for path in results]
     for option, error in ((['--only', '/tsa/'], 'Closest names: digits/vit_to_cnn/'), (['--jobs', '-1'], 'at least 1')):
-        refused = subprocess.run([*command, *option], cwd=ROOT, capture_output=True, text=True)
+        refused = run_tool(*command, *option)
         assert refused.returncode
         assert error in refused.stderr

@@ -1,17 +1,13 @@
 """The plain loop, run as a user runs it."""
 
 import re
-import subprocess
-import sys
-from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from tests.tools import ROOT, run_tool
 
 
 def test_the_example_trains_all_three_and_stays_short():
     """With few steps: each network has its line, and its loss goes down."""
-    command = [sys.executable, '-W', 'ignore', 'examples/minimal_distill.py', '12', '1']
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = run_tool('examples/minimal_distill.py', '12', '1')
     assert done.returncode == 0, done.stderr[-3000:]
     results = dict(re.findall(r'^(teacher|student alone|student distilled): ([\d.]+) %$', done.stdout, re.MULTILINE))
     assert results.keys() == {'teacher', 'student alone', 'student distilled'}

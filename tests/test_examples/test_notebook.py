@@ -4,11 +4,13 @@ import re
 from pathlib import Path
 
 import nbformat
+import pytest
 from nbclient import NotebookClient
 
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.long
 def test_the_tutorial_runs(tmp_path, monkeypatch):
     """All of its cells, with fewer steps of training; what it says of the pair is what it should."""
     monkeypatch.setenv('PYTHONPATH', str(ROOT))

@@ -1,16 +1,14 @@
 """tools/check_config.py on a pair and for a summary, run as a user runs it; configs are in test_configs.py."""
 
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.tools import ROOT, run_tool
 
 
 def run(*args):
-    return subprocess.run([sys.executable, 'tools/check_config.py', *args], cwd=ROOT, capture_output=True, text=True)
+    return run_tool('tools/check_config.py', *args)
 
 
 def test_a_good_pair():
