@@ -117,6 +117,7 @@ def run_clean(python: Path, *words: str) -> str:
     return result.stdout
 
 
+@pytest.mark.long
 def test_the_wheel_works_without_the_clone(clean_python):
     """The doctor is content, and a tool of the wheel builds a shipped config by another method."""
     site = next(clean_python.parents[1].glob('lib/python*/site-packages'))
