@@ -11,7 +11,7 @@ from mmengine.config import Config
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = [
-    'baselines/scalekd/swin_l_to_vit_s.py',
+    pytest.param('baselines/scalekd/swin_l_to_vit_s.py', marks=pytest.mark.long),
     'quickstart/student.py',
     'quickstart/tas.py',
     'tas/swin_to_resmlp_cifar100.py',

@@ -5,6 +5,7 @@ Imports take longer than most of what the tests ask of a tool. Each command has 
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import runpy
@@ -49,6 +50,7 @@ def _run(command: list[str], cwd: str, variables: dict[str, str], printed: list[
     """Become the script, in the forked process."""
     for number, path in enumerate(printed, start=1):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), number)
+    gc.freeze()  # imported modules: a dataset collects garbage when it is built
     os.environ.clear()
     os.environ.update(variables)
     os.chdir(cwd)

@@ -401,13 +401,14 @@ def test_what_stands_beside_a_named_config_has_the_last_word(build_tas):
     """MMEngine takes it for defaults, which lose to what the config says."""
     head = dict(num_classes=5)
     named = dict(cfg_path=NAMED, head=head, data_preprocessor=dict(mean=[1.0] * 3, num_classes=5))
-    algorithm = build_tas(named, dict(cfg_path=NAMED, head=head))
+    small = dict(type='tas_mm.TASDistiller', input_size=32)
+    algorithm = build_tas(named, dict(cfg_path=NAMED, head=head), distiller=small)
     assert algorithm.student.head.fc.out_features == algorithm.teacher.network.head.fc.out_features == 5
     assert algorithm.data_preprocessor.mean.flatten().tolist() == [1.0] * 3
     assert algorithm.data_preprocessor.std.flatten().tolist() == pytest.approx([51.5865, 50.847, 51.255])
     augments = dict(augments=dict(type='Mixup', alpha=0.8))
     outer = dict(type='ClsDataPreprocessor', mean=[2.0] * 3, std=[3.0] * 3, batch_augments=augments)
-    distiller = dict(type='tas_mm.PairDistiller', terms=dict(kd=dict(type='mmrazor.KLDivergence')))
+    distiller = dict(type='tas_mm.PairDistiller', input_size=32, terms=dict(kd=dict(type='mmrazor.KLDivergence')))
     algorithm = TAS(dict(cfg_path=NAMED), dict(cfg_path=NAMED), distiller, data_preprocessor=outer)
     assert algorithm.data_preprocessor.mean.flatten().tolist() == [2.0] * 3
     assert algorithm.data_preprocessor.batch_augments is not None
@@ -419,7 +420,7 @@ def test_a_named_student_is_trained_from_its_published_weights(monkeypatch, tmp_
     given = get_config(NAMED)
     given.model_path = str(tmp_path / 'published.pth')
     monkeypatch.setattr('mmengine.hub.get_config', lambda *args: given)
-    distiller = dict(type='tas_mm.PairDistiller', terms=dict(kd=dict(type='mmrazor.KLDivergence')))
+    distiller = dict(type='tas_mm.PairDistiller', input_size=32, terms=dict(kd=dict(type='mmrazor.KLDivergence')))
     named = dict(cfg_path=NAMED, pretrained=True)
     algorithm = TAS(named, named, distiller)
     algorithm.init_weights()

@@ -99,6 +99,7 @@ def test_the_student_alone_is_trained_by_the_same_recipe_and_stands_beside(run):
     assert re.search(rf'student trained alone +{accuracy:.2f} ', printed)
 
 
+@pytest.mark.long
 def test_an_interrupted_run_goes_on(tmp_path, capsys, monkeypatch):
     import distill
     from mmengine.runner import EpochBasedTrainLoop
