@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import gc
+from functools import cache
 
 import pytest
 import torch
+from mmengine.config import utils
 from mmengine.logging import MMLogger
 from mmengine.registry import MODELS, DefaultScope
 
 import tas_mm  # noqa: F401
 from tests.faults.table import FAULTS
 from tests.networks import NUM_CLASSES, SIZE, samples
+
+utils.load = cache(utils.load)  # MMEngine reads all metafiles of a package for every base of a config
 
 NAMED = {node for fault in FAULTS for node in fault.nodes}
 """Tests, or cases of tests, that must catch a planted fault."""
