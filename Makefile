@@ -81,7 +81,7 @@ $(RAZOR): | .venv/installed
 	$(BIN)/python -m pip download --quiet --no-deps --no-binary :all: --dest build mmrazor==1.0.0
 	tar -xzf build/mmrazor-1.0.0.tar.gz -C build
 
-# Shows that the benchmark works, not who is best: two minutes.
+# Shows that the benchmark works, not who is best: some minutes.
 benchmark-smoke: install
 	$(BIN)/python tools/benchmark.py configs/benchmark/suites/smoke.py
 

@@ -360,7 +360,8 @@ def test_torchscript_gives_the_same_logits_for_any_batch(distilled, tmp_path, st
             assert torch.equal(graph(IMAGES[:batch]), model(IMAGES[:batch]))
 
 
-@pytest.mark.parametrize('student', [networks.resnet_cifar, pytest.param(shallow_swin, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize('student', [networks.resnet_cifar, shallow_swin])
 def test_an_exported_program_gives_the_same_logits_for_any_batch_and_says_how_to_feed_it(distilled, tmp_path, student):
     model, path = distilled(student())
     tool(path, tmp_path / 'student.pt2', '--to', 'export', '--input-size', SIZE)

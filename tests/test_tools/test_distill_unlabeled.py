@@ -90,10 +90,13 @@ def test_fine_tuning_starts_from_the_distilled_backbone(run):
         (('--data', 'LABELED', '--probe', 'LABELED'), '--probe: the images of --data have labels already'),
     ],
 )
-def test_bad_options(run, tmp_path, options, message):
+def test_bad_options(tmp_path, options, message):
     import distill
 
-    folders = dict(EMPTY=tmp_path, POOL=run[0].parent / 'pool', LABELED=run[0].parent / 'labeled')
+    folders = {name: tmp_path / name.lower() for name in ('EMPTY', 'POOL', 'LABELED')}
+    folders['EMPTY'].mkdir()
+    write_images(lambda i: folders['POOL'], 6)
+    write_images(lambda i: folders['LABELED'] / ('train', 'val')[i % 2] / f'class{i % 3}', 12)
     options = [str(folders.get(option, option)) for option in options]
     with pytest.raises(SystemExit) as refused:
         distill.main([*PAIR, *options, '--work-dir', str(tmp_path / 'work')])
