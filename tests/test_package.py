@@ -30,6 +30,7 @@ def test_importing_it_is_all_a_user_must_do_and_it_says_nothing():
     assert python(code) == '1.0\n'
 
 
+@pytest.mark.long
 def test_a_type_with_the_scope_imports_it_by_itself():
     code = "from mmengine.registry import MODELS\nprint(type(MODELS.build(dict(type='tas_mm.InfoNCELoss'))).__module__)"
     assert python(code, '-W', 'ignore').splitlines()[-1] == 'tas_mm.models.losses.info_nce'

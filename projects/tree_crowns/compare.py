@@ -9,7 +9,8 @@ Rows of one seed see the same tiles in the same order, for the same number of st
 - alone: from a student that learned to tell crops of the labeled tiles apart;
 - distilled: from a student that an ImageNet MobileNetV2 taught on all training tiles, without labels;
 - ceiling: the ImageNet MobileNetV2 itself is the backbone;
-- tas, pkd, cwd: the backbone starts from random weights, and the ceiling's detector teaches inside the training.
+- tas, tas_maps, pkd, cwd: the backbone starts from random weights, and the ceiling's detector teaches inside the
+  training.
 
 In the setting ``few`` a tenth of the training tiles, drawn by the seed, has boxes, and a tenth of the crops has labels;
 in ``all`` every one has. Every detector appends a line to results.jsonl and is not repeated; an interrupted training
@@ -65,6 +66,7 @@ ROWS = dict(
     distilled=Row(student='crowns_label_free'),
     ceiling=Row('retinanet_crowns_mobilenetv2'),
     tas=Row('retinanet_crowns_tas', teacher='ceiling'),
+    tas_maps=Row('retinanet_crowns_tas_maps', teacher='ceiling'),
     pkd=Row('retinanet_crowns_pkd', teacher='ceiling'),
     cwd=Row('retinanet_crowns_cwd', teacher='ceiling'),
 )
