@@ -25,10 +25,10 @@ import os
 import subprocess
 import sys
 from collections import defaultdict
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock
 
 import numpy as np
 
@@ -79,7 +79,7 @@ class Comparison:
         self.work_dir, self.out = work_dir, out
         self.pretraining_steps, self.steps = pretraining_steps, steps
         self.locks: defaultdict[Path, Lock] = defaultdict(Lock)
-        self.writing = Lock()
+        self.writing, self.failed = Lock(), Event()
 
     def done(self) -> set[tuple]:
         """Return the cells that have a line with these numbers of steps."""
@@ -89,8 +89,14 @@ class Comparison:
 
     def run(self, cell: tuple[int, str, str]) -> None:
         """Train the detector of a cell ``(seed, setting, row)``, and append its result."""
+        if self.failed.is_set():
+            return
         seed, setting, name = cell
-        folder = self.detector(seed, setting, name)
+        try:
+            folder = self.detector(seed, setting, name)
+        except subprocess.CalledProcessError:
+            self.failed.set()
+            raise
         metrics = {key: round(100 * read_run(folder).last(metric), 2) for key, metric in METRICS.items()}
         line = dict(setting=setting, row=name, seed=seed, steps=self.steps, pretraining_steps=self.pretraining_steps)
         with self.writing, self.out.open('a') as file:
@@ -203,10 +209,8 @@ def main() -> None:
         cells = [cell for cell in cells if cell not in done]
         with ThreadPoolExecutor(args.jobs) as pool:
             try:
-                for run in as_completed([pool.submit(comparison.run, cell) for cell in cells]):
-                    run.result()
+                list(pool.map(comparison.run, cells))
             except subprocess.CalledProcessError as error:
-                pool.shutdown(cancel_futures=True)
                 folder = error.cmd[error.cmd.index('--work-dir') + 1]
                 raise SystemExit(f'A training failed: {folder}/output.txt has its error') from error
     print(table_of(read_lines(args.out)))

@@ -92,3 +92,8 @@ def test_gains_are_paired_by_seed():
     rows = [[cell.strip() for cell in row.split('|')[4:-1]] for row in SCRIPT['table_of'](lines).splitlines()[2:]]
     assert rows[0] == ['scratch', '2', '6.0 ± 1.4', '18.0 ± 4.2', '-', '-']
     assert rows[1] == ['distilled', '2', '9.5 ± 2.1', '28.5 ± 6.4', '3.5 ± 0.7', '-']
+
+
+def test_the_table_of_the_readme_is_of_the_results():
+    table = SCRIPT['table_of'](SCRIPT['read_lines'](SCRIPT['OUT']))
+    assert table.strip() in (Path(__file__).parents[1] / 'README.md').read_text()
