@@ -6,10 +6,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from tas_mm.models.loading import read_checkpoint
 from tas_mm.models.sources import TIMM
 from tas_mm.models.stages import StageView
-from tas_mm.models.teachers.weights import named_as, sets_of_weights
+from tas_mm.models.teachers.weights import needed, read_weights
 
 from .sources import Network
 
@@ -31,13 +30,7 @@ def own_weights(network: Network, checkpoint: str) -> tuple[dict[str, Tensor], b
     if not Path(checkpoint).is_file():
         raise ValueError(f'{option}: there is no such file. Expected a file with weights of {network.name}')
     model = network.view.model
-    try:
-        loaded = read_checkpoint(checkpoint)
-        sets = sets_of_weights(loaded, averaged_first=TIMM.tag(model) is not None)
-    except Exception as error:
-        raise ValueError(f'{option} cannot be read as a checkpoint: {type(error).__name__}: {error}') from error
-    wanted = {name: value.shape for name, value in model.state_dict().items()}
-    state = dict(TIMM.as_loaded(named_as(sets, wanted, option, network.name), model))
+    state = dict(TIMM.as_loaded(read_weights(model, checkpoint, option, network.name), model))
     wrapper = network.source.prefix  # names in a library's own files lack it
     heads = tuple(name.removeprefix(wrapper) for name in head_layers(network.view))
 
@@ -51,15 +44,13 @@ def own_weights(network: Network, checkpoint: str) -> tuple[dict[str, Tensor], b
     except RuntimeError as error:
         raise ValueError(f'{unfit}: {error}') from error
     parameters = {name for name, _ in model.named_parameters()}
-    statistics = ('running_mean', 'running_var')
-    lost = [name for name in result.missing_keys if name in parameters or name.endswith(statistics)]
-    missing = [name for name in lost if not of_head(name)]
+    missing = [name for name in needed(result.missing_keys, parameters) if not of_head(name)]
     if missing:
         raise ValueError(
             f'{unfit}: {len(missing)} of its parameters and statistics are not in the file, such as '
             f'{missing[0]!r}. The file has names such as {next(iter(state), "none at all")!r}'
         )
-    head = {name: shape for name, shape in wanted.items() if of_head(name)}
+    head = {name: value.shape for name, value in model.state_dict().items() if of_head(name)}
     fits = all(getattr(state.get(name), 'shape', None) == shape for name, shape in head.items())
     return (state if fits else body), fits
 

@@ -152,8 +152,8 @@ FAULTS = [
     Fault(
         'running statistics may be missing',
         WEIGHTS,
-        "n in parameters or n.endswith(('running_mean', 'running_var'))",
-        'n in parameters',
+        "name in parameters or name.endswith(('running_mean', 'running_var'))",
+        'name in parameters',
         f'{TAS}test_statistics_that_are_missing_are_an_error_and_other_buffers_are_not',
         'A frozen network with statistics of 0 and 1 gives nonsense.',
     ),

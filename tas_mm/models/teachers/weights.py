@@ -37,12 +37,7 @@ def load_weights(teacher: nn.Module, checkpoint: str) -> None:
         ValueError: If the file cannot be read, does not fit, or has weights that are not finite.
     """
     key = f'model.teacher_ckpt={checkpoint!r}'
-    try:
-        loaded = read_checkpoint(checkpoint, logger='current')
-        sets = sets_of_weights(loaded, averaged_first=TIMM.tag(teacher) is not None)
-    except Exception as error:
-        raise ValueError(f'{key} cannot be read as a checkpoint: {type(error).__name__}: {error}') from error
-    state = named_as(sets, {*teacher.state_dict()}, key)
+    state = read_weights(teacher, checkpoint, key)
     try:
         state = dict(TIMM.as_loaded(state, teacher))
         result = teacher.load_state_dict(state, strict=False)
@@ -52,7 +47,7 @@ def load_weights(teacher: nn.Module, checkpoint: str) -> None:
             'data first'
         ) from error
     parameters = {name for name, _ in teacher.named_parameters()}
-    missing = [n for n in result.missing_keys if n in parameters or n.endswith(('running_mean', 'running_var'))]
+    missing = needed(result.missing_keys, parameters)
     if missing:
         raise ValueError(
             f'{key} does not fit model.teacher: {len(missing)} of its parameters and statistics are not in the file, '
@@ -71,6 +66,31 @@ def load_weights(teacher: nn.Module, checkpoint: str) -> None:
             logger='current',
             level=logging.WARNING,
         )
+
+
+def read_weights(network: nn.Module, checkpoint: str, key: str, name: str = 'model.teacher') -> dict[str, Tensor]:
+    """Read the weights of a network from a file, under the network's names.
+
+    Args:
+        network (nn.Module): The network.
+        checkpoint (str): File or URL.
+        key (str): Name of the file in errors.
+        name (str): Name of the network in errors. Defaults to ``'model.teacher'``.
+
+    Raises:
+        ValueError: If the file cannot be read, or has several sets of weights that fit.
+    """
+    try:
+        loaded = read_checkpoint(checkpoint, logger='current')
+        sets = sets_of_weights(loaded, averaged_first=TIMM.tag(network) is not None)
+    except Exception as error:
+        raise ValueError(f'{key} cannot be read as a checkpoint: {type(error).__name__}: {error}') from error
+    return named_as(sets, {*network.state_dict()}, key, name)
+
+
+def needed(names: Collection[str], parameters: Collection[str]) -> list[str]:
+    """Select what a file must have: parameters and running statistics. Older files lack other buffers."""
+    return [name for name in names if name in parameters or name.endswith(('running_mean', 'running_var'))]
 
 
 def sets_of_weights(loaded: Mapping, averaged_first: bool) -> dict[str, dict[str, Tensor]]:
@@ -105,7 +125,7 @@ def sets_of_weights(loaded: Mapping, averaged_first: bool) -> dict[str, dict[str
 
 
 def named_as(
-    sets: Mapping[str, dict[str, Tensor]], wanted: Collection[str], key: str, network: str = 'model.teacher'
+    sets: Mapping[str, dict[str, Tensor]], wanted: Collection[str], key: str, network: str
 ) -> dict[str, Tensor]:
     """Select the set of weights that a network needs, under the network's names.
 
@@ -115,7 +135,7 @@ def named_as(
         sets (Mapping): Sets from :func:`sets_of_weights`.
         wanted (collection): Names of the network's weights.
         key (str): Name of the file in errors.
-        network (str): Name of the network in errors. Defaults to 'model.teacher'.
+        network (str): Name of the network in errors.
 
     Raises:
         ValueError: If several sets or prefixes fit the network.
@@ -126,7 +146,7 @@ def named_as(
         student = {entry: value for entry, value in state.items() if entry.startswith('architecture.')}
         for prefix, stripped in _by_prefix(student or state).items():
             found['.'.join(filter(None, (name, prefix.rstrip('.'))))] = stripped
-    fits = {name: len(stripped.keys() & set(wanted)) for name, stripped in found.items()}
+    fits = {name: len(wanted & stripped.keys()) for name, stripped in found.items()}
     best = [name for name, count in fits.items() if count == max(fits.values())]
     if len(best) > 1 and max(fits.values()) > 0 and '' not in best:
         raise ValueError(
