@@ -10,7 +10,8 @@ Rows of one seed see the same tiles in the same order, for the same number of st
 - distilled: from a student that an ImageNet MobileNetV2 taught on all training tiles, without labels;
 - ceiling: the ImageNet MobileNetV2 itself is the backbone;
 - tas, tas_maps, pkd, cwd: the backbone starts from random weights, and the ceiling's detector teaches inside the
-  training.
+  training;
+- tas_unlabeled, cwd_unlabeled: the same, and as many tiles without boxes are in every batch beside.
 
 In the setting ``few`` a tenth of the training tiles, drawn by the seed, has boxes, and a tenth of the crops has labels;
 in ``all`` every one has. Every detector appends a line to results.jsonl and is not repeated; an interrupted training
@@ -53,11 +54,13 @@ class Row:
         config: Its config, without the common prefix.
         student: Config that trains its backbone first; None: the config says where it starts.
         teacher: Row of the detector that teaches it.
+        tiles: Where its training dataloader has the tiles with boxes.
     """
 
     config: str = 'retinanet_crowns'
     student: str | None = None
     teacher: str | None = None
+    tiles: str = 'dataset'
 
 
 ROWS = dict(
@@ -69,6 +72,8 @@ ROWS = dict(
     tas_maps=Row('retinanet_crowns_tas_maps', teacher='ceiling'),
     pkd=Row('retinanet_crowns_pkd', teacher='ceiling'),
     cwd=Row('retinanet_crowns_cwd', teacher='ceiling'),
+    tas_unlabeled=Row('retinanet_crowns_tas_unlabeled', teacher='ceiling', tiles='dataset.datasets.0'),
+    cwd_unlabeled=Row('retinanet_crowns_cwd_unlabeled', teacher='ceiling', tiles='dataset.datasets.0'),
 )
 
 
@@ -105,7 +110,8 @@ class Comparison:
 
     def detector(self, seed: int, setting: str, name: str) -> Path:
         """Train the detector of a row, and what it needs, and return its work folder."""
-        row, options = ROWS[name], drawn('tiles', setting, seed)
+        row = ROWS[name]
+        options = drawn('tiles', setting, seed, row.tiles)
         if row.student:
             options += [f'model.backbone.init_cfg.checkpoint={self.student(row.student, seed, setting)}']
         elif row.teacher:
@@ -144,13 +150,13 @@ class Comparison:
         return folder
 
 
-def drawn(what: str, setting: str, seed: int) -> list[str]:
+def drawn(what: str, setting: str, seed: int, where: str = 'dataset') -> list[str]:
     """Return the option that keeps a setting's share of the training data, drawn by the seed."""
     if SHARES[setting] == 1:
         return []
     count = COUNTS[what]
     chosen = np.random.default_rng(seed).permutation(count)[: round(SHARES[setting] * count)]
-    return [f'train_dataloader.dataset.indices={sorted(chosen.tolist())}'.replace(' ', '')]
+    return [f'train_dataloader.{where}.indices={sorted(chosen.tolist())}'.replace(' ', '')]
 
 
 def cell_of(line: dict) -> tuple[int, str, str]:

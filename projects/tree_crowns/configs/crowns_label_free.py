@@ -4,20 +4,7 @@ Make the data and the teacher's weights first: make tree-crowns
 Then: python tools/train.py projects/tree_crowns/configs/crowns_label_free.py
 """
 
-_base_ = ['_base_/views.py', '_base_/pretraining.py']
-
-
-def dense(stage):
-    """Cosine between maps: a detector reads places, which the pooled feature does not have."""
-    return dict(
-        type='tas_mm.CosineSmoothL1Loss',
-        reads=stage,
-        hidden_ratio=None,
-        cosine_weight=1.0,
-        smooth_l1_weight=0.0,
-        loss_weight=2.0,
-    )
-
+_base_ = ['_base_/views.py', '_base_/maps.py', '_base_/pretraining.py']
 
 model = dict(
     type='tas_mm.TAS',
@@ -33,6 +20,6 @@ model = dict(
         type='tas_mm.TASDistiller',
         input_size=96,
         assistant=dict(early='teacher', late_stages=0),
-        terms=dict(stride8=dense('stage2'), stride16=dense('stage3')),
+        terms=_base_.maps,
     ),
 )

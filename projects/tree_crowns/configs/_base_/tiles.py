@@ -16,12 +16,20 @@ test_pipeline = [
     dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
 ]
 dataset = dict(type='CocoDataset', data_root='data/tree_crowns', metainfo=dict(classes=('tree',)))
+train_tiles = dict(dataset, ann_file='annotations/train.json', data_prefix=dict(img='train/'), pipeline=train_pipeline)
+without_boxes = dict(train_tiles, pipeline=[step for step in train_pipeline if step['type'] != 'LoadAnnotations'])
 train_dataloader = dict(
     batch_size=4,
     num_workers=0,
     sampler=dict(type='InfiniteSampler', shuffle=True),
     batch_sampler=dict(type='AspectRatioBatchSampler'),
-    dataset=dict(dataset, ann_file='annotations/train.json', data_prefix=dict(img='train/'), pipeline=train_pipeline),
+    dataset=train_tiles,
+)
+mixed_dataloader = dict(  # as many tiles with boxes, and as many without beside them
+    batch_size=8,
+    num_workers=0,
+    sampler=dict(type='tas_mm.ShareSampler', shares=(1, 1)),
+    dataset=dict(type='ConcatDataset', datasets=[train_tiles, without_boxes]),
 )
 val_dataloader = dict(
     batch_size=1,

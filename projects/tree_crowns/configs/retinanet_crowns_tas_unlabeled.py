@@ -1,0 +1,9 @@
+"""retinanet_crowns_tas_maps.py on tiles with boxes and, in the same batches, on all training tiles without boxes.
+
+Make the teacher first: python tools/train.py projects/tree_crowns/configs/retinanet_crowns_mobilenetv2.py
+Then: python tools/train.py projects/tree_crowns/configs/retinanet_crowns_tas_unlabeled.py
+"""
+
+_base_ = 'retinanet_crowns_tas_maps.py'
+
+train_dataloader = dict(_base_.mixed_dataloader, _delete_=True)
