@@ -1,4 +1,7 @@
-"""Small networks that every test can build in a moment."""
+"""Small networks that every test can build in a moment.
+
+What takes seconds to import is imported in functions: the process that hands out tests to others reads this file, too.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,8 @@ import gc
 from functools import cache
 
 import pytest
-import torch
-from mmengine.config import utils
-from mmengine.logging import MMLogger
-from mmengine.registry import MODELS, DefaultScope
 
-import tas_mm  # noqa: F401
 from tests.faults.table import FAULTS
-from tests.networks import NUM_CLASSES, SIZE, samples
-
-utils.load = cache(utils.load)  # MMEngine reads all metafiles of a package for every base of a config
 
 NAMED = {node for fault in FAULTS for node in fault.nodes}
 """Tests, or cases of tests, that must catch a planted fault."""
@@ -40,12 +35,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Take what is imported out of garbage collection, which every dataset runs when it is built: half a second."""
-    gc.freeze()
+    """Keep what MMEngine would do again and again from taking half a second each time."""
+    from mmengine.config import utils
+
+    utils.load = cache(utils.load)  # reads all metafiles of a package for every base of a config
+    gc.freeze()  # what is imported is not garbage, which every dataset collects when it is built
 
 
 @pytest.fixture(autouse=True)
 def _deterministic_and_quiet():
+    import torch
+    from mmengine.logging import MMLogger
+    from mmengine.registry import DefaultScope
+
     torch.manual_seed(0)
     MMLogger.get_current_instance().setLevel('WARNING')
     yield
@@ -55,6 +57,8 @@ def _deterministic_and_quiet():
 @pytest.fixture
 def logged(caplog):
     """Collect the messages of MMEngine's logger, which do not reach the root logger."""
+    from mmengine.logging import MMLogger
+
     logger = MMLogger.get_current_instance()
     logger.addHandler(caplog.handler)
     yield caplog
@@ -64,6 +68,7 @@ def logged(caplog):
 @pytest.fixture
 def build():
     """Build a classifier from a config, as MMPretrain would."""
+    from mmengine.registry import MODELS, DefaultScope
 
     def build(cfg: dict):
         with DefaultScope.overwrite_default_scope('mmpretrain'):
@@ -77,6 +82,7 @@ def build():
 @pytest.fixture
 def build_tas():
     """Build TAS for a student and a teacher config."""
+    from tas_mm.registry import MODELS
 
     def build(student: dict, teacher: dict, **kwargs):
         algorithm = MODELS.build(dict(type='tas_mm.TAS', architecture=student, teacher=teacher, **kwargs))
@@ -89,4 +95,8 @@ def build_tas():
 @pytest.fixture
 def batch():
     """Four random images and their labels."""
+    import torch
+
+    from tests.networks import NUM_CLASSES, SIZE, samples
+
     return torch.randn(4, 3, SIZE, SIZE), samples([i % NUM_CLASSES for i in range(4)])

@@ -132,7 +132,7 @@ def choose_device(device: str | None) -> str:
 
 def loudly(text: str) -> None:
     """Print a text that nobody should overlook."""
-    print('\n'.join(('', '!' * 110, *(f'!! {line}' for line in text.splitlines()), '!' * 110, '')))
+    print('\n'.join(('', '!' * 106, *(f'!! {line}' for line in text.splitlines()), '!' * 106, '')))
 
 
 def random_features(why: str) -> str:

@@ -110,7 +110,8 @@ def read_student(path: str, config: str | None = None) -> dict[str, Any]:
         >>> from tas_mm.student import build_student, read_student
         >>> config = Config(dict(model=classifier_config('timm:resnet18'))).pretty_text
         >>> file = tempfile.mkdtemp() + '/epoch_1.pth'
-        >>> torch.save(dict(meta=dict(cfg=config), state_dict=build_classifier('timm:resnet18').state_dict()), file)
+        >>> weights = build_classifier('timm:resnet18').state_dict()
+        >>> torch.save(dict(meta=dict(cfg=config), state_dict=weights), file)
         >>> build_student(read_student(file))(torch.zeros(1, 3, 64, 64)).shape
         torch.Size([1, 10])
     """

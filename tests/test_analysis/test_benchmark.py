@@ -71,9 +71,15 @@ def test_suites_are_whole(name):
     assert {(setting, pair, 'alone') for setting, pair, _ in cells} <= cells
 
 
-def test_the_size_of_its_images_stays_with_the_pair():
-    runs = Suite('tas_mm::benchmark/suites/cpu.py', 'work').runs
-    models = {run.method: run.cfg.model for run in runs if run.pair == 'cnn_to_cnn' and run.setting == 'labels_1000'}
+@pytest.fixture(scope='module')
+def cpu(tmp_path_factory) -> Suite:
+    """The suite of the report, which has 1,200 runs."""
+    return Suite('tas_mm::benchmark/suites/cpu.py', tmp_path_factory.mktemp('cpu'))
+
+
+def test_the_size_of_its_images_stays_with_the_pair(cpu):
+    chosen = [run for run in cpu.runs if run.pair == 'cnn_to_cnn' and run.setting == 'labels_1000']
+    models = {run.method: run.cfg.model for run in chosen}
     assert models['kd'].distiller.input_size == models['tas'].distiller.input_size == 28
     assert models['alone'].type == 'ImageClassifier'
 
@@ -106,11 +112,10 @@ def test_results_from_elsewhere_are_taken_over_by_what_was_run(suite, tmp_path):
     assert suite(options={'train_cfg.max_epochs': 7}).adopt(tmp_path / 'there.jsonl') == 0
 
 
-def test_kept_results_are_known(tmp_path):
-    suite = Suite('tas_mm::benchmark/suites/cpu.py', tmp_path)
+def test_kept_results_are_known(cpu):
     lines = (ROOT / 'docs/benchmark/cpu.jsonl').read_text().splitlines()
-    assert {json.loads(line)['run'] for line in lines} <= {run.key for run in suite.runs}
-    assert suite.adopt(ROOT / 'docs/benchmark/cpu.jsonl') == len({json.loads(line)['run'] for line in lines})
+    assert {json.loads(line)['run'] for line in lines} <= {run.key for run in cpu.runs}
+    assert cpu.adopt(ROOT / 'docs/benchmark/cpu.jsonl') == len({json.loads(line)['run'] for line in lines})
 
 
 def test_the_report_shows_what_the_raw_lines_say():

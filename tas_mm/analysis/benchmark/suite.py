@@ -104,6 +104,10 @@ class Suite:
         self.name = Path(name.split('::')[-1]).stem
         self.work_dir = Path(work_dir)
         self.runs: list[Run] = []
+        # Folders of runs, by fingerprint: those of earlier calls, and each new one.
+        self.folders = {
+            path.name.rpartition('-')[2]: path for path in sorted((self.work_dir / 'runs').glob('*'), reverse=True)
+        }
         self.teachers: dict[Path, Config] = {}
         if 'compare' in cfg:
             self._check(cfg.compare, 'methods', 'compare')
@@ -160,9 +164,7 @@ class Suite:
 
     def _folder(self, key: str, name: str) -> Path:
         """Return the folder of a run: that of the same run in the suite or from an earlier call, or a new one."""
-        found = next(iter(sorted((self.work_dir / 'runs').glob(f'*-{key}'))), None)
-        known = next((run.dir for run in self.runs if run.dir.name.endswith(key)), None)
-        return found or known or self.work_dir / 'runs' / f'{name}-{key}'
+        return self.folders.setdefault(key, self.work_dir / 'runs' / f'{name}-{key}')
 
     def _note_teacher(self, model: ConfigDict) -> str | None:
         """Record a teacher that is named by its config, and whose weights the suite trains if they are missing.

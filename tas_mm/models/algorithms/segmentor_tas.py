@@ -33,7 +33,7 @@ class SegmentorTAS(DetectorTAS):
         >>> from mmengine.config import Config
         >>> student = dict(cfg_path='mmseg::sem_fpn/fpn_r50_4xb4-160k_ade20k-512x512.py')
         >>> cfg = Config(dict(model=dict(type='tas_mm.SegmentorTAS', architecture=student)))
-        >>> cfg.model.update(teacher='my_teacher.py', teacher_ckpt='my_teacher.pth')  # and run it with tools/train.py
+        >>> cfg.model.update(teacher='my_teacher.py', teacher_ckpt='my_teacher.pth')  # for tools/train.py
     """
 
     @staticmethod
