@@ -35,11 +35,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Keep what MMEngine would do again and again from taking half a second each time."""
+    """Keep what MMEngine does again and again from taking half a second each time, and start what runs tools."""
     from mmengine.config import utils
+
+    from tests.tools import tools
 
     utils.load = cache(utils.load)  # reads all metafiles of a package for every base of a config
     gc.freeze()  # what is imported is not garbage, which every dataset collects when it is built
+    tools()
 
 
 @pytest.fixture(autouse=True)

@@ -1,11 +1,11 @@
-"""Run a tool as a user runs it, but forked from a process that has imported everything already.
+"""Run a tool as a user runs it, but forked from a process that has imported what the tests import.
 
-Imports take longer than most of what the tests ask of a tool. Each command has a process of its own.
+Imports take longer than most of what the tests ask of a tool. Each command has a process of its own, and what tests
+did before does not reach it.
 """
 
 from __future__ import annotations
 
-import gc
 import multiprocessing
 import os
 import runpy
@@ -14,18 +14,48 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
+from functools import cache
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any, NoReturn
 
 import torch
 
 ROOT = Path(__file__).parents[1]
-SERVER = multiprocessing.get_context('forkserver')
-SERVER.set_forkserver_preload(
-    [
-        *('tas_mm', 'tas_mm.analysis.figures', 'tas_mm.recipes.sources', 'tas_mm.student', 'sklearn.neighbors'),
-        *(f'mmpretrain.{part}' for part in ('apis', 'datasets', 'engine', 'evaluation', 'models', 'visualization')),
-    ]
-)
+FORK = multiprocessing.get_context('fork')
+
+
+class Tools:
+    """A process that stays as it was when it was forked from this one, and forks a process for each tool."""
+
+    def __init__(self) -> None:
+        self.pipe, other = FORK.Pipe()
+        if os.fork() == 0:
+            self.pipe.close()
+            with suppress(EOFError):  # the tests have ended
+                self._serve(other)
+            os._exit(0)
+        other.close()
+
+    @staticmethod
+    def _serve(pipe: Connection) -> NoReturn:
+        while True:
+            process = FORK.Process(target=_run, args=pipe.recv())
+            process.start()
+            process.join()
+            pipe.send(process.exitcode)
+
+    def run(self, *args: Any) -> int:
+        """Run :func:`_run` in a process of its own, and return its exit code."""
+        self.pipe.send(args)
+        return self.pipe.recv()
+
+
+@cache
+def tools() -> Tools:
+    """Return the process that forks tools. conftest.py starts it before the first test."""
+    return Tools()
 
 
 def run_tool(*command: str | Path, cwd: Path = ROOT, env: Mapping[str, str] | None = None):
@@ -40,17 +70,14 @@ def run_tool(*command: str | Path, cwd: Path = ROOT, env: Mapping[str, str] | No
     with tempfile.TemporaryDirectory() as folder:
         printed = [Path(folder) / name for name in ('stdout', 'stderr')]
         variables = dict(os.environ, OMP_NUM_THREADS='1', **(env or {}))
-        process = SERVER.Process(target=_run, args=(command, str(cwd), variables, [*map(str, printed)]))
-        process.start()
-        process.join()
-        return subprocess.CompletedProcess(command, process.exitcode, *(path.read_text() for path in printed))
+        code = tools().run(command, str(cwd), variables, [*map(str, printed)])
+        return subprocess.CompletedProcess(command, code, *(path.read_text() for path in printed))
 
 
 def _run(command: list[str], cwd: str, variables: dict[str, str], printed: list[str]) -> None:
     """Become the script, in the forked process."""
     for number, path in enumerate(printed, start=1):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), number)
-    gc.freeze()  # imported modules: a dataset collects garbage when it is built
     os.environ.clear()
     os.environ.update(variables)
     os.chdir(cwd)

@@ -3,7 +3,7 @@
 tools/dist_train.sh configs/detection/tas_atss_swin_t_to_r50.py 8
 """
 
-_base_ = 'mmdet::atss/atss_r50_fpn_1x_coco.py'
+_base_ = ['mmdet::atss/atss_r50_fpn_1x_coco.py', '../_base_/detector_hooks.py']
 
 model = dict(
     _delete_=True,
@@ -12,9 +12,4 @@ model = dict(
     teacher=dict(cfg_path='mmdet::swin/mask-rcnn_swin-t-p4-w7_fpn_1x_coco.py', pretrained=True),
 )
 optim_wrapper = dict(paramwise_cfg=dict(custom_keys=dict(log_scale=dict(decay_mult=0.0))))
-default_hooks = dict(
-    checkpoint=dict(type='tas_mm.CheckpointHook'),
-    check_finite=dict(type='tas_mm.CheckFiniteHook'),
-    export_student=dict(type='tas_mm.ExportStudentHook'),
-    teacher_fingerprint=dict(type='tas_mm.TeacherFingerprintHook'),
-)
+default_hooks = _base_.tas_hooks

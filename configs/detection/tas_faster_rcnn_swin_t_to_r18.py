@@ -4,7 +4,7 @@ Make the teacher first: tools/dist_train.sh configs/detection/teachers/faster_rc
 Then: tools/dist_train.sh configs/detection/tas_faster_rcnn_swin_t_to_r18.py 8
 """
 
-_base_ = 'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'
+_base_ = ['mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py', '../_base_/detector_hooks.py']
 
 student = _base_.model
 student.backbone.update(depth=18, init_cfg=dict(type='Pretrained', checkpoint='torchvision://resnet18'))
@@ -19,9 +19,4 @@ model = dict(
     distiller=dict(type='tas_mm.TASDistiller'),
 )
 optim_wrapper = dict(paramwise_cfg=dict(custom_keys=dict(log_scale=dict(decay_mult=0.0))))
-default_hooks = dict(
-    checkpoint=dict(type='tas_mm.CheckpointHook'),
-    check_finite=dict(type='tas_mm.CheckFiniteHook'),
-    export_student=dict(type='tas_mm.ExportStudentHook'),
-    teacher_fingerprint=dict(type='tas_mm.TeacherFingerprintHook'),
-)
+default_hooks = _base_.tas_hooks

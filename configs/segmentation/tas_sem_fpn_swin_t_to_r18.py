@@ -3,7 +3,7 @@
 tools/dist_train.sh configs/segmentation/tas_sem_fpn_swin_t_to_r18.py 8
 """
 
-_base_ = 'sem_fpn_r18.py'
+_base_ = ['sem_fpn_r18.py', '../_base_/detector_hooks.py']
 
 student = _base_.model
 student.backbone.init_cfg = dict(type='Pretrained', checkpoint='torchvision://resnet18')
@@ -17,9 +17,4 @@ model = dict(
     ),
 )
 optim_wrapper = dict(paramwise_cfg=dict(custom_keys=dict(log_scale=dict(decay_mult=0.0))))
-default_hooks = dict(
-    checkpoint=dict(type='tas_mm.CheckpointHook'),
-    check_finite=dict(type='tas_mm.CheckFiniteHook'),
-    export_student=dict(type='tas_mm.ExportStudentHook'),
-    teacher_fingerprint=dict(type='tas_mm.TeacherFingerprintHook'),
-)
+default_hooks = _base_.tas_hooks

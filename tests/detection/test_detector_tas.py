@@ -173,17 +173,42 @@ print(type(model).__name__, len(checkpoint['meta']['dataset_meta']['classes']))
 """
 
 
-def test_a_run_leaves_a_detector_that_plain_mmdetection_loads(model, tmp_path):
+@pytest.fixture
+def train(model, tmp_path):
+    """Train thin networks on four images, by one process or several, and return the checkpoint of an epoch."""
     coco(tmp_path / 'data' / 'coco')
     lines = [f"_base_ = '{ROOT / CONFIG}'", f'model = {dict(model, _delete_=True)!r}', 'default_scope = "mmdet"']
+    lines.append('randomness = dict(seed=0)')  # of the teacher's weights, too
     for split in ('train', 'val', 'test'):
         lines.append(f'{split}_dataloader = dict(num_workers=0, persistent_workers=False)')
-    lines.append('train_cfg = dict(max_epochs=1, val_interval=2)')
     (tmp_path / 'tiny.py').write_text('\n'.join(lines))
-    env = dict(os.environ, OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT))
-    train = [sys.executable, '-W', 'ignore', str(ROOT / 'tools' / 'train.py'), 'tiny.py', '--work-dir', 'run']
-    scale = ['--cfg-options', 'train_dataloader.dataset.pipeline.2.scale=(96,64)']
-    result = subprocess.run([*train, *scale], cwd=tmp_path, env=env, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr[-3000:]
+    env = dict(os.environ, OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT), PYTHON=sys.executable, PORT='29517')
+
+    def train(processes: int, *options: str, epochs: int = 1) -> Path:
+        tool = ['bash', ROOT / 'tools/dist_train.sh', 'tiny.py', str(processes)]
+        if processes == 1:
+            tool = [sys.executable, '-W', 'ignore', ROOT / 'tools/train.py', 'tiny.py']
+        changes = [f'train_cfg.max_epochs={epochs}', 'train_cfg.val_interval=9']
+        changes.append('train_dataloader.dataset.pipeline.2.scale=(96,64)')
+        command = [*map(str, tool), *options, '--cfg-options', *changes]
+        result = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
+        assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-3000:]
+        return tmp_path / options[1] / f'epoch_{epochs}.pth'
+
+    return train
+
+
+def test_a_run_leaves_a_detector_that_plain_mmdetection_loads(train, tmp_path):
+    train(1, '--work-dir', 'run')
     file = str(tmp_path / 'run' / 'student_epoch_1.pth')
     assert run_without_tas_mm(PLAIN.format(file=file), tmp_path).strip().splitlines()[-1] == 'FasterRCNN 80'
+
+
+def test_a_resumed_run_of_two_processes_is_the_uninterrupted_one(train, tmp_path):
+    whole = torch.load(train(2, '--work-dir', 'whole', epochs=2), weights_only=False)
+    train(2, '--work-dir', 'parts', epochs=1)
+    resumed = torch.load(train(2, '--work-dir', 'parts', '--resume', epochs=2), weights_only=False)
+    assert resumed['meta']['iter'] == whole['meta']['iter'] == 2
+    assert len(whole['meta']['teacher']) == 16  # its fingerprint
+    assert not any('teacher' in name for name in whole['state_dict'])
+    assert all(torch.equal(resumed['state_dict'][name], value) for name, value in whole['state_dict'].items())
