@@ -59,15 +59,16 @@ def _take_method_of_bases(config: Config) -> None:
 
 
 def replace_distiller(config: Config, distiller: Mapping[str, Any]) -> None:
-    """Replace the distiller of a distillation, but for the size of the images, which belongs to the pair.
+    """Replace the distiller of a distillation, but for the sizes of the images, which belong to the pair.
 
     Args:
         config (Config): Config of a distillation, changed in place.
         distiller (Mapping): Config of the new distiller.
     """
     given = config.model.get('distiller')
-    size = given.get('input_size') if isinstance(given, Mapping) else None  # two CNNs do not declare it
-    config.model.distiller = dict(distiller) if size is None else dict(distiller, input_size=size)
+    given = given if isinstance(given, Mapping) else {}
+    sizes = {key: given[key] for key in ('input_size', 'teacher_size') if given.get(key) is not None}
+    config.model.distiller = dict(distiller, **sizes)
 
 
 def type_name(config: Mapping[str, Any]) -> str:

@@ -11,7 +11,8 @@ Rows of one seed see the same tiles in the same order, for the same number of st
 - ceiling: the ImageNet MobileNetV2 itself is the backbone;
 - tas, tas_maps, pkd, cwd: the backbone starts from random weights, and the ceiling's detector teaches inside the
   training;
-- tas_unlabeled, cwd_unlabeled: the same, and as many tiles without boxes are in every batch beside.
+- tas_unlabeled, cwd_unlabeled: the same, and as many tiles without boxes are in every batch beside;
+- tas_scores: tas_unlabeled, with class scores compared as well.
 
 In the setting ``few`` a tenth of the training tiles, drawn by the seed, has boxes, and a tenth of the crops has labels;
 in ``all`` every one has. Every detector appends a line to results.jsonl and is not repeated; an interrupted training
@@ -73,6 +74,7 @@ ROWS = dict(
     pkd=Row('retinanet_crowns_pkd', teacher='ceiling'),
     cwd=Row('retinanet_crowns_cwd', teacher='ceiling'),
     tas_unlabeled=Row('retinanet_crowns_tas_unlabeled', teacher='ceiling', tiles='dataset.datasets.0'),
+    tas_scores=Row('retinanet_crowns_tas_scores', teacher='ceiling', tiles='dataset.datasets.0'),
     cwd_unlabeled=Row('retinanet_crowns_cwd_unlabeled', teacher='ceiling', tiles='dataset.datasets.0'),
 )
 
