@@ -13,6 +13,9 @@ from mmengine.dataset import Compose
 from mmengine.registry import DefaultScope
 from mmengine.utils import get_object_from_string
 
+SIZES = ('input_size', 'teacher_size')
+"""Options of a distiller that belong to the pair, whatever its method."""
+
 
 def read_config(name: str) -> Config:
     """Read a config from a file or, as ``package::path``, from an installed package.
@@ -47,7 +50,7 @@ def _take_method_of_bases(config: Config) -> None:
     if not isinstance(method, Mapping) or not isinstance(model, Mapping) or 'teacher' not in model:
         return
     given = model.get('distiller') or {}
-    own = {key: value for key, value in given.items() if key != 'input_size'} if isinstance(given, Mapping) else given
+    own = {key: value for key, value in given.items() if key not in SIZES} if isinstance(given, Mapping) else given
     if own in ({}, dict(type='tas_mm.TASDistiller')):
         replace_distiller(config, method)
     elif not isinstance(own, Mapping) or own.get('type') != method.get('type') or not method.keys() <= own.keys():
@@ -67,7 +70,7 @@ def replace_distiller(config: Config, distiller: Mapping[str, Any]) -> None:
     """
     given = config.model.get('distiller')
     given = given if isinstance(given, Mapping) else {}
-    sizes = {key: given[key] for key in ('input_size', 'teacher_size') if given.get(key) is not None}
+    sizes = {key: given[key] for key in SIZES if given.get(key) is not None}
     config.model.distiller = dict(distiller, **sizes)
 
 

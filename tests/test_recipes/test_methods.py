@@ -103,6 +103,16 @@ def test_two_bases_are_a_pair_with_a_method(tmp_path):
         assert read_config(str(config)).model == expected.model, lines
 
 
+def test_the_size_at_which_the_teacher_sees_images_stays_with_the_pair(train, tmp_path):
+    sized = tmp_path / 'sized.py'
+    sized.write_text(f"_base_ = '{PAIR}'\nmodel = dict(distiller=dict(teacher_size=(48, 48)))\n")
+    assert train(str(sized), '--method', 'kd').model.distiller.teacher_size == (48, 48)
+    both = tmp_path / 'both.py'
+    both.write_text(f"_base_ = ['{sized}', '{KD}']\n")
+    distiller = read_config(str(both)).model.distiller
+    assert (distiller.type, distiller.teacher_size) == ('tas_mm.PairDistiller', (48, 48))
+
+
 def test_two_methods_in_one_config_are_named(tmp_path):
     config = tmp_path / 'both.py'
     config.write_text(f"_base_ = ['{PAIR}', '{KD}']\nmodel = dict(distiller=dict(paths=dict(TA=0)))\n")
