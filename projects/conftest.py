@@ -1,3 +1,11 @@
-"""The projects' tests use the fixtures of tas_mm's own."""
+"""The projects' tests use the fixtures and hooks of tas_mm's own."""
 
-from tests.conftest import _deterministic_and_quiet, batch, build, build_tas, logged  # noqa: F401
+from tests.conftest import (  # noqa: F401
+    _deterministic_and_quiet,
+    batch,
+    build,
+    build_tas,
+    logged,
+    pytest_collection_finish,
+    pytest_collectstart,
+)

@@ -6,7 +6,6 @@ What takes seconds to import is imported in functions: the process that hands ou
 from __future__ import annotations
 
 import gc
-from functools import cache
 
 import pytest
 
@@ -14,6 +13,11 @@ from tests.faults.table import FAULTS
 
 NAMED = {node for fault in FAULTS for node in fault.nodes}
 """Tests, or cases of tests, that must catch a planted fault."""
+
+
+def pytest_collectstart() -> None:
+    """Adapt the stack before a test imports it."""
+    import tas_mm  # noqa: F401
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -35,13 +39,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Keep what MMEngine does again and again from taking half a second each time, and start what runs tools."""
-    from mmengine.config import utils
-
+    """Take what is imported out of garbage collection, which every dataset runs for half a second; start the tools."""
     from tests.tools import tools
 
-    utils.load = cache(utils.load)  # reads all metafiles of a package for every base of a config
-    gc.freeze()  # what is imported is not garbage, which every dataset collects when it is built
+    gc.freeze()
     tools()
 
 
