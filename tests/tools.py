@@ -33,7 +33,7 @@ class Tools:
         self.pipe, other = FORK.Pipe()
         if os.fork() == 0:
             self.pipe.close()
-            with suppress(EOFError):  # the tests have ended
+            with suppress(EOFError, OSError):  # the tests have ended, or were killed while a tool ran
                 self._serve(other)
             os._exit(0)
         other.close()

@@ -3,7 +3,7 @@
     make .venv/detection tree-crowns
     python projects/tree_crowns/compare.py --seeds 5
 
-Rows of one seed see the same tiles in the same order, for the same number of steps:
+Rows of one seed see the same tiles with boxes for the same number of steps, all but the last three in one order:
 
 - scratch: the backbone starts from random weights;
 - alone: from a student that learned to tell crops of the labeled tiles apart;

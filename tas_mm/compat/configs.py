@@ -18,14 +18,13 @@ USERS = ('mmengine.config.config', 'mmengine.hub.hub', 'mmengine.utils.package_u
 def adapt(adapted: dict[str, str]) -> None:
     """Tell MMEngine where tas_mm and MMSegmentation are, if it cannot find them, and let it read metafiles once."""
     from mmengine.config import utils
-    from mmengine.config.utils import MODULE2PACKAGE
     from mmengine.utils import get_installed_path, is_installed
 
     if not hasattr(utils.load, 'cache_clear'):
         utils.load = cache(utils.load)
         adapted['mmengine (metafiles)'] = 'reads all metafiles of a package for every base; they are read once'
-    if importlib.util.find_spec('mmseg') and not is_installed(MODULE2PACKAGE['mmseg']):
-        MODULE2PACKAGE['mmseg'] = 'mmseg'
+    if importlib.util.find_spec('mmseg') and not is_installed(utils.MODULE2PACKAGE['mmseg']):
+        utils.MODULE2PACKAGE['mmseg'] = 'mmseg'
         adapted['mmengine (mmseg)'] = "does not know the maintained fork's name of MMSegmentation; the name was added"
     if not is_installed('tas_mm') or os.path.isdir(get_installed_path('tas_mm')):
         return

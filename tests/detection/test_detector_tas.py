@@ -184,30 +184,29 @@ def train(model, tmp_path):
     (tmp_path / 'tiny.py').write_text('\n'.join(lines))
     env = dict(os.environ, OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT), PYTHON=sys.executable, PORT='29517')
 
-    def train(processes: int, *options: str, epochs: int = 1) -> Path:
+    def train(processes: int, folder: str, *options: str, epochs: int = 1) -> Path:
         tool = ['bash', ROOT / 'tools/dist_train.sh', 'tiny.py', str(processes)]
         if processes == 1:
             tool = [sys.executable, '-W', 'ignore', ROOT / 'tools/train.py', 'tiny.py']
         changes = [f'train_cfg.max_epochs={epochs}', 'train_cfg.val_interval=9']
         changes.append('train_dataloader.dataset.pipeline.2.scale=(96,64)')
-        command = [*map(str, tool), *options, '--cfg-options', *changes]
+        command = [*map(str, tool), '--work-dir', folder, *options, '--cfg-options', *changes]
         result = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
         assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-3000:]
-        return tmp_path / options[1] / f'epoch_{epochs}.pth'
+        return tmp_path / folder / f'epoch_{epochs}.pth'
 
     return train
 
 
 def test_a_run_leaves_a_detector_that_plain_mmdetection_loads(train, tmp_path):
-    train(1, '--work-dir', 'run')
-    file = str(tmp_path / 'run' / 'student_epoch_1.pth')
+    file = str(train(1, 'run').with_name('student_epoch_1.pth'))
     assert run_without_tas_mm(PLAIN.format(file=file), tmp_path).strip().splitlines()[-1] == 'FasterRCNN 80'
 
 
 def test_a_resumed_run_of_two_processes_is_the_uninterrupted_one(train, tmp_path):
-    whole = torch.load(train(2, '--work-dir', 'whole', epochs=2), weights_only=False)
-    train(2, '--work-dir', 'parts', epochs=1)
-    resumed = torch.load(train(2, '--work-dir', 'parts', '--resume', epochs=2), weights_only=False)
+    whole = torch.load(train(2, 'whole', epochs=2), weights_only=False)
+    train(2, 'parts', epochs=1)
+    resumed = torch.load(train(2, 'parts', '--resume', epochs=2), weights_only=False)
     assert resumed['meta']['iter'] == whole['meta']['iter'] == 2
     assert len(whole['meta']['teacher']) == 16  # its fingerprint
     assert not any('teacher' in name for name in whole['state_dict'])
