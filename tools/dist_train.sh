@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Train with several processes on one or more nodes:
 #   tools/dist_train.sh CONFIG GPUS [options of train.py]
-# Several nodes: set NNODES, NODE_RANK, MASTER_ADDR on each. Without a GPU the processes use gloo on the CPU.
+# Several nodes: set NNODES, NODE_RANK, MASTER_ADDR on each, and PORT where 29500 is taken.
+# Without a GPU the processes use gloo on the CPU.
 set -euo pipefail
 CONFIG=${1:?usage: tools/dist_train.sh CONFIG GPUS [options]}
 GPUS=${2:?usage: tools/dist_train.sh CONFIG GPUS [options]}
@@ -9,8 +10,11 @@ GPUS=${2:?usage: tools/dist_train.sh CONFIG GPUS [options]}
 if [ "${NODE_RANK:-0}" = 0 ]; then
     "${PYTHON:-python}" "$(dirname "$0")/train.py" "$CONFIG" --check-only "$GPUS" "${@:3}"
 fi
-exec "${PYTHON:-python}" -m torch.distributed.run \
-    --nnodes="${NNODES:-1}" --node_rank="${NODE_RANK:-0}" \
-    --master_addr="${MASTER_ADDR:-127.0.0.1}" --master_port="${PORT:-29500}" \
-    --nproc_per_node="$GPUS" \
+MEET=(--nnodes="${NNODES:-1}" --node_rank="${NODE_RANK:-0}")
+if [ "${NNODES:-1}" = 1 ] && [ -z "${PORT:-}" ]; then
+    MEET+=(--standalone --local_addr=127.0.0.1) # at a free port: several runs fit on one machine
+else
+    MEET+=(--master_addr="${MASTER_ADDR:-127.0.0.1}" --master_port="${PORT:-29500}")
+fi
+exec "${PYTHON:-python}" -m torch.distributed.run "${MEET[@]}" --nproc_per_node="$GPUS" \
     "$(dirname "$0")/train.py" "$CONFIG" --launcher pytorch "${@:3}"

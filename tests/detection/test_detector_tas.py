@@ -182,7 +182,7 @@ def train(model, tmp_path):
     for split in ('train', 'val', 'test'):
         lines.append(f'{split}_dataloader = dict(num_workers=0, persistent_workers=False)')
     (tmp_path / 'tiny.py').write_text('\n'.join(lines))
-    env = dict(os.environ, OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT), PYTHON=sys.executable, PORT='29517')
+    env = dict(os.environ, OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT), PYTHON=sys.executable)
 
     def train(processes: int, folder: str, *options: str, epochs: int = 1) -> Path:
         tool = ['bash', ROOT / 'tools/dist_train.sh', 'tiny.py', str(processes)]

@@ -59,7 +59,7 @@ def test_transfer_trains_and_tests_both_and_prints_their_map(tmp_path):
     command += [f'{split}_dataloader.dataset.pipeline.1.scale=(96,64)' for split in ('val', 'test')]
     for split in ('train', 'val', 'test'):
         command += [f'{split}_dataloader.num_workers=0', f'{split}_dataloader.persistent_workers=False']
-    env = dict(os.environ, OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT), PORT='29517')
+    env = dict(os.environ, OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT))
     result = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
     found = re.findall(

@@ -153,5 +153,5 @@ def test_slurm_starts_dist_train_on_every_node(tmp_path):
 def test_dist_train_takes_one_node_where_no_other_is_named():
     command = ['tools/dist_train.sh', 'config.py', '8', '--resume']
     said = subprocess.run(command, cwd=ROOT, env=dict(ENV, PYTHON='echo'), capture_output=True, text=True).stdout
-    assert '-m torch.distributed.run --nnodes=1 --node_rank=0 --master_addr=127.0.0.1' in said
+    assert '-m torch.distributed.run --nnodes=1 --node_rank=0 --standalone' in said
     assert said.endswith('--nproc_per_node=8 tools/train.py config.py --launcher pytorch --resume\n')
