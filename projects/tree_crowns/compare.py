@@ -3,7 +3,7 @@
     make .venv/detection tree-crowns
     python projects/tree_crowns/compare.py --seeds 5
 
-Rows of one seed see the same tiles with boxes for the same number of steps, all but the last three in one order:
+Rows of one seed see the same tiles with boxes for the same number of steps, all but the last four in one order:
 
 - scratch: the backbone starts from random weights;
 - alone: from a student that learned to tell crops of the labeled tiles apart;
@@ -12,7 +12,7 @@ Rows of one seed see the same tiles with boxes for the same number of steps, all
 - tas, tas_maps, pkd, cwd: the backbone starts from random weights, and the ceiling's detector teaches inside the
   training;
 - tas_unlabeled, cwd_unlabeled: the same, and as many tiles without boxes are in every batch beside;
-- tas_scores: tas_unlabeled, with class scores compared as well.
+- tas_scores, tas_pyramid: tas_unlabeled, with class scores, or the pyramid's levels by CWD, compared as well.
 
 In the setting ``few`` a tenth of the training tiles, drawn by the seed, has boxes, and a tenth of the crops has labels;
 in ``all`` every one has. Every detector appends a line to results.jsonl and is not repeated; an interrupted training
@@ -75,6 +75,7 @@ ROWS = dict(
     cwd=Row('retinanet_crowns_cwd', teacher='ceiling'),
     tas_unlabeled=Row('retinanet_crowns_tas_unlabeled', teacher='ceiling', tiles='dataset.datasets.0'),
     tas_scores=Row('retinanet_crowns_tas_scores', teacher='ceiling', tiles='dataset.datasets.0'),
+    tas_pyramid=Row('retinanet_crowns_tas_pyramid', teacher='ceiling', tiles='dataset.datasets.0'),
     cwd_unlabeled=Row('retinanet_crowns_cwd_unlabeled', teacher='ceiling', tiles='dataset.datasets.0'),
 )
 

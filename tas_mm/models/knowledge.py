@@ -43,6 +43,7 @@ class Observation:
         records (dict): Buffers of MMRazor recorders, by name. Empty unless the config has recorders.
         regions (Tensor | None): Regions of a detector's batch, ``(N, 5)``: image, then left, top, right, bottom in
             pixels.
+        pyramid (tuple): Maps ``(B, C, H, W)`` that a detector's neck returned, from the finest, if a loss reads one.
         dense_logits (Tensor | None): Class scores of a one-stage detector before the sigmoid, ``(N, K)``: one row for
             each image, level, location and prior.
     """
@@ -53,7 +54,15 @@ class Observation:
     stages: Mapping[int, Any] = field(default_factory=dict)
     records: Mapping[str, list] = field(default_factory=dict)
     regions: Tensor | None = None
+    pyramid: tuple[Tensor, ...] = ()
     dense_logits: Tensor | None = None
+
+    def read(self, reading: str) -> Any:
+        """Return one of ``READINGS``: logits, the feature, or a stage or a level as a map."""
+        kind, number = reading[:-1], reading[-1:]
+        if kind == 'stage':
+            return self.map(int(number))
+        return self.pyramid[int(number) - 1] if kind == 'level' else getattr(self, reading)
 
     def map(self, stage: int) -> Tensor:
         """Return a stage's output as a map ``(B, C, H, W)``, without class tokens."""

@@ -28,8 +28,8 @@ class Observer:
     Args:
         view (StageView): View of the network.
         stages (iterable): Numbers of the stages to capture, 1 to 4. Defaults to none.
-        knowledge (collection): Any of ``'feature'``, ``'logits'`` and ``'dense_logits'``. Logits that the network does
-            not have are None. Defaults to the first two.
+        knowledge (collection): Any of ``'feature'``, ``'logits'``, ``'pyramid'`` and ``'dense_logits'``. Logits that
+            the network does not have are None. Defaults to the first two.
 
     Examples:
         >>> import tas_mm, torch
@@ -57,10 +57,10 @@ class Observer:
             self.sources['logits'] = view.logits_source
             source = self._module(view.logits_source)
             self.hooks.append(source.register_forward_hook(self._see_logits, with_kwargs=True))
-        if 'dense_logits' in knowledge:
-            self.sources['dense_logits'] = view.dense_source
-            source = self._module(view.dense_source)
-            self.hooks.append(source.register_forward_hook(partial(self._see, 'dense_logits')))
+        for name, source in (('pyramid', view.pyramid_source), ('dense_logits', view.dense_source)):
+            if name in knowledge:
+                self.sources[name] = source
+                self.hooks.append(self._module(source).register_forward_hook(partial(self._see, name)))
 
     def __call__(
         self, run: Callable[..., Any], *args: Any, regions: Regions = None, **kwargs: Any
@@ -90,8 +90,10 @@ class Observer:
         regions = regions(output) if callable(regions) else regions
         feature = self.view.feature_of(seen.pop('feature'), regions) if 'feature' in seen else None
         logits = self.view.logits_of(seen.pop('logits')) if 'logits' in seen else None
+        pyramid = tuple(seen.pop('pyramid', ()))
         dense = self.view.dense_logits_of(seen.pop('dense_logits')) if 'dense_logits' in seen else None
-        return Observation(self.view, feature, logits, seen, regions=regions, dense_logits=dense), output
+        known = Observation(self.view, feature, logits, seen, regions=regions, pyramid=pyramid, dense_logits=dense)
+        return known, output
 
     def __deepcopy__(self, memo: dict) -> Observer:
         """Copy the observer with its network. If the copied model shares the network, share the observer too."""

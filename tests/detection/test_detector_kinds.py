@@ -113,6 +113,47 @@ def test_class_scores_are_compared_location_by_location():
     check_gradients(algorithm, losses)
 
 
+def pyramid_losses(*levels: int, finer: int = 0) -> dict:
+    """CWD on levels of the student; the teacher's pyramid starts so many levels finer."""
+    term = dict(type='mmrazor.ChannelWiseDivergence', tau=1, loss_weight=10)
+    terms = {f'cwd{i}': dict(term, reads=dict(student=f'level{i}', teacher=f'level{i + finer}')) for i in levels}
+    return dict(distiller=dict(type='tas_mm.TASDistiller', terms=terms))
+
+
+@pytest.mark.parametrize('annotated', [(True, True), (True, False), (False, False)])
+def test_levels_of_two_pyramids_are_compared(annotated):
+    algorithm = distillation('retinanet', 'faster_rcnn', **pyramid_losses(1, 3, finer=1)).eval()
+    data = batch(algorithm, annotated)
+    losses = algorithm(**data, mode='loss')
+    ours = algorithm.student.extract_feat(data['inputs'])
+    theirs = algorithm.teacher.network.extract_feat(algorithm.teacher.normalized(data['inputs']))
+    for i in (1, 3):  # of all images, annotated or not
+        p, q = theirs[i].flatten(2), ours[i - 1].flatten(2)
+        divergence = (p.softmax(2) * (p.log_softmax(2) - q.log_softmax(2))).sum()
+        torch.testing.assert_close(losses[f'distill.loss_cwd{i}'], 10 * divergence / (2 * p.size(1)))
+    if any(annotated):
+        check_gradients(algorithm, losses)
+
+
+def test_levels_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match='level5 is a level of a pyramid, and model.architecture, a RTMDet, has 3 lev'):
+        distillation('rtmdet', 'retinanet', **pyramid_losses(5))
+    with pytest.raises(
+        ValueError, match=r"32x32 places, and .*64x64. Expected dict\(student='level1', teacher='level2'\)"
+    ):
+        distillation('retinanet', 'faster_rcnn', **pyramid_losses(1))
+
+
+def test_levels_in_mmrazors_form_are_the_same():
+    short = distillation('retinanet', 'faster_rcnn', **pyramid_losses(1, 2, finer=1))
+    form = dict(type='tas_mm.TASDistiller', **short.distiller.razor_config())
+    whole = distillation('retinanet', 'faster_rcnn', distiller=form)
+    whole.load_state_dict(short.state_dict())
+    whole.teacher.network.load_state_dict(short.teacher.network.state_dict())
+    losses = [model.eval()(**batch(short), mode='loss') for model in (short, whole)]
+    torch.testing.assert_close(*losses)
+
+
 def by_location(maps: list[torch.Tensor]) -> torch.Tensor:
     """All scores of the first image, then those of the second, each level by level and row by row."""
     rows = []

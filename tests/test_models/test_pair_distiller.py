@@ -7,7 +7,6 @@ from mmrazor.models.architectures.connectors.base_connector import BaseConnector
 from mmrazor.registry import MODELS as RAZOR_MODELS
 
 from tas_mm.models import Observer, view_of
-from tas_mm.models.distillers.pair_distiller import read
 from tests import networks
 from tests.networks import NUM_CLASSES, SIZE
 
@@ -140,7 +139,7 @@ def test_what_is_observed_has_the_shapes_that_the_view_says(build, name):
     observer = Observer(view, stages=[1, 2, 3, 4])
     seen, _ = observer(model, torch.randn(2, 3, SIZE, SIZE), networks.samples([0, 1]), mode='loss')
     for reading in ('stage1', 'stage2', 'stage3', 'stage4', 'feature', 'logits'):
-        assert read(seen, reading).shape[1:] == view.shape(reading), reading
+        assert seen.read(reading).shape[1:] == view.shape(reading), reading
 
 
 @pytest.mark.parametrize(

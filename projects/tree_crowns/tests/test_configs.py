@@ -15,7 +15,7 @@ from tests.detection.data import build_detector, coco
 pytestmark = pytest.mark.detection
 PROJECT = Path(__file__).parents[1]
 DETECTORS = [PROJECT / 'configs' / f'{name}.py' for name in ('retinanet_crowns', 'retinanet_crowns_mobilenetv2')]
-NAMES = ('tas', 'tas_maps', 'tas_unlabeled', 'tas_scores', 'pkd', 'cwd', 'cwd_unlabeled')
+NAMES = ('tas', 'tas_maps', 'tas_unlabeled', 'tas_scores', 'tas_pyramid', 'pkd', 'cwd', 'cwd_unlabeled')
 INSIDE = [PROJECT / 'configs' / f'retinanet_crowns_{name}.py' for name in NAMES]
 START = PROJECT / 'configs' / 'retinanet_crowns.py'
 RUNS = sorted(PROJECT.glob('configs/crowns_*.py'))

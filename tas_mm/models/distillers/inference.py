@@ -15,7 +15,7 @@ from torch import nn
 
 from tas_mm.registry import not_registered, refuse_unknown
 
-from ..stages import READINGS, STAGES, StageView
+from ..stages import LEVELS, READINGS, STAGES, StageView
 
 
 def class_of(cfg: Mapping, key: str) -> type[nn.Module]:
@@ -162,6 +162,26 @@ def check_dense(student: StageView, teacher: StageView) -> None:
             f'model.distiller.terms: dense_logits compare heads of one form, but model.architecture has {ours}, and '
             f'model.teacher {theirs}. Drop the term; the paths compare regions of any two detectors'
         )
+
+
+def check_levels(name: str, cls: type[nn.Module], views: Mapping[str, StageView], reads: Mapping[str, tuple]) -> None:
+    """Check that the levels of two pyramids that a loss compares place by place have the same stride.
+
+    Raises:
+        ValueError: If they do not, and the loss does not ask for the grids.
+    """
+    if 'in_grid' in signature(cls).parameters:
+        return
+    for ours, theirs in zip(reads['student'], reads['teacher']):
+        if ours in LEVELS and theirs in LEVELS:
+            mine, other = views['student'].shape(ours)[1:], views['teacher'].shape(theirs)[1:]
+            if mine != other:
+                shapes = [shape[1:] for shape in views['teacher'].levels]
+                fit = f"dict(student='{ours}', teacher='{LEVELS[shapes.index(mine)]}')" if mine in shapes else 'another'
+                raise ValueError(
+                    f'model.distiller.terms.{name}.reads: {ours} of model.architecture has {mine[0]}x{mine[1]} places, '
+                    f'and {theirs} of model.teacher {other[0]}x{other[1]}. Expected {fit}'
+                )
 
 
 def check_pair(student: StageView, teacher: StageView) -> None:

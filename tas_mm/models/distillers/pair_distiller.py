@@ -19,10 +19,11 @@ from torch import Tensor, nn
 from tas_mm.registry import MODELS
 
 from ..knowledge import Knowledge, Observation
-from ..stages import STAGES, Observer, StageView
+from ..stages import LEVELS, STAGES, Observer, StageView
 from .inference import (
     check_classes,
     check_dense,
+    check_levels,
     check_pair,
     checked_term,
     class_of,
@@ -59,7 +60,9 @@ class PairDistiller(Distiller, ConfigurableDistiller):
     - ``reads``: ``'logits'`` (the default of most losses), ``'feature'``, or ``'stage1'`` to ``'stage4'``. For
       different readings of the two sides: ``dict(student='stage1', teacher='logits')``. Logits are ``(B,
       num_classes)``, the feature after pooling is ``(B, C)``, and a stage is a map ``(B, C, H, W)`` for every network.
-      A loss that compares more takes several: ``dict(student=('stage3', 'stage4'), teacher='stage4')``. A loss class
+      Detectors have more: the neck's outputs are the maps ``'level1'`` to ``'level5'``, and one-stage heads give
+      ``'dense_logits'``. A loss that compares more takes several: ``dict(student=('stage3', 'stage4'),
+      teacher='stage4')``. A loss class
       sets its default in its attribute ``reads``.
     - ``connector``: config of a connector, such as a projector, through which the student's side goes first.
 
@@ -142,8 +145,8 @@ class PairDistiller(Distiller, ConfigurableDistiller):
             return self.razor_form.losses(student, teacher, labels)
         losses = {}
         for name, term in self.terms.items():
-            learners = [read(student, reading) for reading in term['reads']['student']]
-            targets = [read(teacher, reading) for reading in term['reads']['teacher']]
+            learners = [student.read(reading) for reading in term['reads']['student']]
+            targets = [teacher.read(reading) for reading in term['reads']['teacher']]
             if term['connector'] is not None:
                 learners = [self.connectors[f'{name}_student'](*learners)]
             losses[f'loss_{name}'] = self.compare_all(f'loss_{name}', learners, targets, labels)
@@ -262,6 +265,7 @@ class PairDistiller(Distiller, ConfigurableDistiller):
         given = self.user_config.get(f'{side}_recorders', {})
         stages = sorted(stage for stage in stages if STAGES[stage - 1] not in given)
         knowledge = {'logits'} | ({'feature', 'dense_logits'} & reads) - {*given}
+        knowledge |= {'pyramid'} if ({*LEVELS} & reads) - {*given} else set()
         if not self.user_config and not self.deliveries.deliveries:
             return Observer(view, stages, knowledge)
         recorders = build_recorders(given, view, f'{side}_recorders')
@@ -303,6 +307,8 @@ class PairDistiller(Distiller, ConfigurableDistiller):
                 check_classes(*self.views)
             if 'dense_logits' in reads['student'] + reads['teacher']:
                 check_dense(*self.views)
+            if connector is None:
+                check_levels(name, cls, dict(zip(ROLES, self.views)), reads)
             inferred = infer_arguments(self.views, **{side: readings[-1] for side, readings in reads.items()})
             learners, targets = (
                 [record_of(reading, view, side == 'student') for reading in reads[side]]
@@ -328,8 +334,3 @@ class PairDistiller(Distiller, ConfigurableDistiller):
             except (TypeError, ValueError, AssertionError) as error:
                 raise ValueError(f'{key}: {error}') from error
         return built
-
-
-def read(seen: Observation, reading: str) -> Tensor:
-    """Return logits, feature, or a stage as a map from an observation."""
-    return seen.map(1 + STAGES.index(reading)) if reading in STAGES else getattr(seen, reading)

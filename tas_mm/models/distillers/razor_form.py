@@ -1,8 +1,8 @@
 """Support for MMRazor's form of a distillation: recorders, connectors, losses, mappings and deliveries.
 
 A config in that form, in part or whole, becomes what the short form works with: observations of the two networks.
-Recorders that the config defines are MMRazor's. Names that it only mentions (``stage1`` to ``stage4``, ``feature``,
-``logits``, ``gt_labels``) are read from the observation.
+Recorders that the config defines are MMRazor's. Names that it only mentions (``READINGS`` and ``gt_labels``) are read
+from the observation.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ..assistant import HybridAssistant
 from ..knowledge import Observation
 from ..observer import Regions
-from ..stages import READINGS, STAGES, Observer, StageView
+from ..stages import LEVELS, READINGS, STAGES, Observer, StageView
 from ..utils import each_tensor, to_float32
 from .inference import detaches_target, precision_of, wants_labels
 
@@ -31,24 +31,21 @@ Record = Mapping[str, Any]
 def recorders_of(view: StageView, readings: Collection[str]) -> dict[str, dict]:
     """Return configs of the recorders that record the same as an observation of a view."""
     configs = {}
-    for reading in (*STAGES, 'feature', 'logits', 'dense_logits'):
-        if reading not in readings:
-            continue
-        if reading in STAGES:
-            source = view.stages[STAGES.index(reading)].source
-            configs[reading] = dict(type='ModuleOutputs', source=source)
-        elif reading == 'feature':
-            kind = 'ModuleInputs' if view.feature_side == 'input' else 'ModuleOutputs'
-            configs[reading] = dict(type=kind, source=view.feature_source)
-        else:
-            source = view.dense_source if reading == 'dense_logits' else view.logits_source
-            configs[reading] = dict(type='ModuleOutputs', source=source)
+    sources = dict(feature=view.feature_source, logits=view.logits_source, dense_logits=view.dense_source)
+    sources |= dict.fromkeys(LEVELS, view.pyramid_source)
+    for reading in (*STAGES, *sources):
+        if reading in readings:
+            source = view.stages[STAGES.index(reading)].source if reading in STAGES else sources[reading]
+            at_input = reading == 'feature' and view.feature_side == 'input'
+            configs[reading] = dict(type='ModuleInputs' if at_input else 'ModuleOutputs', source=source)
     return configs
 
 
 def record_of(reading: str, view: StageView, from_student: bool) -> dict[str, Any]:
     """Return MMRazor's description of a reading."""
     record = dict(recorder=reading, from_student=from_student)
+    if reading in LEVELS:
+        return dict(record, data_idx=LEVELS.index(reading))
     return dict(record, data_idx=0) if reading == 'feature' and view.feature_side == 'input' else record
 
 
@@ -258,9 +255,7 @@ def read_record(
         ValueError: If the pass did not call the recorded module often enough.
     """
     if recorder not in seen.records:
-        if recorder == LABELS:
-            return labels
-        return seen.map(1 + STAGES.index(recorder)) if recorder in STAGES else getattr(seen, recorder)
+        return labels if recorder == LABELS else seen.read(recorder)
     buffer = seen.records[recorder]
     if record_idx >= len(buffer):
         side = 'student' if from_student else 'teacher'

@@ -2,17 +2,20 @@
 
 Regions are the whole images and the boxes in them. A feature is the output of stage 4, pooled over a region. There are
 no logits of regions: a detector's head reads all stages of one network, but the assistant has the last stage of
-another. The class scores of two one-stage detectors can be compared location by location, without an assistant.
+another. Maps of two pyramids, and the class scores of two one-stage detectors, can be compared place by place, without
+an assistant.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ..observer import outputs_of
 from ..stages.chain import Chain, ChainView
 from ..stages.mmpretrain import MAPS, MERGED, SWIN, TABLE
 from ..stages.registry import Cut, names_of, register_view
@@ -37,6 +40,7 @@ class DetectorView(ChainView):
     any_size = True
     num_classes = logits_source = classifier = None
     headless, feature_source = False, 'neck'  # the neck takes the maps of all stages
+    pyramid_source: str | None = 'neck'
     kind, cuts = 'detector', BACKBONES
     backbones = 'ResNet, SwinTransformer, CSPNeXt or CSPDarknet of MMDetection'
 
@@ -74,6 +78,17 @@ class DetectorView(ChainView):
 
         stride = self.input_size[0] // self.stages[3].grid[0]
         return roi_align(record[-1].float(), regions, 1, 1 / stride, 0, 'avg', True).flatten(1)
+
+    # ---- the pyramid -----------------------------------------------------------------------------------------------
+
+    @cached_property
+    def levels(self) -> tuple[tuple[int, ...], ...]:  # type: ignore[override]
+        """Shapes ``(C, H, W)`` of the pyramid's levels at ``input_size``, from the finest."""
+        if self.pyramid_source is None:
+            return ()
+        with outputs_of(self.model, [self.pyramid_source]) as seen:
+            self.look()
+        return tuple(tuple(x.shape[1:]) for x in seen[self.pyramid_source])
 
     # ---- class scores by location ----------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ class SegmentorView(DetectorView):
     """View of a segmentor with one of ``SEGMENTING``. Its features are read where the backbone ends."""
 
     feature_source, feature_side = 'backbone', 'output'
-    dense_source = None
+    dense_source = pyramid_source = None
     kind, cuts, backbones = 'segmentor', SEGMENTING, 'ResNet or SwinTransformer of MMSegmentation'
 
     def run_tail(self, native: Any, start: int = 4) -> None:

@@ -7,4 +7,4 @@ from . import huggingface, mmpretrain, timm  # each registers its views or cuts
 from .chain import Chain, ChainView
 from .registry import FAMILIES, Cut, cut_blocks, register_cut, register_view, view_of
 from .traced import TracedView
-from .view import CLASS_TOKENS, READINGS, STAGES, Stage, StageView, TailError, image_channels
+from .view import CLASS_TOKENS, LEVELS, READINGS, STAGES, Stage, StageView, TailError, image_channels

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from .registry import Cut
 
 STAGES = ('stage1', 'stage2', 'stage3', 'stage4')
-READINGS = ('logits', 'feature', *STAGES, 'dense_logits')  # what a loss can read from a network
+LEVELS = ('level1', 'level2', 'level3', 'level4', 'level5')  # of a detector's pyramid, from the finest
+READINGS = ('logits', 'feature', *STAGES, *LEVELS, 'dense_logits')  # what a loss can read from a network
 CLASS_TOKENS = ('own', 'mean')  # class tokens of a late part: the network's own, or the map's mean
 
 
@@ -70,6 +71,8 @@ class StageView(ABC):
     feature_kind: str | None = None  # one of FEATURES; if set, the network is treated as headless
     classes: list[int] | None = None  # for a teacher of other classes, the index of each class of the student
     dense_source: str | None = None  # dotted name of a one-stage detector's head
+    pyramid_source: str | None = None  # dotted name of a detector's neck
+    levels: tuple[tuple[int, ...], ...] = ()  # shapes (C, H, W) of the neck's outputs, from the finest
 
     def __init__(
         self, model: nn.Module, input_size: Grid | None = None, key: str = 'model', cut: Cut | None = None
@@ -273,10 +276,18 @@ class StageView(ABC):
         return tuple(Stage(source, x.size(1), tuple(x.shape[-2:])) for source, x in zip(sources, maps))
 
     def shape(self, reading: str) -> tuple[int, ...]:
-        """Return the shape of one of ``READINGS`` without the batch: ``(C, H, W)`` for a stage, else ``(C, )``."""
+        """Return the shape of one of ``READINGS`` without the batch: ``(C, H, W)`` for a map, else ``(C, )``."""
         if reading in STAGES:
             stage = self.stages[STAGES.index(reading)]
             return stage.channels, *stage.grid
+        if reading in LEVELS:
+            if LEVELS.index(reading) >= len(self.levels):
+                raise ValueError(
+                    f'model.distiller.terms: {reading} is a level of a pyramid, and {self.key}, a '
+                    f'{type(self.model).__name__}, has {len(self.levels) or "no"} levels. Expected one of '
+                    f'{", ".join(LEVELS[: len(self.levels)] or READINGS[:6])}'
+                )
+            return self.levels[LEVELS.index(reading)]
         if reading == 'dense_logits':
             return self.dense_shape()
         if reading == 'logits' and self.num_classes is None:

@@ -110,7 +110,7 @@ class FrozenTeacher(nn.Module):
         with self._autocast(images):
             seen, _ = observer(run, self.normalized(images), regions=regions)
         if self.dtype is not None:
-            names = ('feature', 'logits', 'stages', 'dense_logits')
+            names = ('feature', 'logits', 'stages', 'pyramid', 'dense_logits')
             exact = {name: each_tensor(to_float32, getattr(seen, name)) for name in names}
             seen = replace(seen, **exact, records=each_tensor(to_float32, seen.records))
         if self.cache is not None:
