@@ -162,6 +162,10 @@ def test_what_is_observed_has_the_shapes_that_the_view_says(build, name):
             dict(type='L2Loss', reads='feature', connector=dict(type='tas_mm.ConvProjector')),
             r'terms.x.connector: ConvProjector needs in_grid, which only a stage has. Set reads to one of stage1, ',
         ),
+        (
+            dict(type='L2Loss', reads='level2'),
+            r'terms: a loss reads level2, but model.architecture \(ImageClassifier\) has no pyramid. Expected one of',
+        ),
         (dict(type='tas_mm.OFALoss', gamma=0), r'model.distiller.distill_losses.loss_x: OFALoss: gamma=0'),
     ],
 )

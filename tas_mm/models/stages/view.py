@@ -282,10 +282,11 @@ class StageView(ABC):
             return stage.channels, *stage.grid
         if reading in LEVELS:
             if LEVELS.index(reading) >= len(self.levels):
+                name, count = type(self.model).__name__, len(self.levels)
                 raise ValueError(
-                    f'model.distiller.terms: {reading} is a level of a pyramid, and {self.key}, a '
-                    f'{type(self.model).__name__}, has {len(self.levels) or "no"} levels. Expected one of '
-                    f'{", ".join(LEVELS[: len(self.levels)] or READINGS[:6])}'
+                    f'model.distiller.terms: a loss reads {reading}, but {self.key} ({name}) has '
+                    + (f'a pyramid of {count} levels' if count else 'no pyramid')
+                    + f'. Expected one of {", ".join(LEVELS[:count] or (*READINGS[:2], *STAGES))}'
                 )
             return self.levels[LEVELS.index(reading)]
         if reading == 'dense_logits':
