@@ -104,7 +104,7 @@ def loss_rows(algorithm: TAS, losses: dict[str, float]) -> Rows:
         losses (dict): What :func:`~tas_mm.analysis.trial.train_step` returned.
     """
     modules = dict(algorithm.distiller.distill_losses.items())
-    rows = []
+    rows: Rows = []
     for name, value in losses.items():
         module = modules.get(name.removeprefix('distill.'))
         kind = type(module).__name__ if module is not None else ''

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 METRIC = 'accuracy/top1'
 PROBES = ('knn/', 'linear/', 'agreement/')
@@ -77,7 +78,7 @@ def read_run(work_dir: str | Path) -> RunLog:
     return run
 
 
-def _records(log: Path) -> list[dict[str, float]]:
+def _records(log: Path) -> list[dict[str, Any]]:
     records = []
     for line in log.read_text().splitlines():
         try:
@@ -132,6 +133,6 @@ def check_metric(runs: Sequence[RunLog], metric: str) -> None:
     if any(run.curve(role + metric)[0] for run in runs for role in ROLES):
         return
     names = {key for run in runs for record in run.validations.values() for key in record} - NO_METRICS
-    names = sorted({name.removeprefix('assistant.').removeprefix('teacher.') for name in names})
-    expected = f'Expected one of {", ".join(names)}' if names else 'They have no validation'
+    known = sorted({name.removeprefix('assistant.').removeprefix('teacher.') for name in names})
+    expected = f'Expected one of {", ".join(known)}' if known else 'They have no validation'
     raise ValueError(f'--metric {metric}: not in the logs of {", ".join(run.name for run in runs)}. {expected}')

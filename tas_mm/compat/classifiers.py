@@ -46,7 +46,7 @@ def _marks_itself(classifier: type) -> bool:
 
     Trying would need a download, because these classifiers only show the fault with published weights.
     """
-    init = classifier.__init__
+    init: Any = classifier.__init__  # type: ignore[misc]
     while hasattr(init, '__wrapped__') and MARK not in init.__code__.co_names:
         init = init.__wrapped__
     return MARK in init.__code__.co_names or 'init_weights' in vars(classifier)

@@ -33,5 +33,5 @@ def adapt(adapted: dict[str, str]) -> None:
         return HERE if package == 'tas_mm' else get_installed_path(package)
 
     for name in USERS:
-        importlib.import_module(name).get_installed_path = get_path
+        importlib.import_module(name).get_installed_path = get_path  # type: ignore[attr-defined]
     adapted['mmengine (configs)'] = 'does not find packages installed in editable mode; the path of tas_mm was added'

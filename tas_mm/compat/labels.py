@@ -26,7 +26,7 @@ def adapt(adapted: dict[str, str]) -> None:
         adapted['mmpretrain (labels)'] = 'a batch may have images with labels and others without'
 
 
-def _in_two_groups(forward: Callable, sample_type: type) -> Callable:
+def _in_two_groups(forward: Callable, sample_type: Any) -> Callable:
     @wraps(forward)
     def wrapped(self: Any, data: dict, training: bool = False) -> dict:
         samples = data.get('data_samples') or []

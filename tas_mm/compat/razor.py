@@ -54,6 +54,7 @@ def _adapt_inplace_switch(adapted: dict[str, str]) -> None:
     from torch import nn
 
     class Switch:  # MMRazor evaluates the given name on the algorithm
+        architecture: nn.Sequential
         set_module_inplace_false = BaseAlgorithm.set_module_inplace_false
 
     switch = Switch()
@@ -110,7 +111,7 @@ def _placeholder_class(module: str, name: str) -> type:
 
 def _placeholder_module(name: str, classes: tuple[str, ...]) -> ModuleType:
     module = ModuleType(name, f'This module {REASON}')
-    module.__all__ = []
+    module.__all__ = []  # type: ignore[attr-defined]
     module.__path__ = []  # a package, so that imports from its submodules raise the reason too
     for cls in classes:
         setattr(module, cls, _placeholder_class(name, cls))
@@ -118,7 +119,7 @@ def _placeholder_module(name: str, classes: tuple[str, ...]) -> ModuleType:
     def missing(attribute: str):
         raise AttributeError(f'{name}.{attribute} {REASON}')
 
-    module.__getattr__ = missing
+    module.__getattr__ = missing  # type: ignore[method-assign]
     return module
 
 

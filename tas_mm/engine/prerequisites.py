@@ -124,7 +124,7 @@ def _weights_of_teacher(teacher: Any, checkpoint: str | None, index: str) -> Ite
     """Yield key and place of a teacher's weights. A checkpoint replaces all others."""
     if checkpoint:
         yield f'model.teacher_ckpt{index}', checkpoint
-    if not isinstance(teacher, (str, Mapping)):
+    if not isinstance(teacher, (str, dict)):
         return
     try:
         network = teacher_config(teacher)
@@ -144,7 +144,7 @@ def _missing_data(config: Config, key: str) -> Iterator[str]:
     loader = config.get(key)
     if not isinstance(loader, Mapping) or not isinstance(loader.get('dataset'), Mapping):
         return
-    for dataset in innermost_datasets(loader.dataset):
+    for dataset in innermost_datasets(loader['dataset']):
         built = _without_data(dataset, config.get('default_scope') or 'mmengine')
         if built is not None:
             yield from _missing_files(built, f'{key}.dataset', _num_classes(config))

@@ -55,7 +55,7 @@ class CKA:
     """
 
     def __init__(self) -> None:
-        self.total: Tensor | float = 0.0
+        self.total = torch.zeros(())
 
     def add(self, features: Sequence[Tensor]) -> None:
         """Add the features of one batch, each ``(B, ...)``."""

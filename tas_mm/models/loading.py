@@ -134,7 +134,7 @@ def _restricted(load: Callable) -> Callable:
         finally:
             os.environ.pop(RESTRICT) if before is None else os.environ.update({RESTRICT: before})
 
-    load_checkpoint.restricted = True
+    load_checkpoint.restricted = True  # type: ignore[attr-defined]
     return load_checkpoint
 
 

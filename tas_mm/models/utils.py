@@ -47,7 +47,12 @@ def each_tensor(function: Any, data: Any) -> Any:
 def tensors(data: Any) -> list[Tensor]:
     """Return the tensors in nested tuples, lists and dicts, in order."""
     found: list[Tensor] = []
-    each_tensor(lambda leaf: found.append(leaf) or leaf, data)
+
+    def keep(leaf: Tensor) -> Tensor:
+        found.append(leaf)
+        return leaf
+
+    each_tensor(keep, data)
     return found
 
 

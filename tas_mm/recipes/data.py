@@ -103,7 +103,7 @@ def find_data(data: str, data_root: str | None = None, val_csv: str | None = Non
     if len(classes) < 2:
         raise ValueError(f'--data {data}: {len(classes)} class. Expected at least 2')
     gray = 'img' in first and (first['img'].ndim == 2 or first['img'].shape[-1] == 1)
-    load = LOAD if 'img' not in first else TO_COLOR if gray else []
+    load: list = LOAD if 'img' not in first else TO_COLOR if gray else []
     return OwnData(*parts, classes, (len(train), len(val)), load, to_rgb='img' not in first)
 
 
@@ -193,10 +193,11 @@ def _folder(folder: Path) -> tuple[dict, dict]:
     for part, classes in names.items():
         for name in sorted(classes):
             _check_class(folder, part, name)
-    return tuple(
+    train, val = (
         dict(type='CustomDataset', data_root=str(folder), data_prefix=part, extensions=list(EXTENSIONS))
         for part in names
     )
+    return train, val
 
 
 def _check_class(folder: Path, part: str, name: str) -> None:
@@ -244,4 +245,5 @@ def _named(name: str, data_root: str | None) -> tuple[dict, dict]:
                     f'--data {name} with --data-root {data_root}: {"; ".join(errors)}. Expected a --data-root '
                     'with the files of that data set'
                 )
-    return tuple(configs)
+    train, val = configs
+    return train, val

@@ -217,7 +217,7 @@ def unlabeled_parts(
         recipe (Recipe): The recipe.
         work_dir (str | Path): Folder for logs and checkpoints.
     """
-    val_cfg = dict(type='tas_mm.TASValLoop')
+    val_cfg: dict[str, Any] = dict(type='tas_mm.TASValLoop')
     if probe is not None:
         pipeline = dict(pipeline=Name('test_pipeline'))
         val_cfg['probe'] = dict(train=dict(**probe.train, **pipeline), val=dict(**probe.val, **pipeline))

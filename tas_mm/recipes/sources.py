@@ -109,7 +109,7 @@ def find_network(name: str, num_classes: int, size: int | None = None, option: s
     try:
         config = classifier_config(name, num_classes)
         source = library or source_of(config)
-        view = view_of(build_classifier_from(config), size and (size, size), option)
+        view = view_of(build_classifier_from(config), (size, size) if size else None, option)
         if size and (view.declared_size() or (size, size)) != (size, size):
             source_of(config).resize(config, size)
             view = view_of(build_classifier_from(config), (size, size), option)

@@ -60,7 +60,8 @@ def table_parts(table: Path, data_root: str | None, val_csv: str | None, lists: 
                 metainfo=dict(classes=classes),
             )
         )
-    return tuple(configs)
+    train, val = configs
+    return train, val
 
 
 class _Row(NamedTuple):

@@ -73,7 +73,7 @@ def student_config(config: Config) -> Config:
         raise ValueError(f'{config.filename or "its config"} has no `model`')
     scope = config.get('default_scope') or 'mmpretrain'
     model = _portable(without_weights(student_model(config)), scope)
-    exported = dict(default_scope='mmpretrain' if scope in (*PACKAGES, 'mmengine') else scope)
+    exported: dict[str, Any] = dict(default_scope='mmpretrain' if scope in (*PACKAGES, 'mmengine') else scope)
     if preprocessor := model.pop('data_preprocessor', None):
         exported['data_preprocessor'] = preprocessor
     exported['model'] = model
@@ -180,8 +180,8 @@ def config_from_text(text: str) -> Config:
     Raises:
         ValueError: If it contains code.
     """
-    plain = (ast.Module, ast.Assign, ast.expr_context, ast.Constant, ast.List, ast.Tuple, ast.Dict, ast.Set)
-    plain += (ast.keyword, ast.UnaryOp, ast.USub)
+    plain: tuple[type, ...] = (ast.Module, ast.Assign, ast.expr_context, ast.Constant, ast.List, ast.Tuple, ast.Dict)
+    plain += (ast.Set, ast.keyword, ast.UnaryOp, ast.USub)
     try:
         nodes = list(ast.walk(ast.parse(text)))
     except SyntaxError as error:

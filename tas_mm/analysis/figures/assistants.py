@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tas_mm.models import TAS
 from tas_mm.models.distillers import interface_of
@@ -100,7 +100,7 @@ def _box(axes: Axes, x: float, y: float, text: str, fill: str, style: str = '-')
     from matplotlib.patches import FancyBboxPatch
 
     corner = (x - WIDTH / 2, y - HEIGHT / 2)
-    shape = dict(boxstyle='round,pad=0,rounding_size=0.06', linewidth=1.4, linestyle=style)
+    shape: dict[str, Any] = dict(boxstyle='round,pad=0,rounding_size=0.06', linewidth=1.4, linestyle=style)
     axes.add_patch(FancyBboxPatch(corner, WIDTH, HEIGHT, facecolor=FILLS[fill], edgecolor='black', **shape))
     axes.text(x, y, text, ha='center', va='center', fontsize=8)
 

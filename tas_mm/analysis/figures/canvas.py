@@ -37,7 +37,8 @@ def pixels(figure: Figure) -> np.ndarray:
     """Return a figure as an RGB image ``(H, W, 3)`` of uint8."""
     figure.set_dpi(DPI)
     figure.canvas.draw()
-    return np.ascontiguousarray(np.asarray(figure.canvas.buffer_rgba())[..., :3])
+    rgba = figure.canvas.buffer_rgba()  # type: ignore[attr-defined]
+    return np.ascontiguousarray(np.asarray(rgba)[..., :3])
 
 
 def publish(figures: dict[str, Figure], folder: str | Path, backends: Sequence[str] = ()) -> list[Path]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..logs import METRIC, ROLES, RunLog, main_metric, probe_metrics
 from .canvas import COLORS, DPI, new_figure
@@ -86,7 +86,7 @@ def _accuracies(axes: Axes, runs: list[RunLog], metric: str) -> None:
         for j, role in enumerate(ROLES):
             steps, values = run.curve(role + metric)
             network = role.rstrip('.') or ('student' if distilled else '')
-            style = dict(
+            style: dict[str, Any] = dict(
                 color=COLORS[(i if len(runs) > 1 else j) % len(COLORS)],
                 linestyle=('-', '--', ':')[j],
                 label=f'{run.name}: {network}' if network else run.name,
@@ -95,7 +95,7 @@ def _accuracies(axes: Axes, runs: list[RunLog], metric: str) -> None:
                 axes.axhline(values[0], **style)
             elif steps:
                 axes.plot(steps, values, marker='o', markersize=3, **style)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.get_major_locator().set_params(integer=True)  # type: ignore[call-arg]
     axes.set_xlabel('epoch')
     name = metric.split('/')[-1]
     axes.set_ylabel(f'{name} accuracy (%)' if name.startswith('top') else UNITS.get(name.split('.')[-1], name))

@@ -142,7 +142,7 @@ class LabelProbe(Probe):
 
     def metrics(self, collected: dict[str, tuple[dict[str, Tensor], Tensor]]) -> dict[str, dict[str, float]]:
         """Return accuracies in percent by role, under ``knn/top1`` and ``linear/top1``."""
-        accuracy = dict(knn=knn_accuracy, linear=linear_accuracy)
+        accuracy: dict[str, Callable] = dict(knn=knn_accuracy, linear=linear_accuracy)
         metrics: dict[str, dict[str, float]] = {}
         for role in collected['train'][0]:
             data = [(features[role], labels) for features, labels in collected.values()]

@@ -83,7 +83,8 @@ class FeatureReader:
             roles (sequence, optional): Some of :func:`probe_roles`. Defaults to all.
         """
         roles = probe_roles(self.model) if roles is None else roles
-        distiller, seen, early = interface_of(self.model), {}, None
+        distiller, early = interface_of(self.model), None
+        seen: dict[str, Any] = {}
         starts = 'assistant' in roles and distiller.assistant.early_role
         for role in (role for role in self.observers if role != 'student'):
             teacher = self.teachers[int(role.removeprefix('teacher') or 0)]

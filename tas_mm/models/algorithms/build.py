@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from copy import deepcopy
 from dataclasses import dataclass, fields
@@ -58,7 +58,8 @@ Options = TypeVar('Options')
 
 def chosen(options: type[Options], given: Mapping[str, Any]) -> Options:
     """Select the options of one class from those of a config, and build it."""
-    return options(**{field.name: given[field.name] for field in fields(options) if field.name in given})
+    names = (field.name for field in fields(options))  # type: ignore[arg-type]
+    return options(**{name: given[name] for name in names if name in given})
 
 
 def switch_off_inplace(
@@ -98,10 +99,8 @@ def build_student(
     return RAZOR_MODELS.build(ConfigDict(named_model(architecture))), data_preprocessor
 
 
-def build_distiller(
-    distiller: dict | Sequence[dict] | None, student: BaseModel, teacher: FrozenTeacher | TeacherEnsemble
-) -> nn.Module:
-    """Build the distiller and bind it to the networks. For several teachers, build one for each.
+def build_distiller(distiller: Any, student: BaseModel, teacher: FrozenTeacher | TeacherEnsemble) -> nn.Module:
+    """Build the distiller, a config or a list of them, and bind it. For several teachers, build one for each.
 
     Raises:
         ValueError: If the numbers of distillers and teachers differ, or if the networks do not match.

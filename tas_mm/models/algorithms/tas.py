@@ -240,7 +240,8 @@ class TAS(StudentParts, SingleTeacherDistill):
         Returns:
             dict: For each role, copies of the samples with its predicted scores and label.
         """
-        distiller, logits, teacher = interface_of(self), {}, None
+        distiller, logits = interface_of(self), {}
+        teacher: Any = None
         if 'assistant' in roles and distiller.assistant.early_role == 'teacher':
             teacher = self.teacher.observe(inputs, distiller.teacher_observer)
             logits['teacher'] = teacher.logits

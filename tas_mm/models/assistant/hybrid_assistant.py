@@ -11,6 +11,8 @@ their output.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+
 import torch
 from mmrazor.models.architectures.connectors.base_connector import BaseConnector
 from torch import Tensor
@@ -152,6 +154,7 @@ class HybridAssistant(BaseConnector):
         """
         self._check_graph(feature)
         x = self.projector(feature)
+        context: AbstractContextManager
         if self.statistics is not None:
             context = self.statistics.in_place()
         else:  # the teacher is in eval mode and updates nothing, and may be stored in bfloat16

@@ -74,7 +74,7 @@ class DistillerGroup(Distiller, BaseDistiller):
         return tuple(distiller.teacher_view for distiller in self.distillers)
 
     @property
-    def uses_recorders(self) -> bool:
+    def uses_recorders(self) -> bool:  # type: ignore[override]
         """True if one of the configs has recorders, whose records in-place modules would overwrite."""
         return any(distiller.uses_recorders for distiller in self.distillers)
 
@@ -109,7 +109,7 @@ class DistillerGroup(Distiller, BaseDistiller):
         self.student_observer = GroupObserver([distiller.student_observer for distiller in self.distillers])
         self.teacher_observer = tuple(distiller.teacher_observer for distiller in self.distillers)
 
-    def forward(
+    def forward(  # type: ignore[override]
         self, student: Sequence[Observation], teacher: Sequence[Observation], labels: Tensor | None
     ) -> dict[str, Tensor]:
         """Compute the weighted losses of every distiller from one observation for each; see :class:`Distiller`."""

@@ -102,14 +102,14 @@ def checked_term(name: str, term: Any) -> dict[str, Any]:
     """
     key = f'model.distiller.terms.{name}'
     cfg = dict(term) if isinstance(term, Mapping) else {}
-    connector, reads = cfg.get('connector'), dict(student='logits', teacher='logits')
+    connector, named = cfg.get('connector'), dict(student='logits', teacher='logits')
     if 'type' not in cfg:
         raise ValueError(f'{key}={term!r}. Expected the config of a loss, with its type')
     if connector is not None and 'type' not in connector:
         raise ValueError(f'{key}.connector={connector!r}. Expected the config of a connector, with its type')
     for given in (getattr(class_of(cfg, key), 'reads', {}), cfg.get('reads', {})):
-        reads |= dict(given) if isinstance(given, Mapping) else dict(student=given, teacher=given)
-    reads = {side: tuple(names) if isinstance(names, (list, tuple)) else (names,) for side, names in reads.items()}
+        named |= dict(given) if isinstance(given, Mapping) else dict(student=given, teacher=given)
+    reads = {side: tuple(names) if isinstance(names, (list, tuple)) else (names,) for side, names in named.items()}
     if len(reads) > 2 or not all(names and set(names) <= set(READINGS) for names in reads.values()):
         raise ValueError(
             f'{key}.reads={cfg["reads"]!r}. Expected one of {", ".join(READINGS)}, or dict(student=..., teacher=...) '

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from mmengine.model import BaseModel
 from mmrazor.models.distillers import ConfigurableDistiller
 from torch import Tensor, nn
 
-from ..knowledge import Observation
-from ..stages import Observer, StageView
+from ..knowledge import Knowledge, Observation
+from ..stages import StageView
 
 if TYPE_CHECKING:
     from ..assistant import HybridAssistant
@@ -27,6 +28,7 @@ class Distiller:
         teacher_observer (Observer | tuple): Observer of the teacher's pass, or one for each of several teachers.
         student_reads (set): Readings of the student that the losses use: ``'feature'``, ``'logits'``, ``'stage1'``, ...
         teacher_reads (set): Readings of the teacher that the losses use.
+        paths (dict): Weight of each of the three paths, if there are any.
         left_out (dict): Losses that are not possible for the pair, with the reason.
         uses_recorders (bool): Whether the config has MMRazor recorders, whose records in-place modules would overwrite.
     """
@@ -35,10 +37,11 @@ class Distiller:
     student_view: StageView | None = None
     teacher_view: StageView | None = None
     views: tuple[StageView, ...] = ()
-    student_observer: Observer
-    teacher_observer: Observer | tuple[Observer, ...]
+    student_observer: Any
+    teacher_observer: Any
     student_reads: frozenset[str] = frozenset()
     teacher_reads: frozenset[str] = frozenset()
+    paths: Mapping[str, float] = {}
     left_out: dict[str, str] = {}
     uses_recorders = False
 
@@ -59,6 +62,13 @@ class Distiller:
             dict: Losses by name, each a scalar.
         """
         raise NotImplementedError
+
+    def run_assistant(self, student: Observation, teacher: Observation | None) -> Knowledge | None:
+        """Return the assistant's knowledge of a batch. None if there is no assistant."""
+        return None
+
+    if TYPE_CHECKING:
+        __call__: Callable[..., dict[str, Tensor]]
 
 
 class _NoDistiller(Distiller):

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from tas_mm.registry import MODELS
 
-from ..knowledge import Knowledge, Observation
+from ..knowledge import Observation
 from ..stages import LEVELS, STAGES, Observer, StageView
 from .inference import (
     check_classes,
@@ -173,10 +173,6 @@ class PairDistiller(Distiller, ConfigurableDistiller):
         with precision_of(loss, learners[0].device.type):
             return loss(*(x.to(exact) for x in (*learners, *targets)), **arguments)
 
-    def run_assistant(self, student: Observation, teacher: Observation) -> Knowledge | None:
-        """Return the assistant's knowledge of a batch. None if there is no assistant."""
-        return None
-
     # ---- binding ---------------------------------------------------------------------------------------------------
 
     def prepare(self, student: nn.Module, teacher: nn.Module) -> None:
@@ -218,24 +214,24 @@ class PairDistiller(Distiller, ConfigurableDistiller):
         self._watch()
 
     @property
-    def views(self) -> tuple[StageView, StageView]:
+    def views(self) -> tuple[StageView, StageView]:  # type: ignore[override]
         """Stage views of student and teacher."""
         return self.student_view, self.teacher_view
 
     # ---- readings --------------------------------------------------------------------------------------------------
 
     @property
-    def student_reads(self) -> frozenset[str]:
+    def student_reads(self) -> frozenset[str]:  # type: ignore[override]
         """Readings of the student that the losses use."""
         return self._reads(True) | {STAGES[stage - 1] for stage in self.student_stages()}
 
     @property
-    def teacher_reads(self) -> frozenset[str]:
+    def teacher_reads(self) -> frozenset[str]:  # type: ignore[override]
         """Readings of the teacher that the losses use."""
         return self._reads(False) | {STAGES[stage - 1] for stage in self.teacher_stages()}
 
     @property
-    def uses_recorders(self) -> bool:
+    def uses_recorders(self) -> bool:  # type: ignore[override]
         """True if the config has recorders, whose records in-place modules would overwrite."""
         return bool({f'{side}_recorders' for side in ROLES} & {*self.user_config})
 
@@ -263,13 +259,13 @@ class PairDistiller(Distiller, ConfigurableDistiller):
 
     def _observer(self, side: str, view: StageView, stages: set[int], reads: frozenset[str]) -> Observer:
         given = self.user_config.get(f'{side}_recorders', {})
-        stages = sorted(stage for stage in stages if STAGES[stage - 1] not in given)
+        captured = sorted(stage for stage in stages if STAGES[stage - 1] not in given)
         knowledge = {'logits'} | ({'feature', 'dense_logits'} & reads) - {*given}
         knowledge |= {'pyramid'} if ({*LEVELS} & reads) - {*given} else set()
         if not self.user_config and not self.deliveries.deliveries:
-            return Observer(view, stages, knowledge)
+            return Observer(view, captured, knowledge)
         recorders = build_recorders(given, view, f'{side}_recorders')
-        return RecordingObserver(view, stages, knowledge, recorders, self.deliveries, override=side == 'student')
+        return RecordingObserver(view, captured, knowledge, recorders, self.deliveries, override=side == 'student')
 
     # ---- inference -------------------------------------------------------------------------------------------------
 

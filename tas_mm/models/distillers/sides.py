@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,11 +44,11 @@ class Sides:
         (518, 518)
     """
 
-    input_size: Grid | int | None = None
-    teacher_size: Grid | int | None = None
+    input_size: Any = None  # a Grid or None, once it is built
+    teacher_size: Any = None
     student_feature: str | None = None
     teacher_feature: str | None = None
-    teacher_classes: Sequence[int] | str | None = None
+    teacher_classes: Any = None  # a list of indices or None, once it is built
 
     def __post_init__(self) -> None:
         for name in ('input_size', 'teacher_size'):
@@ -97,7 +96,7 @@ class Sides:
             try:
                 view.look()
             except ValueError:
-                return tuple(declared)
+                return declared
         return self.input_size
 
     def agree(self, student: StageView, teacher: StageView) -> tuple[StageView, StageView]:
@@ -107,10 +106,10 @@ class Sides:
             student = self.view_student(student.model, images)
             if self.teacher_size is None and teacher.declared_size() is None:
                 teacher = view_of(teacher.model, images, teacher.key, self.teacher_feature, self.teacher_classes)
-        images, size = student.input_size, teacher.input_size
-        if tuple(images) != tuple(size) and not teacher.any_size:
+        ours, theirs = student.input_size, teacher.input_size
+        if ours != theirs and not teacher.any_size:
             print_log(
-                f'model.teacher sees images of {size[0]}x{size[1]}, resized from {images[0]}x{images[1]}',
+                f'model.teacher sees images of {theirs[0]}x{theirs[1]}, resized from {ours[0]}x{ours[1]}',
                 logger='current',
                 level=logging.INFO,
             )
@@ -123,10 +122,10 @@ def _size(value: Any, key: str) -> Grid | None:
         return None
     if len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size):
         raise ValueError(f'{key}={value!r}. Expected a number of pixels, or height and width')
-    return tuple(size)
+    return size[0], size[1]
 
 
-def read_classes(classes: Sequence[int] | str) -> list[int]:
+def read_classes(classes: Any) -> list[int]:
     """Read the teacher's index for each class of the student.
 
     Args:

@@ -6,7 +6,7 @@ Source of the paths and their losses: TAS, arXiv 2410.12342.
 from __future__ import annotations
 
 import math
-from typing import Any, TypeVar
+from typing import Any
 
 from mmrazor.registry import MODELS as RAZOR_MODELS
 from torch import Tensor
@@ -19,12 +19,10 @@ from .inference import check_classes, class_of, detaches_target, fill_in
 from .pair_distiller import Configs, PairDistiller
 from .razor_form import map_arguments, record_of
 
-Known = TypeVar('Known')
-
 ASSISTANT = 'assistant'
 
 
-def three_paths(student: Known, teacher: Known, assistant: Known) -> dict[str, tuple[Known, Known]]:
+def three_paths(student: Any, teacher: Any, assistant: Any) -> dict[str, tuple[Any, Any]]:
     """Return the paper's paths by name: (learner, target), that is, who learns from whom.
 
     The names are in upper case because ``as`` is a keyword in Python, so a config could not write ``dict(as=...)``.
@@ -116,7 +114,7 @@ class TASDistiller(PairDistiller):
                 losses[kd] = self.compare(kd, learner.logits, target.logits, labels)
         return losses | super().forward(student, teacher, labels) if self.terms else losses
 
-    def run_assistant(self, student: Observation, teacher: Observation) -> Knowledge | None:
+    def run_assistant(self, student: Observation, teacher: Observation | None) -> Knowledge | None:
         """Return the assistant's knowledge of a batch. None if no loss reads it."""
         assistant = self.assistant
         if assistant is None:
@@ -147,7 +145,7 @@ class TASDistiller(PairDistiller):
         return self.teacher_view.headless and not self.student_view.headless
 
     @property
-    def assistant(self) -> HybridAssistant | None:
+    def assistant(self) -> HybridAssistant | None:  # type: ignore[override]
         """The assistant, or None if no loss reads one."""
         return self.connectors[self.assistant_name] if self.assistant_name else None
 

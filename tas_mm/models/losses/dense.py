@@ -114,5 +114,5 @@ class SelfSimilarityLoss(ProjectedLoss):
             )
         student = resize(student, target.shape[-2:])
         student, target = (F.normalize(x, dim=1).flatten(2) for x in (student, target))  # BxCxN
-        similarities = (x.transpose(1, 2) @ x for x in (student, target))  # BxNxN
-        return softened_kl(*similarities, self.temperature).mean(dim=1)
+        ours, theirs = (x.transpose(1, 2) @ x for x in (student, target))  # BxNxN
+        return softened_kl(ours, theirs, self.temperature).mean(dim=1)

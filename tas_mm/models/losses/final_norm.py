@@ -33,7 +33,7 @@ class FinalNorm:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Normalize every position of a map ``(B, C, H, W)``. Without a norm of its width the map stays the same."""
-        norm = self.name and self.view.model.get_submodule(self.name)
+        norm = self.view.model.get_submodule(self.name) if self.name else None
         if norm is None or norm.normalized_shape != (x.size(1),):
             return x
         weight, bias = (None if p is None else p.to(x.dtype) for p in (norm.weight, norm.bias))

@@ -6,6 +6,7 @@ Source: ScaleKD, NeurIPS 2024, arXiv 2411.06786.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -96,7 +97,7 @@ class ScaleKDLoss(nn.Module):
             raise ValueError(f'ScaleKDLoss: reduction={reduction!r}. Expected one of {", ".join(REDUCTIONS)}')
         self.weights = {view: weight for view, weight in zip(VIEWS, weights) if weight}
         self.proxy = proxy
-        self.projector_options = dict(
+        self.projector_options: dict[str, Any] = dict(
             num_heads=num_heads, softmax_scale=softmax_scale, ffn_ratio=ffn_ratio, width_ratio=width_ratio, norm=norm
         )
         self.loss_weight = loss_weight

@@ -93,7 +93,7 @@ class DetectorView(ChainView):
     # ---- class scores by location ----------------------------------------------------------------------------------
 
     @property
-    def dense_source(self) -> str | None:
+    def dense_source(self) -> str | None:  # type: ignore[override]
         """Name of the head, if it scores every location and prior by a sigmoid for each class."""
         head = getattr(self.model, 'bbox_head', None)
         dense = hasattr(head, 'prior_generator') and getattr(head, 'use_sigmoid_cls', False)

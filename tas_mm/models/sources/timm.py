@@ -118,8 +118,8 @@ class TimmSource(NetworkSource):
             config (Config): Model config of the classifier.
         """
         if type_name(config) == self.wrapper:
-            own = ('type', 'loss', 'train_cfg', 'with_cp', 'data_preprocessor', 'init_cfg')
-            return {key: value for key, value in config.to_dict().items() if key not in own}
+            ours = ('type', 'loss', 'train_cfg', 'with_cp', 'data_preprocessor', 'init_cfg')
+            return {key: value for key, value in config.to_dict().items() if key not in ours}
         backbone = config.get('backbone', {})
         if type_name(backbone) != self.backbone or backbone.get('features_only'):
             return None

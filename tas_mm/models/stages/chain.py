@@ -30,7 +30,7 @@ class Chain:
     """
 
     native: str = 'map'
-    finish: Callable[[nn.Module, Any, Grid | None], Any] = lambda net, native, grid: native
+    finish: Callable[[nn.Module, Any, Any], Any] = lambda net, native, grid: native
     class_tokens: Callable[[nn.Module], list[Tensor]] = lambda net: []
     call: Callable[[nn.Module, Any], Any] = lambda module, native: module(native)
     modules: list[str] | None = None

@@ -6,6 +6,7 @@ Nearly all of them keep their blocks or stages in one list. If there is none, lo
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -37,7 +38,7 @@ class ModuleView(TracedView):
         self.in_channels = declared_channels(self.net)
         self.prefix = 1 + getattr(getattr(self.net, 'config', None), 'num_register_tokens', 0)
 
-    def cut(self) -> list[list[str]]:
+    def cut(self) -> Sequence[Sequence[str]]:
         """Cut after the last module of each map size, or into equal groups of blocks."""
         if self._cut:
             return super().cut()

@@ -106,7 +106,7 @@ FOUR = '{0}.0 | {0}.1 | {0}.2 | {0}.3'
 MERGED = 'stages.0.downsample | stages.1.downsample | stages.2.downsample | stages.3'
 INIT_SIZE = 'patch_embed.init_input_size'
 
-MAPS = dict(
+SPLITS: dict[str, Any] = dict(
     AlexNet=lambda net: [[f'features.{i}' for i in r] for r in (range(3), range(3, 6), range(6, 10), range(10, 13))],
     ConvMixer='stages.*',
     DenseNet='stages.0 transitions.0 | stages.1 transitions.1 | stages.2 transitions.2 | stages.3 transitions.3',
@@ -116,9 +116,9 @@ MAPS = dict(
     ShuffleNetV1='conv1 maxpool | layers.0 | layers.1 | layers.2',
     ShuffleNetV2='conv1 maxpool | layers.0 | layers.1 | layers.2 layers.3',
 )
-MAPS |= dict(CSPNet=last_four, MobileOne=last_four)
-MAPS |= dict(EfficientNet=at_halvings, EfficientNetV2=at_halvings, MobileNetV3=at_halvings)
-MAPS = {name: Cut(stages, 'cnn', chain=Chain()) for name, stages in MAPS.items()}
+SPLITS |= dict(CSPNet=last_four, MobileOne=last_four)
+SPLITS |= dict(EfficientNet=at_halvings, EfficientNetV2=at_halvings, MobileNetV3=at_halvings)
+MAPS: dict[str, Cut] = {name: Cut(stages, 'cnn', chain=Chain()) for name, stages in SPLITS.items()}
 """Convolutional networks that return their last stage's output. Their chains also work in detectors."""
 
 SWIN = Chain(
@@ -131,7 +131,7 @@ VIT = Chain('tokens', vit_end, lambda net: [] if net.cls_token is None else [net
 DISTILLED_VIT = Chain('tokens', vit_end, lambda net: [net.cls_token, net.dist_token])
 MIXER = Chain('tokens', lambda net, native, grid: net.norm1(native).transpose(1, 2))
 
-TABLE = MAPS | dict(
+TABLE: dict[str, Cut] = MAPS | dict(
     # convolutions; VAN's attention is a convolutional gate, PoolFormer and RIFormer only pool
     ConvNeXt=Cut(DOWN_FIRST, 'cnn', chain=Chain(finish=convnext_end)),
     HorNet=Cut(DOWN_FIRST, lambda net: 'mlp' if net.arch_settings['dw_cfg'][3]['type'] == 'GF' else 'cnn'),

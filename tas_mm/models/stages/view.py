@@ -79,7 +79,8 @@ class StageView(ABC):
     ) -> None:
         self.model, self.key, self._cut = model, key, cut
         self.in_channels = image_channels(model)
-        self.input_size = tuple(input_size or self.declared_size() or DEFAULT_SIZE)
+        height, width = input_size or self.declared_size() or DEFAULT_SIZE
+        self.input_size: Grid = (height, width)
         if self.cut_at_once:
             _ = self.modules
 
@@ -89,7 +90,7 @@ class StageView(ABC):
 
     def declared_size(self) -> Grid | None:
         """Return the image size that the network was built for, or None if it takes any."""
-        return self._cut and self._cut.declared_size(self.net)
+        return self._cut.declared_size(self.net) if self._cut else None
 
     def find_classifier(self) -> str | None:
         """Return the dotted name of the linear layer whose input is the feature, or None."""
@@ -172,7 +173,7 @@ class StageView(ABC):
 
     def count_classes(self) -> int | None:
         """Return the network's own number of classes, or None if it is not known."""
-        return self.classifier and self.model.get_submodule(self.classifier).out_features
+        return self.model.get_submodule(self.classifier).out_features if self.classifier else None
 
     def find_output(self) -> str:
         """Return the dotted name of the module whose output a headless network returns."""
@@ -297,6 +298,18 @@ class StageView(ABC):
                 'model.distiller.logit_loss=None, and let terms read feature or one of stage1 to stage4'
             )
         return (self.feature_dim if reading == 'feature' else self.num_classes,)
+
+    def dense_shape(self) -> tuple[int, ...]:
+        """Return the shape of a row of a one-stage detector's class scores by location."""
+        raise NotImplementedError
+
+    def dense_form(self) -> str:
+        """Describe what two one-stage detectors need to have in common."""
+        raise NotImplementedError
+
+    def dense_logits_of(self, record: Any) -> Tensor:
+        """Return the class scores by location ``(N, K)`` in what a one-stage detector's head returned."""
+        raise NotImplementedError
 
     def images(self, batch: int, noise: bool = False) -> Tensor:
         """Return zero images, or fixed noise, in the size, type and device that the network takes."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
@@ -46,9 +45,9 @@ DTYPES = (None, 'bfloat16')
 class TeacherOptions:
     """Options of ``model`` for the teacher, documented in :class:`TAS`."""
 
-    teacher_ckpt: str | Sequence[str | None] | None = None
+    teacher_ckpt: Any = None
     teacher_dtype: str | None = None
-    teacher_weights: Sequence[float] | str | None = None
+    teacher_weights: Any = None
     teacher_cache: str | dict | None = None
     allow_teacher_change: bool = False
 

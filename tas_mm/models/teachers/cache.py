@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import numpy as np
@@ -122,7 +122,8 @@ class TeacherCache:
                 rows.append(np.stack([np.full(count, len(self._data)), np.arange(count)], axis=1))
                 self._data.append(np.memmap(data, self.dtype, 'r', shape=(count,)))
         self._new = 0
-        self._keys, self._rows = np.empty(0, np.uint64), np.empty((0, 2), int)
+        self._keys: np.ndarray = np.empty(0, np.uint64)
+        self._rows: np.ndarray = np.empty((0, 2), int)
         if keys:
             order = np.concatenate(keys).argsort()
             self._keys, self._rows = np.concatenate(keys)[order], np.concatenate(rows)[order]
@@ -130,8 +131,8 @@ class TeacherCache:
     def find(self, images: Tensor) -> dict[str, Tensor] | None:
         """Return feature ``(B, C)`` and logits ``(B, num_classes)`` if all images are cached, else None."""
         keys = image_keys(images)
-        at = self._keys.searchsorted(keys)
-        known = at < len(self._keys)
+        at: Any = np.searchsorted(self._keys, keys)
+        known: np.ndarray = at < len(self._keys)
         known[known] = self._keys[at[known]] == keys[known]
         if not known.all():
             self.misses += 1

@@ -50,11 +50,9 @@ class TeacherEnsemble(nn.Module):
         Teachers without a head do not count.
         """
         with_head = [(teacher, weight) for teacher, weight in zip(self.teachers, self.weights) if not teacher.headless]
-        mean = 0.0
-        for teacher, weight in with_head:
-            share = weight / sum(weight for _, weight in with_head)
-            mean = mean + share * teacher.logits(images).float().softmax(dim=1)
-        return torch.log(mean.clamp_min(1e-12))
+        total = sum(weight for _, weight in with_head)
+        shares = [weight / total * teacher.logits(images).float().softmax(dim=1) for teacher, weight in with_head]
+        return torch.log(sum(shares).clamp_min(1e-12))
 
     def keep_in(self, dtype: torch.dtype) -> None:
         """Store all weights in a half-precision type."""

@@ -50,7 +50,7 @@ class CheckDataHook(Hook):
         """Check the loaders and wrap their pipelines."""
         model = unwrap(runner.model)
         view = interface_of(model).student_view
-        channels = view and view.in_channels
+        channels = view.in_channels if view else None
         classes = view.num_classes if view else getattr(getattr(model, 'head', None), 'num_classes', None)
         for key, loop in dict(train_dataloader=runner.train_loop, val_dataloader=runner.val_loop).items():
             if loop is None or isinstance(loop.dataloader.dataset, IterableDataset):  # it has no length to check
@@ -61,8 +61,10 @@ class CheckDataHook(Hook):
             skip = self.skip_unreadable and key == 'train_dataloader'
             _wrap(loop.dataloader.dataset, f'{key}.dataset', channels, classes, skip)
         for recipe in _recipes(runner):
-            options = ('train_dataloader.dataset', channels, classes, self.skip_unreadable)
-            recipe['train_pipeline'] = CheckedPipeline(recipe['train_pipeline'], *options)
+            checked = CheckedPipeline(
+                recipe['train_pipeline'], 'train_dataloader.dataset', channels, classes, self.skip_unreadable
+            )
+            recipe['train_pipeline'] = checked
         # A probe has its own classes.
         for key, dataset in getattr(runner.val_loop, 'probe_datasets', dict)().items():
             _wrap(dataset, key, channels)
@@ -132,7 +134,8 @@ class CheckedPipeline(Compose):
             except Exception as error:
                 problem = f'{where} cannot be read or transformed: {type(error).__name__}: {error}'
                 if loads and self.skip_unreadable:
-                    return self._skip(where, problem)
+                    self._skip(where, problem)
+                    return None
                 skipping = ', or set default_hooks.check_data.skip_unreadable=True' if self._may_skip(loads) else ''
                 raise ValueError(
                     f'{problem}. Repair the file or remove it from the data set{skipping}, then resume with --resume'

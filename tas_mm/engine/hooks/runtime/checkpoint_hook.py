@@ -58,7 +58,7 @@ class CheckpointHook(MMEngineCheckpointHook):
         super().before_train(runner)
         for step in kept[: -self.max_keep_ckpts] if self.max_keep_ckpts > 0 else ():
             self._remove(self._path(step))  # MMEngine removed the checkpoint, but not the student's file
-        if type(self.file_backend) is LocalBackend:
+        if type(self.file_backend) is LocalBackend:  # type: ignore[has-type]
             self.backend_args = dict(backend=ATOMIC_BACKEND)
             if runner.iter == 0:
                 self._archive_previous_run(runner)
@@ -102,7 +102,7 @@ class CheckpointHook(MMEngineCheckpointHook):
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
         outdated: list[str] = []
         metrics = self._with_best_keys(runner, metrics) if self.save_best else metrics
-        backend = self.file_backend
+        backend = self.file_backend  # type: ignore[has-type]
         self.file_backend = copy.copy(backend)
         self.file_backend.remove = outdated.append
         try:
