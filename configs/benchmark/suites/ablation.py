@@ -24,6 +24,9 @@ methods = {
     'no teacher to student': best(paths=dict(TS=0)),
     'no teacher to assistant': best(paths=dict(TA=0)),
     'no assistant to student': best(paths=dict(AS=0)),
+    'no path to student': best(paths=dict(TS=0, AS=0)),
+    'no teacher to student, no late stage': best(late_stages=0, paths=dict(TS=0)),
+    'no assistant to student, no late stage': best(late_stages=0, paths=dict(AS=0)),
     'no InfoNCE': best(feature_loss=None),
     'no OFA': best(logit_loss=None),
 }
