@@ -142,6 +142,8 @@ def test_levels_that_do_not_fit_are_refused():
         ValueError, match=r"32x32 places, and .*64x64. Expected dict\(student='level1', teacher='level2'\)"
     ):
         distillation('retinanet', 'faster_rcnn', **pyramid_losses(1))
+    resizing = dict(type='tas_mm.TASDistiller', terms=dict(x=dict(type='tas_mm.DenseMSELoss', reads='level1')))
+    distillation('retinanet', 'faster_rcnn', distiller=resizing)
 
 
 def test_levels_in_mmrazors_form_are_the_same():

@@ -15,6 +15,7 @@ from torch import nn
 
 from tas_mm.registry import not_registered, refuse_unknown
 
+from ..losses.projected import ProjectedLoss
 from ..stages import LEVELS, READINGS, STAGES, StageView
 
 
@@ -168,9 +169,9 @@ def check_levels(name: str, cls: type[nn.Module], views: Mapping[str, StageView]
     """Check that the levels of two pyramids that a loss compares place by place have the same stride.
 
     Raises:
-        ValueError: If they do not, and the loss does not ask for the grids.
+        ValueError: If they do not, and the loss neither resizes maps nor asks for their grids.
     """
-    if 'in_grid' in signature(cls).parameters:
+    if issubclass(cls, ProjectedLoss) or 'in_grid' in signature(cls).parameters:
         return
     for ours, theirs in zip(reads['student'], reads['teacher']):
         if ours in LEVELS and theirs in LEVELS:
