@@ -22,7 +22,7 @@ def pytest_collectstart() -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what `make test` leaves to `make test-all`: all cases of a test but its first and its last.
+    """Mark what `make test` leaves to `make test-all`: all cases of a test but its first and its last. Sort the rest.
 
     Cases that a planted fault names stay, and so do tests with a choice of their own: the mark ``every_case``.
     """
@@ -36,6 +36,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             for item in found[1:-1]:
                 if item.nodeid not in NAMED:
                     item.add_marker('more_cases')
+    # Long ones first: what is left at the end is handed from worker to worker, and fixtures of a module with it.
+    items.sort(key=lambda item: '/test_tools/' not in item.nodeid)
 
 
 def pytest_collection_finish() -> None:

@@ -414,6 +414,7 @@ def check_command(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.fail(f'no rule says how to test {command!r}')
 
 
+@pytest.mark.long
 def test_mixing_in(tmp_path):
     """Each config of docs/mixing_in.md takes a step; each other snippet runs."""
     text = (ROOT / 'docs' / 'mixing_in.md').read_text()

@@ -67,6 +67,7 @@ def work(rank: int, folder: Path) -> None:
     dist.destroy_process_group()
 
 
+@pytest.mark.long
 def test_two_processes_find_what_one_finds(tmp_path):
     processes = [PROCESSES.Process(target=work, args=(rank, tmp_path)) for rank in range(2)]
     for process in processes:

@@ -87,8 +87,13 @@ def test_maps_have_the_measured_shape_and_survive_the_way_back(name):
         torch.testing.assert_close(view.to_map(view.from_map(x, i), i), x, **EXACT)
 
 
+SLOW = ('PyramidVig', 'Vig')  # five seconds each
+
+
 @pytest.mark.every_case
-@pytest.mark.parametrize('name', SPECIMENS)
+@pytest.mark.parametrize(
+    'name', [pytest.param(name, marks=[pytest.mark.long] if name in SLOW else []) for name in SPECIMENS]
+)
 def test_every_network_serves_early_and_late(name):
     for cell in CELLS:
         if cell[0] == name and cell[1:] in COVERING:

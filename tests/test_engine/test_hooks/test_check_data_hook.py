@@ -88,7 +88,7 @@ def unlabeled(folder, number, unreadable):
     bad.write_bytes(b'no image')
 
 
-@pytest.mark.parametrize('workers', [0, 1])
+@pytest.mark.parametrize('workers', [0, pytest.param(1, marks=pytest.mark.long)])
 def test_a_file_among_many_is_skipped_with_a_warning_where_that_is_allowed(tmp_path, monkeypatch, workers):
     """Another image takes its place, the same in every run, and no label is missed."""
     unlabeled(tmp_path / 'pool', 40, unreadable=17)
