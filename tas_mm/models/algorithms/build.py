@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from copy import deepcopy
 from dataclasses import dataclass, fields
@@ -99,7 +99,9 @@ def build_student(
     return RAZOR_MODELS.build(ConfigDict(named_model(architecture))), data_preprocessor
 
 
-def build_distiller(distiller: Any, student: BaseModel, teacher: FrozenTeacher | TeacherEnsemble) -> nn.Module:
+def build_distiller(
+    distiller: dict | Sequence[dict] | None, student: BaseModel, teacher: FrozenTeacher | TeacherEnsemble
+) -> nn.Module:
     """Build the distiller, a config or a list of them, and bind it. For several teachers, build one for each.
 
     Raises:
@@ -121,7 +123,7 @@ def build_distiller(distiller: Any, student: BaseModel, teacher: FrozenTeacher |
     elif isinstance(distiller, Several):
         raise ValueError('model.distiller is a list, but model.teacher is one teacher. Make model.teacher a list too')
     with DefaultScope.overwrite_default_scope('mmrazor'):
-        built = RAZOR_MODELS.build(dict(distiller))
+        built = RAZOR_MODELS.build(dict(distiller))  # type: ignore[arg-type]
     built.prepare_from_student(student)
     built.prepare_from_teacher(teacher.networks if several else teacher.network)
     return built

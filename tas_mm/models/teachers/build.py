@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
@@ -45,9 +46,9 @@ DTYPES = (None, 'bfloat16')
 class TeacherOptions:
     """Options of ``model`` for the teacher, documented in :class:`TAS`."""
 
-    teacher_ckpt: Any = None
+    teacher_ckpt: str | Sequence[str | None] | None = None
     teacher_dtype: str | None = None
-    teacher_weights: Any = None
+    teacher_weights: Sequence[float] | str | None = None
     teacher_cache: str | dict | None = None
     allow_teacher_change: bool = False
 
@@ -90,7 +91,7 @@ def build_frozen(
                 raise ValueError(
                     f'model.{key}={value!r} is a list, but model.teacher is one teacher. Make it a list too'
                 )
-        return FrozenTeacher(build_teacher(teacher, checkpoint), student_preprocessor)
+        return FrozenTeacher(build_teacher(teacher, checkpoint), student_preprocessor)  # type: ignore[arg-type]
     count = len(teacher)
     checkpoints = [None] * count if checkpoint is None else checkpoint
     by_image, weights = weights == BY_IMAGE, [1 / count] * count if weights in (None, BY_IMAGE) else weights
@@ -105,7 +106,8 @@ def build_frozen(
             built.append(build_teacher(*pair))
         except (TypeError, ValueError, FileNotFoundError) as error:
             raise type(error)(f'{error} (number {i} of model.teacher)') from error
-    return TeacherEnsemble([FrozenTeacher(network, student_preprocessor) for network in built], weights, by_image)
+    teachers = [FrozenTeacher(network, student_preprocessor) for network in built]
+    return TeacherEnsemble(teachers, weights, by_image)  # type: ignore[arg-type]
 
 
 @MODELS.register_module()
