@@ -367,8 +367,9 @@ def check_script(words: list[str], variables: list[str], monkeypatch) -> None:
     script = ROOT / words[0]
     number, tool = SCRIPT_OPTIONS[script.name]
     assert len(words) > number
+    scripts = [script, *(ROOT / 'tools' / name for name in ('dist_train.sh', 'meet.sh'))]
     for variable in set(variables) - {'PYTHONPATH'}:
-        assert variable in script.read_text() + (ROOT / 'tools/dist_train.sh').read_text()
+        assert any(variable in each.read_text() for each in scripts)
     if tool == 'test.py':
         parse_with(ROOT / 'tools' / tool, ['CONFIG', 'CHECKPOINT', *words[number + 1 :]], monkeypatch)
     else:

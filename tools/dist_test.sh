@@ -11,11 +11,6 @@ GPUS=${3:?$USAGE}
 if [ "${NODE_RANK:-0}" = 0 ]; then
     "${PYTHON:-python}" "$(dirname "$0")/test.py" "$CONFIG" "$CHECKPOINT" --check-only "$GPUS" "${@:4}"
 fi
-MEET=(--nnodes="${NNODES:-1}" --node_rank="${NODE_RANK:-0}")
-if [ "${NNODES:-1}" = 1 ] && [ -z "${PORT:-}" ]; then
-    MEET+=(--standalone --local_addr=127.0.0.1) # at a free port: several runs fit on one machine
-else
-    MEET+=(--master_addr="${MASTER_ADDR:-127.0.0.1}" --master_port="${PORT:-29500}")
-fi
+. "$(dirname "$0")/meet.sh"
 exec "${PYTHON:-python}" -m torch.distributed.run "${MEET[@]}" --nproc_per_node="$GPUS" \
     "$(dirname "$0")/test.py" "$CONFIG" "$CHECKPOINT" --launcher pytorch "${@:4}"

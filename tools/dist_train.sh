@@ -10,11 +10,6 @@ GPUS=${2:?usage: tools/dist_train.sh CONFIG GPUS [options]}
 if [ "${NODE_RANK:-0}" = 0 ]; then
     "${PYTHON:-python}" "$(dirname "$0")/train.py" "$CONFIG" --check-only "$GPUS" "${@:3}"
 fi
-MEET=(--nnodes="${NNODES:-1}" --node_rank="${NODE_RANK:-0}")
-if [ "${NNODES:-1}" = 1 ] && [ -z "${PORT:-}" ]; then
-    MEET+=(--standalone --local_addr=127.0.0.1) # at a free port: several runs fit on one machine
-else
-    MEET+=(--master_addr="${MASTER_ADDR:-127.0.0.1}" --master_port="${PORT:-29500}")
-fi
+. "$(dirname "$0")/meet.sh"
 exec "${PYTHON:-python}" -m torch.distributed.run "${MEET[@]}" --nproc_per_node="$GPUS" \
     "$(dirname "$0")/train.py" "$CONFIG" --launcher pytorch "${@:3}"

@@ -12,7 +12,7 @@ from mmengine.runner import Runner
 
 from tas_mm.analysis.benchmark import fingerprint as fingerprints
 from tas_mm.analysis.benchmark.fingerprint import fingerprint
-from tas_mm.analysis.benchmark.results import Results, fill_page
+from tas_mm.analysis.benchmark.results import Results, fill_page, settings_table
 from tas_mm.analysis.benchmark.run import TRAINED_BY, execute, read_data
 from tas_mm.analysis.benchmark.suite import Suite
 from tas_mm.recipes.methods import read_once
@@ -252,6 +252,11 @@ def test_tables_by_hand():
     header, lines = Results(rows, 's').paired_table('tas')
     assert header == ['tas minus', 'a', 'b', 'mean']
     assert lines == [['alone', '+11.00 ± 1.41', '-', '-'], ['kd', '+8.00 ± 2.83', '-', '-']]  # 10 and 12; 6 and 10
+    rest = [row('tas', 'b', seed, 70.0) for seed in range(2)]
+    elsewhere = [dict(each, setting='t') for each in rows if each['seed'] == 0 and each['method'] != 'tas']
+    header, lines = settings_table([*rows, *rest, *elsewhere], ['s', 't'], 'kd')
+    assert header == ['kd minus', 's', 't']
+    assert lines == [['alone', '+3.50 ± 0.71 (2)', '+3.00'], ['tas', '-7.00 ± 0.00 (2)', '-']]  # 68 - 75, 70 - 77
     header, lines = Results(rows, 's').cost_table()
     assert lines[2][:3] == ['tas', '2.500', '2.50']
 

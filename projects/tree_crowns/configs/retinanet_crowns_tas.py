@@ -4,7 +4,7 @@ Make the teacher first: python tools/train.py projects/tree_crowns/configs/retin
 Then: python tools/train.py projects/tree_crowns/configs/retinanet_crowns_tas.py
 """
 
-_base_ = 'retinanet_crowns.py'
+_base_ = ['retinanet_crowns.py', '../../../configs/_base_/detector_hooks.py']
 
 student = _base_.model
 student.backbone.init_cfg = None
@@ -18,9 +18,4 @@ model = dict(
     distiller=dict(type='tas_mm.TASDistiller'),
 )
 optim_wrapper = dict(paramwise_cfg=dict(custom_keys=dict(log_scale=dict(decay_mult=0.0))))
-default_hooks = dict(
-    checkpoint=dict(type='tas_mm.CheckpointHook'),
-    check_finite=dict(type='tas_mm.CheckFiniteHook'),
-    export_student=dict(type='tas_mm.ExportStudentHook'),
-    teacher_fingerprint=dict(type='tas_mm.TeacherFingerprintHook'),
-)
+default_hooks = _base_.tas_hooks

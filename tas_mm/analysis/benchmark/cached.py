@@ -32,7 +32,8 @@ def cache_row(name: str, step: Step, rounds: int) -> tuple[str, ...]:
         cache = teacher.cache = open_cache(folder, teacher, interface_of(step.model))
         apart = _difference(step)
         times = _times(step, cache, rounds)
-    low, middle, high = np.percentile(np.array(times[True]) / np.array(times[False]), (10, 50, 90))
+    ratios = np.array(times[True]) / np.array(times[False])
+    low, middle, high = (np.percentile(ratios, share) for share in (10, 50, 90))
     return (
         name,
         f'{1000 * np.median(times[False]):.0f}',

@@ -147,21 +147,42 @@ class Results:
         return ['method', 's/step', f'x {reference}', 'peak MiB', f'x {reference}', 'added parameters'], lines
 
 
+def settings_table(rows: Sequence[dict], settings: Sequence[str], method: str) -> tuple[list[str], list[list[str]]]:
+    """Tabulate the gain of a method over each other method by setting: the mean over all pairs, paired by seed.
+
+    Args:
+        rows (sequence): Rows of a :class:`~tas_mm.analysis.benchmark.suite.Suite`.
+        settings (sequence): Names of the settings, one column each.
+        method (str): Method that is compared with the others.
+    """
+    all_results = [Results(rows, setting) for setting in settings]
+    others = dict.fromkeys(other for results in all_results for other in results.methods if other != method)
+    lines = []
+    for other in others:
+        cells = [paired(results.means(method), results.means(other)) for results in all_results]
+        if any(cells):
+            lines.append([other, *(cell.text(1, '+') if cell else '-' for cell in cells)])
+    return [f'{method} minus', *settings], lines
+
+
 def fill_page(text: str, rows: Sequence[dict], compare: str) -> str:
     """Write tables of the results into a page, between ``<!-- TABLE: SETTING -->`` and ``<!-- end -->``.
 
     Args:
-        text (str): Text of the page. TABLE is one of accuracy, gain, assistant, paired and cost.
+        text (str): Text of the page. TABLE is one of accuracy, gain, assistant, paired, cost, and settings, which takes
+            several settings.
         rows (sequence): Rows of a :class:`~tas_mm.analysis.benchmark.suite.Suite`.
-        compare (str): Method that the paired table compares with the others.
+        compare (str): Method that the tables paired and settings compare with the others.
     """
 
     def filled(match: re.Match) -> str:
-        table, setting = match[1], match[2]
-        results = Results(rows, setting)
-        header, lines = getattr(results, f'{table}_table')(*([compare] if table == 'paired' else []))
-        return f'<!-- {table}: {setting} -->\n\n{markdown(header, lines)}\n<!-- end -->'
+        table, settings = match[1], match[2].split()
+        if table == 'settings':
+            header, lines = settings_table(rows, settings, compare)
+        else:
+            results = Results(rows, *settings)
+            header, lines = getattr(results, f'{table}_table')(*([compare] if table == 'paired' else []))
+        return f'<!-- {table}: {match[2]} -->\n\n{markdown(header, lines)}\n<!-- end -->'
 
-    return re.sub(
-        r'<!-- (accuracy|gain|assistant|paired|cost): (\w+) -->.*?<!-- end -->', filled, text, flags=re.DOTALL
-    )
+    tables = 'accuracy|gain|assistant|paired|cost|settings'
+    return re.sub(rf'<!-- ({tables}): ([\w ]+) -->.*?<!-- end -->', filled, text, flags=re.DOTALL)
