@@ -3,11 +3,12 @@
 python tools/benchmark.py configs/benchmark/suites/tries.py
 """
 
-_base_ = 'cpu.py'
+_base_ = ['cpu.py', '../../_base_/distillers/fitnet.py']
 
 rsd = dict(type='tas_mm.RSDLoss', kappa=0.01, head_ratio=2.0, loss_weight=0.1)
 from_teacher = dict(rsd=dict(rsd, reads='feature'))
 queue = dict(type='tas_mm.QueueKLLoss', queue_size=256, temperature=0.07)
+hints = dict(_base_.distiller.terms)  # FitNet's
 
 
 def tas(late_stages=1, **changes):
@@ -17,6 +18,10 @@ def tas(late_stages=1, **changes):
 
 def rsd_with(**changes):
     return dict(type='tas_mm.PairDistiller', terms=dict(rsd={**rsd, 'reads': 'feature', **changes}))
+
+
+def with_hints(distiller):
+    return dict(distiller, terms={**distiller.get('terms', {}), **hints})
 
 
 def ofa_with(**changes):
@@ -37,23 +42,32 @@ methods = {
     'tas, rsd for InfoNCE': tas(feature_loss=rsd),
     'tas, with rsd, no TS': tas(terms=from_teacher, paths=dict(TS=0)),
     'tas, queue for InfoNCE': tas(feature_loss=queue),
+    'tas, teacher first, with rsd and hints': with_hints(tas(terms=from_teacher)),
+    'fitnet': 'tas_mm::_base_/distillers/fitnet.py',
     'rsd': rsd_with(),
     'rsd, weight 0.03': rsd_with(loss_weight=0.03),
     'rsd, weight 0.3': rsd_with(loss_weight=0.3),
     'rsd, weight 1': rsd_with(loss_weight=1.0),
     'rsd, head 4': rsd_with(head_ratio=4.0),
     'rsd, kappa 0.1': rsd_with(kappa=0.1),
+    'rsd, with hints': with_hints(rsd_with()),
     'ofa': ofa_with(),
     'ofa, weight 0.3': ofa_with(loss_weight=0.3),
     'ofa, weight 3': ofa_with(loss_weight=3.0),
     'ofa, gamma 1.5': ofa_with(gamma=1.5),
     'ofa, temperature 2': ofa_with(tau=2.0),
     'ofa, temperature 4': ofa_with(tau=4.0),
+    'ofa, with hints': with_hints(ofa_with()),
 }
 pairs = dict(
     _delete_=True, **{pair: f'tas_mm::benchmark/{pair}.py' for pair in ('vit_to_cnn', 'mixer_to_cnn', 'cnn_to_vit')}
 )
-settings = dict(_delete_=True, labels_1000=dict(options=_base_.few))
+last = ['alone', 'fitnet', 'rsd', 'rsd, with hints', 'tas, teacher first, with rsd']
+settings = dict(
+    _delete_=True,
+    labels_1000=dict(options=_base_.few),
+    labels_55000_long=dict(options=_base_.long, methods=[*last, 'tas, teacher first, with rsd and hints']),
+)
 seeds = 1
 compare = 'tas, teacher first, with rsd'
 evaluate_on = 'val'
