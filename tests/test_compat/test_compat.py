@@ -228,6 +228,7 @@ def test_configs_of_mmsegmentation_are_found_by_the_forks_name(tmp_path, monkeyp
     (folder.parents[1] / 'model-index.yml').write_text('Import: []\n')
     (tmp_path / 'mine.py').write_text("_base_ = 'mmseg::fcn/base.py'\n")
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, 'mmseg', raising=False)  # the installed one, which another test may have imported
     monkeypatch.setitem(MODULE2PACKAGE, 'mmseg', 'mmsegmentation')
     adapted = {}
     configs.adapt(adapted)
