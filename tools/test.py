@@ -22,7 +22,7 @@ from mmengine.runner import Runner
 import tas_mm  # noqa: F401  (adapts the stack and registers the components)
 from tas_mm.config import without_weights
 from tas_mm.engine.checkpoints import check_readable, read_checkpoint, safe_loading
-from tas_mm.engine.launch import add_common_options, load_config
+from tas_mm.engine.launch import add_common_options, leave_group, load_config
 from tas_mm.engine.prerequisites import require
 from tas_mm.models.utils import unwrap
 from tas_mm.student import student_model, student_weights
@@ -86,6 +86,7 @@ def main() -> None:
         metrics = runner.test()
     if args.out:
         master_only(dump)(metrics, args.out)
+    leave_group()
 
 
 if __name__ == '__main__':

@@ -14,7 +14,7 @@ from mmengine.runner import Runner
 
 import tas_mm  # noqa: F401  (adapts the stack and registers the components)
 from tas_mm.engine.checkpoints import check_readable, resume_from_latest
-from tas_mm.engine.launch import add_common_options, load_config, train, use_mixed_precision
+from tas_mm.engine.launch import add_common_options, leave_group, load_config, train, use_mixed_precision
 from tas_mm.engine.prerequisites import require
 
 
@@ -62,6 +62,7 @@ def main() -> None:
     require(cfg, processes=args.check_only)
     if args.check_only is None:
         train(Runner.from_cfg(cfg))
+        leave_group()
 
 
 if __name__ == '__main__':

@@ -174,3 +174,14 @@ def train(runner: Runner) -> None:
             'Lower train_dataloader.num_workers or batch_size, or give the container more shared memory. Saved files '
             'are unchanged. Resume with --resume'
         ) from error
+
+
+def leave_group() -> None:
+    """Take this process out of the group of processes, at the end of a run that went well.
+
+    Without it the group's threads may outlive Python, and a finished run would end with "terminate called without an
+    active exception" and a failure for its launcher. After an error the launcher stops the other processes; leaving
+    would wait for them.
+    """
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()

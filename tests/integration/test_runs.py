@@ -97,6 +97,25 @@ def test_a_preprocessor_inside_the_model_counts_in_testing_too(distilled, tmp_pa
     assert json.loads(out.read_text())['accuracy/top1'] == metrics(distilled)['accuracy/top1']
 
 
+LAUNCHED = """
+import runpy, sys, torch
+sys.argv = [*sys.argv[1:], '--launcher', 'pytorch']
+runpy.run_path(sys.argv[0], run_name='__main__')
+assert not torch.distributed.is_initialized()
+"""
+ALONE = dict(RANK='0', WORLD_SIZE='1', LOCAL_RANK='0', MASTER_ADDR='127.0.0.1', MASTER_PORT='0')
+
+
+def test_a_process_leaves_its_group_when_the_run_has_ended(distilled, tmp_path):
+    """Else a finished run can end with "terminate called without an active exception" (pytorch#190489)."""
+    script = tmp_path / 'launched.py'
+    script.write_text(LAUNCHED)
+    work_dir = ['--work-dir', str(tmp_path)]
+    short = ['--cfg-options', 'train_cfg.max_epochs=3', 'train_dataloader.dataset.num_labeled=50']
+    run(str(script), 'tools/test.py', 'configs/quickstart/tas.py', str(distilled / 'epoch_3.pth'), *work_dir, **ALONE)
+    run(str(script), 'tools/train.py', 'configs/quickstart/teacher.py', *work_dir, *short, **ALONE)
+
+
 @pytest.mark.long
 def test_a_killed_run_goes_on_from_its_last_checkpoint(teacher, tmp_path):
     command = ['tools/train.py', 'configs/quickstart/tas.py', '--work-dir', str(tmp_path)]
