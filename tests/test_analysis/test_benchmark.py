@@ -108,7 +108,7 @@ def test_results_from_elsewhere_are_taken_over_by_what_was_run(suite, tmp_path):
     here = suite()
     assert len(here.missing) == 6
     assert here.adopt(tmp_path / 'there.jsonl') == 6
-    assert here.rows == rows
+    assert here.rows == [dict(row, elsewhere=True) for row in rows]
     assert suite(options={'train_cfg.max_epochs': 7}).adopt(tmp_path / 'there.jsonl') == 0
 
 
@@ -259,6 +259,9 @@ def test_tables_by_hand():
     assert lines == [['alone', '+3.50 ± 0.71 (2)', '+3.00'], ['tas', '-7.00 ± 0.00 (2)', '-']]  # 68 - 75, 70 - 77
     header, lines = Results(rows, 's').cost_table()
     assert lines[2][:3] == ['tas', '2.500', '2.50']
+    foreign = [dict(each, elsewhere=each['seed'] == 1 or each['method'] == 'alone') for each in rows]
+    _, lines = Results(foreign, 's').cost_table()
+    assert [line[:3] for line in lines] == [['alone', '-', '-'], ['kd', '1.000', '1.00'], ['tas', '3.000', '3.00']]
 
 
 @pytest.mark.long

@@ -128,22 +128,26 @@ class Results:
         return [f'{method} minus', *self.pairs, 'mean'], lines
 
     def cost_table(self, reference: str = 'kd') -> tuple[list[str], list[list[str]]]:
-        """Tabulate medians of seconds per step, peak memory and added parameters, with ratios of time and memory."""
+        """Tabulate medians of seconds per step, peak memory and added parameters, with ratios of time and memory.
+
+        Time and memory are those of runs of this machine.
+        """
         lines = []
+        here = [row for row in self.rows if not row.get('elsewhere')]
         for method in self.methods:
-            values = [row for row in self.rows if row['method'] == method]
+            values = [row for row in here if row['method'] == method]
             line = [method]
             for key, form in (('seconds_per_step', '{:.3f}'), ('peak_mib', '{:.0f}')):
-                line.append(form.format(np.median([row[key] for row in values])))
+                line.append(form.format(np.median([row[key] for row in values])) if values else '-')
                 ratios = [
                     row[key] / other[key]
                     for row in values
-                    for other in self.rows
+                    for other in here
                     if other['method'] == reference and (other['pair'], other['seed']) == (row['pair'], row['seed'])
                 ]
                 line.append(f'{np.median(ratios):.2f}' if ratios else '-')
-            line.append(f'{np.median([row["added_parameters"] for row in values]):,.0f}')
-            lines.append(line)
+            added = [row['added_parameters'] for row in self.rows if row['method'] == method]
+            lines.append([*line, f'{np.median(added):,.0f}'])
         return ['method', 's/step', f'x {reference}', 'peak MiB', f'x {reference}', 'added parameters'], lines
 
 

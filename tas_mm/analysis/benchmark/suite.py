@@ -210,6 +210,8 @@ class Suite:
     def adopt(self, file: str | Path) -> int:
         """Adopt results of missing runs from raw lines that were written elsewhere with the same teachers.
 
+        They are marked as such: times and memory of another machine compare with nothing here.
+
         Args:
             file (str | Path): JSON lines, in the form of ``rows``.
 
@@ -220,7 +222,7 @@ class Suite:
         known = {row['run']: row for row in rows if 'run' in row}
         found = [run for run in self.missing if run.key in known]
         for run in found:
-            result = {key: value for key, value in known[run.key].items() if key not in CELL}
+            result = {key: value for key, value in known[run.key].items() if key not in CELL} | dict(elsewhere=True)
             run.dir.mkdir(parents=True, exist_ok=True)
             atomic_write(json.dumps(result).encode(), run.file)
         return len(found)
