@@ -143,6 +143,8 @@ def test_rsd_equals_a_case_by_hand():
     torch.nn.init.eye_(loss.head[0].weight)
     student, teacher = torch.tensor([[1.0, 20.0], [3.0, 0.0]]), torch.tensor([[0.0, 5.0], [4.0, 7.0]])
     assert loss(student, teacher).item() == pytest.approx(0.5 * (0 + 4 + 0.01 * (1 + 1)), rel=1e-4)
+    loss.reduction = 'mean'
+    assert loss(student, teacher).item() == pytest.approx(0.5 * (0 + 4 + 0.01 * (1 + 1)) / 2, rel=1e-4)
 
 
 def test_rsd_equals_correlations_that_numpy_finds():
@@ -168,8 +170,8 @@ def test_rsd_trains_head_and_learner_only():
     assert not list(loss.buffers())
     with pytest.raises(ValueError, match='batch of 1 image has no correlations. Set train_dataloader.batch_size'):
         loss(student[:1], teacher[:1])
-    for name, value in (('kappa', -1), ('head_ratio', 0)):
-        with pytest.raises(ValueError, match=f'{name}={value}'):
+    for name, value in (('kappa', -1), ('head_ratio', 0), ('reduction', 'max')):
+        with pytest.raises(ValueError, match=f'{name}={value!r}'):
             RSDLoss(4, 3, **{name: value})
 
 

@@ -1,5 +1,7 @@
 """TAS at its best without each of its parts, on two directions of Fashion-MNIST with 1,000 labels.
 
+RSD's loss is the authors' sum here, as in rsd.py; tas_best.py takes the mean since.
+
 python tools/benchmark.py configs/benchmark/suites/ablation.py --work-dir work_dirs/benchmark/cpu     # shares its runs
 """
 
@@ -17,8 +19,8 @@ pairs = dict(_delete_=True, **{pair: f'tas_mm::benchmark/{pair}.py' for pair in 
 methods = {
     '_delete_': True,
     'alone': None,
-    'tas, best': 'tas_mm::_base_/distillers/tas_best.py',
-    "the paper's order of stages": 'tas_mm::_base_/distillers/tas_rsd.py',
+    'tas, best': best(),
+    "the paper's order of stages": dict(type='tas_mm.TASDistiller', terms=dict(rsd=rsd)),
     'no RSD': 'tas_mm::_base_/distillers/tas_teacher_first.py',
     'no late stage': best(late_stages=0),
     'no teacher to student': best(paths=dict(TS=0)),

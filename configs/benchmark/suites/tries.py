@@ -7,6 +7,7 @@ _base_ = ['cpu.py', '../../_base_/distillers/fitnet.py']
 
 rsd = dict(type='tas_mm.RSDLoss', kappa=0.01, head_ratio=2.0, loss_weight=0.1)
 from_teacher = dict(rsd=dict(rsd, reads='feature'))
+mean_from_teacher = dict(rsd=dict(rsd, reads='feature', reduction='mean', loss_weight=1.0))
 queue = dict(type='tas_mm.QueueKLLoss', queue_size=256, temperature=0.07)
 hints = dict(_base_.distiller.terms)  # FitNet's
 
@@ -38,6 +39,7 @@ methods = {
     'alone': None,
     'tas, teacher first': tas(),
     'tas, teacher first, with rsd': tas(terms=from_teacher),
+    'tas, teacher first, with mean rsd': tas(terms=mean_from_teacher),
     'tas, lean, with rsd': tas(late_stages=0, terms=from_teacher),
     'tas, rsd for InfoNCE': tas(feature_loss=rsd),
     'tas, with rsd, no TS': tas(terms=from_teacher, paths=dict(TS=0)),

@@ -1,5 +1,6 @@
 """The composed set: the same in every run, photos to test apart; its configs and its suite build."""
 
+import json
 from pathlib import Path
 
 import cv2
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from projects.color_fashion import OnPhotos
+from tas_mm.analysis.benchmark.results import fill_page
 from tas_mm.analysis.benchmark.suite import Suite
 from tas_mm.analysis.trial import build_model, synthetic_batch, train_step
 from tas_mm.config import read_config, without_weights
@@ -72,3 +74,12 @@ def test_every_method_sees_the_teacher_at_its_size(tmp_path):
     distillers = [run.cfg.model.distiller for run in suite.runs if run.method != 'alone']
     assert {distiller.teacher_size for distiller in distillers} == {64}
     assert [*map(str, suite.teachers)] == ['work_dirs/benchmark/teachers/mobilenetv2_color/iter_1500.pth']
+
+
+def test_the_page_shows_what_the_raw_lines_say(tmp_path):
+    rows = [json.loads(line) for line in Path('projects/color_fashion/results.jsonl').read_text().splitlines()]
+    page = Path('projects/color_fashion/README.md').read_text()
+    assert '<!-- accuracy: labels_1000 -->' in page
+    assert fill_page(page, rows, 'tas, best') == page
+    known = {run.key for run in Suite('projects/color_fashion/configs/suite.py', tmp_path).runs}
+    assert {row['run'] for row in rows} <= known
