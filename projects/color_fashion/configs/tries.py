@@ -5,21 +5,14 @@ PYTHONPATH=. python tools/benchmark.py projects/color_fashion/configs/tries.py
 
 _base_ = 'suite.py'
 
-rsd = dict(type='tas_mm.RSDLoss', reads='feature', kappa=0.01, head_ratio=2.0, reduction='mean')
-
-
-def with_rsd(weight):
-    terms = dict(rsd=dict(rsd, loss_weight=weight))
-    return dict(type='tas_mm.TASDistiller', assistant=dict(early='teacher'), terms=terms)
-
-
+heavy = dict(type='tas_mm.RSDLoss', reads='feature', reduction='mean', loss_weight=6.4)
 pairs = dict(_delete_=True, mobilenetv2_to_vit='projects/color_fashion/configs/mobilenetv2_to_vit.py')
 methods = {
     '_delete_': True,
     'alone': None,
     'no RSD': 'tas_mm::_base_/distillers/tas_teacher_first.py',
-    'mean, weight 1': with_rsd(1.0),
-    'mean, weight 6.4': with_rsd(6.4),
+    'mean, weight 1': 'tas_mm::_base_/distillers/tas_best.py',
+    'mean, weight 6.4': dict(type='tas_mm.TASDistiller', assistant=dict(early='teacher'), terms=dict(rsd=heavy)),
 }
 settings = dict(_delete_=True, labels_1000=dict(options=_base_.few))
 seeds = 1

@@ -34,10 +34,10 @@ class RSDLoss(nn.Module):
         target_dim (int): Width of ``feat_T``, inferred by the distiller.
         kappa (float): Weight of the correlations between different components. Defaults to 0.01, as the authors'.
         head_ratio (float): Width of the head divided by ``learner_dim``. Defaults to 2, as the authors'.
-        reduction (str): ``'sum'`` over the components, or ``'mean'``, that sum divided by ``target_dim``. Defaults to
-            ``'sum'``, as the authors'.
         loss_weight (float): Factor on the loss. Defaults to 0.1, as the authors'.
         detach_target (bool): Whether to detach ``feat_T``. Defaults to True.
+        reduction (str): ``'sum'`` over the components, or ``'mean'``, that sum divided by ``target_dim``. Defaults to
+            ``'sum'``, as the authors'.
 
     Raises:
         ValueError: If ``kappa`` is negative, ``head_ratio`` is not positive or ``reduction`` is unknown.
@@ -58,9 +58,9 @@ class RSDLoss(nn.Module):
         target_dim: int,
         kappa: float = 0.01,
         head_ratio: float = 2.0,
-        reduction: str = 'sum',
         loss_weight: float = 0.1,
         detach_target: bool = True,
+        reduction: str = 'sum',
     ) -> None:
         super().__init__()
         if not kappa >= 0:
@@ -79,9 +79,9 @@ class RSDLoss(nn.Module):
         for layer in (self.head[0], self.head[-1]):
             nn.init.trunc_normal_(layer.weight, std=0.02)
         self.kappa = kappa
-        self.reduction = reduction
         self.loss_weight = loss_weight
         self.detach_target = detach_target
+        self.reduction = reduction
 
     def forward(self, feat_S: Tensor, feat_T: Tensor) -> Tensor:
         """Compute the loss.
