@@ -154,7 +154,7 @@ class Results:
 def settings_table(rows: Sequence[dict], settings: Sequence[str], method: str) -> tuple[list[str], list[list[str]]]:
     """Tabulate the gain of a method over each other method by setting: the mean over all pairs, paired by seed.
 
-    A cell with fewer seeds than the others shows their number.
+    A cell with fewer seeds than the settings have shows their number.
 
     Args:
         rows (sequence): Rows of a :class:`~tas_mm.analysis.benchmark.suite.Suite`.
@@ -163,15 +163,12 @@ def settings_table(rows: Sequence[dict], settings: Sequence[str], method: str) -
     """
     all_results = [Results(rows, setting) for setting in settings]
     others = dict.fromkeys(other for results in all_results for other in results.methods if other != method)
-    table = {
-        other: [paired(results.means(method), results.means(other)) for results in all_results] for other in others
-    }
-    seeds = max((cell.seeds for cells in table.values() for cell in cells if cell), default=1)
-    lines = [
-        [other, *(cell.text(seeds, '+') if cell else '-' for cell in cells)]
-        for other, cells in table.items()
-        if any(cells)
-    ]
+    seeds = max(results.seeds for results in all_results)
+    lines = []
+    for other in others:
+        cells = [paired(results.means(method), results.means(other)) for results in all_results]
+        if any(cells):
+            lines.append([other, *(cell.text(seeds, '+') if cell else '-' for cell in cells)])
     return [f'{method} minus', *settings], lines
 
 
