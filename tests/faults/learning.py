@@ -97,8 +97,8 @@ FAULTS = [
     Fault(
         "RSD's weight of other components counts for equal ones",
         RSD,
-        'loss = equal + self.kappa * (square.sum() - equal)',
-        'loss = self.kappa * square.sum()',
+        '(equal + self.kappa * others)',
+        'self.kappa * square.sum()',
         f'{LOSSES}test_rsd_equals_a_case_by_hand',
         "Not the authors' loss.",
     ),

@@ -144,7 +144,7 @@ def test_rsd_equals_a_case_by_hand():
     student, teacher = torch.tensor([[1.0, 20.0], [3.0, 0.0]]), torch.tensor([[0.0, 5.0], [4.0, 7.0]])
     assert loss(student, teacher).item() == pytest.approx(0.5 * (0 + 4 + 0.01 * (1 + 1)), rel=1e-4)
     loss.reduction = 'mean'
-    assert loss(student, teacher).item() == pytest.approx(0.5 * (0 + 4 + 0.01 * (1 + 1)) / 2, rel=1e-4)
+    assert loss(student, teacher).item() == pytest.approx(0.5 * ((0 + 4) / 2 + 0.01 * (1 + 1) / 2), rel=1e-4)
 
 
 def test_rsd_equals_correlations_that_numpy_finds():
@@ -159,6 +159,16 @@ def test_rsd_equals_correlations_that_numpy_finds():
     both = np.corrcoef(teacher.numpy(), hidden.detach().numpy(), rowvar=False)[:9, 9:]
     expected = sum((both[i, j] - (i == j)) ** 2 * (1 if i == j else 0.3) for i in range(9) for j in range(9))
     assert loss(student, teacher).item() == pytest.approx(expected, rel=1e-3)
+
+
+def test_mean_of_rsd_is_the_sum_of_another_weight_and_kappa():
+    width, weight, kappa = 5, 0.1, 0.01
+    total = RSDLoss(4, width, kappa=kappa, loss_weight=weight)
+    mean = RSDLoss(4, width, kappa=kappa * (width - 1), loss_weight=weight * width, reduction='mean')
+    mean.load_state_dict(total.state_dict())
+    student, teacher = torch.randn(8, 4), torch.randn(8, width)
+    assert mean(student, teacher).item() == pytest.approx(total(student, teacher).item(), rel=1e-5)
+    assert RSDLoss(4, 1, reduction='mean')(student, teacher[:, :1]).isfinite()  # no other component
 
 
 def test_rsd_trains_head_and_learner_only():

@@ -1,26 +1,24 @@
 """TAS at its best without each of its parts, on two directions of Fashion-MNIST with 1,000 labels.
 
-RSD's loss is the authors' sum here, as in rsd.py; tas_best.py takes the mean since.
-
 python tools/benchmark.py configs/benchmark/suites/ablation.py --work-dir work_dirs/benchmark/cpu     # shares its runs
 """
 
-_base_ = 'cpu.py'
+_base_ = ['cpu.py', '../../_base_/distillers/tas_best.py']
 
-rsd = dict(type='tas_mm.RSDLoss', reads='feature', kappa=0.01, head_ratio=2.0, loss_weight=0.1)
+terms = dict(_base_.distiller.terms)  # RSD's
 
 
 def best(late_stages=1, **changes):
     assistant = dict(early='teacher', **({} if late_stages else dict(late_stages=0)))
-    return dict(type='tas_mm.TASDistiller', assistant=assistant, terms=dict(rsd=rsd), **changes)
+    return dict(type='tas_mm.TASDistiller', assistant=assistant, terms=terms, **changes)
 
 
 pairs = dict(_delete_=True, **{pair: f'tas_mm::benchmark/{pair}.py' for pair in ('vit_to_cnn', 'cnn_to_vit')})
 methods = {
     '_delete_': True,
     'alone': None,
-    'tas, best': best(),
-    "the paper's order of stages": dict(type='tas_mm.TASDistiller', terms=dict(rsd=rsd)),
+    'tas, best': 'tas_mm::_base_/distillers/tas_best.py',
+    "the paper's order of stages": 'tas_mm::_base_/distillers/tas_rsd.py',
     'no RSD': 'tas_mm::_base_/distillers/tas_teacher_first.py',
     'no late stage': best(late_stages=0),
     'no teacher to student': best(paths=dict(TS=0)),

@@ -7,7 +7,7 @@ _base_ = ['cpu.py', '../../_base_/distillers/fitnet.py']
 
 rsd = dict(type='tas_mm.RSDLoss', kappa=0.01, head_ratio=2.0, loss_weight=0.1)
 from_teacher = dict(rsd=dict(rsd, reads='feature'))
-mean_from_teacher = dict(rsd=dict(rsd, reads='feature', reduction='mean', loss_weight=1.0))
+mean = dict(reduction='mean', kappa=0.64, loss_weight=6.4)  # as tas_best.py
 queue = dict(type='tas_mm.QueueKLLoss', queue_size=256, temperature=0.07)
 hints = dict(_base_.distiller.terms)  # FitNet's
 
@@ -39,7 +39,7 @@ methods = {
     'alone': None,
     'tas, teacher first': tas(),
     'tas, teacher first, with rsd': tas(terms=from_teacher),
-    'tas, teacher first, with mean rsd': tas(terms=mean_from_teacher),
+    'tas, teacher first, with mean rsd': tas(terms=dict(rsd={**rsd, **mean, 'reads': 'feature'})),
     'tas, lean, with rsd': tas(late_stages=0, terms=from_teacher),
     'tas, rsd for InfoNCE': tas(feature_loss=rsd),
     'tas, with rsd, no TS': tas(terms=from_teacher, paths=dict(TS=0)),
@@ -53,6 +53,9 @@ methods = {
     'rsd, head 4': rsd_with(head_ratio=4.0),
     'rsd, kappa 0.1': rsd_with(kappa=0.1),
     'rsd, with hints': with_hints(rsd_with()),
+    'rsd, mean': rsd_with(**mean),
+    'rsd, mean, weight 20': rsd_with(**{**mean, 'loss_weight': 20.0}),
+    'rsd, head 8': rsd_with(head_ratio=8.0),
     'ofa': ofa_with(),
     'ofa, weight 0.3': ofa_with(loss_weight=0.3),
     'ofa, weight 3': ofa_with(loss_weight=3.0),
@@ -60,6 +63,9 @@ methods = {
     'ofa, temperature 2': ofa_with(tau=2.0),
     'ofa, temperature 4': ofa_with(tau=4.0),
     'ofa, with hints': with_hints(ofa_with()),
+    'ofa, weight 0.1': ofa_with(loss_weight=0.1),
+    'ofa, gamma 1.2': ofa_with(gamma=1.2),
+    'ofa, temperature 0.5': ofa_with(tau=0.5),
 }
 pairs = dict(
     _delete_=True, **{pair: f'tas_mm::benchmark/{pair}.py' for pair in ('vit_to_cnn', 'mixer_to_cnn', 'cnn_to_vit')}

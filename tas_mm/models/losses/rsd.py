@@ -26,18 +26,22 @@ class RSDLoss(nn.Module):
     the current batch and keeps none. In distributed training each process correlates its own batch, as in the authors'
     code. So tune the loss for the batch size of one process.
 
-    The sum grows with the width of the target: a teacher of 1,280 components starts at 20 times the loss of one of 64,
-    and may drown the losses of labels. ``reduction='mean'`` divides by the width, so one weight serves all teachers.
+    Both sums grow with the width of the target, the first like C_T, the second like C_T². Even independent components
+    have correlations whose squares average 1 / (B - 1), so from some width on the second sum is mostly noise: with 32
+    images and 1,280 components students hardly learned. ``reduction='mean'`` takes the mean of each sum's terms, so
+    one weight and one kappa serve all teachers.
 
     Args:
         learner_dim (int): Width of ``feat_S``, inferred by the distiller.
         target_dim (int): Width of ``feat_T``, inferred by the distiller.
-        kappa (float): Weight of the correlations between different components. Defaults to 0.01, as the authors'.
+        kappa (float): Weight of the correlations between different components. Defaults to 0.01, as the authors' for
+            the sum.
         head_ratio (float): Width of the head divided by ``learner_dim``. Defaults to 2, as the authors'.
         loss_weight (float): Factor on the loss. Defaults to 0.1, as the authors'.
         detach_target (bool): Whether to detach ``feat_T``. Defaults to True.
-        reduction (str): ``'sum'`` over the components, or ``'mean'``, that sum divided by ``target_dim``. Defaults to
-            ``'sum'``, as the authors'.
+        reduction (str): ``'sum'`` of the terms, or ``'mean'`` of those with ``i = j`` plus ``kappa`` times the mean of
+            the others. A sum with ``kappa`` is ``target_dim`` times a mean with ``(target_dim - 1) * kappa``. Defaults
+            to ``'sum'``, as the authors'.
 
     Raises:
         ValueError: If ``kappa`` is negative, ``head_ratio`` is not positive or ``reduction`` is unknown.
@@ -111,10 +115,11 @@ class RSDLoss(nn.Module):
             identity = torch.eye(len(correlation), dtype=correlation.dtype, device=correlation.device)
             square = (correlation - identity).square()
             equal = square.diagonal().sum()
-            loss = equal + self.kappa * (square.sum() - equal)
+            others = square.sum() - equal
             if self.reduction == 'mean':
-                loss = loss / len(correlation)
-        return self.loss_weight * loss
+                width = len(correlation)
+                equal, others = equal / width, others / max(1, width * (width - 1))
+        return self.loss_weight * (equal + self.kappa * others)
 
     def _standardized(self, x: Tensor) -> Tensor:
         return (x - x.mean(dim=0)) / (x.std(dim=0, correction=0) + self.EPS)
