@@ -255,8 +255,8 @@ def test_tables_by_hand():
     rest = [row('tas', 'b', seed, 70.0) for seed in range(2)]
     elsewhere = [dict(each, setting='t') for each in rows if each['seed'] == 0 and each['method'] != 'tas']
     header, lines = settings_table([*rows, *rest, *elsewhere], ['s', 't'], 'kd')
-    assert header == ['kd minus', 's', 't']
-    assert lines == [['alone', '+3.50 ± 0.71', '+3.00 (1)'], ['tas', '-7.00 ± 0.00', '-']]  # 68 - 75, 70 - 77
+    assert header == ['kd minus', 's (2)', 't (1)']
+    assert lines == [['alone', '+3.50 ± 0.71', '+3.00'], ['tas', '-7.00 ± 0.00', '-']]  # 68 - 75, 70 - 77
     header, lines = Results(rows, 's').cost_table()
     assert lines[2][:3] == ['tas', '2.500', '2.50']
     foreign = [dict(each, elsewhere=each['seed'] == 1 or each['method'] == 'alone') for each in rows]

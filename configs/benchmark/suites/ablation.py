@@ -1,4 +1,4 @@
-"""TAS at its best without each of its parts, on two directions of Fashion-MNIST with 1,000 labels.
+"""TAS at its best without each of its parts, on two directions of Fashion-MNIST with 1,000 labels; some on all six.
 
 python tools/benchmark.py configs/benchmark/suites/ablation.py --work-dir work_dirs/benchmark/cpu     # shares its runs
 """
@@ -13,7 +13,6 @@ def best(late_stages=1, **changes):
     return dict(type='tas_mm.TASDistiller', assistant=assistant, terms=terms, **changes)
 
 
-pairs = dict(_delete_=True, **{pair: f'tas_mm::benchmark/{pair}.py' for pair in ('vit_to_cnn', 'cnn_to_vit')})
 methods = {
     '_delete_': True,
     'alone': None,
@@ -30,4 +29,18 @@ methods = {
     'no InfoNCE': best(feature_loss=None),
     'no OFA': best(logit_loss=None),
 }
-settings = dict(_delete_=True, labels_1000=dict(options=_base_.few))
+settings = dict(
+    _delete_=True,
+    labels_1000=dict(options=_base_.few, pairs=['vit_to_cnn', 'cnn_to_vit']),
+    labels_1000_six_pairs=dict(
+        options=_base_.few,
+        methods=[
+            'alone',
+            'tas, best',
+            'no RSD',
+            'no late stage',
+            'no teacher to student',
+            'no assistant to student',
+        ],
+    ),
+)

@@ -70,12 +70,18 @@ methods = {
 pairs = dict(
     _delete_=True, **{pair: f'tas_mm::benchmark/{pair}.py' for pair in ('vit_to_cnn', 'mixer_to_cnn', 'cnn_to_vit')}
 )
-last = ['alone', 'fitnet', 'rsd', 'rsd, with hints', 'tas, teacher first, with rsd']
+with_rsd = ['tas, teacher first, with rsd', 'tas, teacher first, with mean rsd']
+last = ['alone', 'fitnet', 'rsd', 'rsd, with hints', *with_rsd]
 settings = dict(
     _delete_=True,
     labels_1000=dict(options=_base_.few),
+    labels_1000_three_seeds=dict(
+        options=_base_.few,
+        methods=['alone', 'tas, teacher first', *with_rsd],
+        seeds=3,
+    ),
     labels_55000_long=dict(options=_base_.long, methods=[*last, 'tas, teacher first, with rsd and hints']),
 )
 seeds = 1
-compare = 'tas, teacher first, with rsd'
+compare = 'tas, teacher first, with mean rsd'
 evaluate_on = 'val'

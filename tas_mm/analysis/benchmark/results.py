@@ -154,7 +154,7 @@ class Results:
 def settings_table(rows: Sequence[dict], settings: Sequence[str], method: str) -> tuple[list[str], list[list[str]]]:
     """Tabulate the gain of a method over each other method by setting: the mean over all pairs, paired by seed.
 
-    A cell with fewer seeds than the settings have shows their number.
+    A column's name shows the most seeds of its setting, and a cell its own where it has fewer.
 
     Args:
         rows (sequence): Rows of a :class:`~tas_mm.analysis.benchmark.suite.Suite`.
@@ -163,13 +163,14 @@ def settings_table(rows: Sequence[dict], settings: Sequence[str], method: str) -
     """
     all_results = [Results(rows, setting) for setting in settings]
     others = dict.fromkeys(other for results in all_results for other in results.methods if other != method)
-    seeds = max(results.seeds for results in all_results)
     lines = []
     for other in others:
         cells = [paired(results.means(method), results.means(other)) for results in all_results]
         if any(cells):
-            lines.append([other, *(cell.text(seeds, '+') if cell else '-' for cell in cells)])
-    return [f'{method} minus', *settings], lines
+            pairs = zip(cells, all_results, strict=True)
+            lines.append([other, *(cell.text(results.seeds, '+') if cell else '-' for cell, results in pairs)])
+    header = [f'{name} ({results.seeds})' for name, results in zip(settings, all_results, strict=True)]
+    return [f'{method} minus', *header], lines
 
 
 def fill_page(text: str, rows: Sequence[dict], compare: str) -> str:
