@@ -6,7 +6,7 @@ model = dict(
     type='tas_mm.TAS',
     architecture=_base_.students.mixer,
     teacher='projects/color_fashion/configs/teacher.py',
-    teacher_ckpt='work_dirs/benchmark/teachers/mobilenetv2_color/iter_1500.pth',
+    teacher_ckpt='projects/color_fashion/teacher/iter_1500.pth',
     distiller=dict(type='tas_mm.TASDistiller', teacher_size=64),
 )
 val_cfg = dict(type='tas_mm.TASValLoop', teacher_interval=None)

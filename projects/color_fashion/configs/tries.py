@@ -5,16 +5,24 @@ PYTHONPATH=. python tools/benchmark.py projects/color_fashion/configs/tries.py
 
 _base_ = 'suite.py'
 
-heavy = dict(type='tas_mm.RSDLoss', reads='feature', reduction='mean', loss_weight=6.4)
+
+def best(**changes):
+    rsd = dict(type='tas_mm.RSDLoss', reads='feature', reduction='mean', **changes)
+    return dict(type='tas_mm.TASDistiller', assistant=dict(early='teacher'), terms=dict(rsd=rsd))
+
+
 pairs = dict(_delete_=True, mobilenetv2_to_vit='projects/color_fashion/configs/mobilenetv2_to_vit.py')
 methods = {
     '_delete_': True,
     'alone': None,
     'no RSD': 'tas_mm::_base_/distillers/tas_teacher_first.py',
-    'mean, weight 1': 'tas_mm::_base_/distillers/tas_best.py',
-    'mean, weight 6.4': dict(type='tas_mm.TASDistiller', assistant=dict(early='teacher'), terms=dict(rsd=heavy)),
+    'weight 1': best(kappa=0.64, loss_weight=1.0),
+    'weight 3': best(kappa=0.64, loss_weight=3.0),
+    'weight 6.4': 'tas_mm::_base_/distillers/tas_best.py',
+    'weight 6.4, kappa 0': best(kappa=0.0, loss_weight=6.4),
+    "weight 6.4, the authors' kappa": best(kappa=12.79, loss_weight=6.4),
 }
 settings = dict(_delete_=True, labels_1000=dict(options=_base_.few))
-seeds = 1
+seeds = 3
 evaluate_on = 'val'
-compare = 'mean, weight 1'
+compare = 'weight 6.4'

@@ -6,12 +6,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from projects.color_fashion import OnPhotos
+from tas_mm.analysis.benchmark.fingerprint import fingerprint
 from tas_mm.analysis.benchmark.results import fill_page
+from tas_mm.analysis.benchmark.run import TRAINED_BY
 from tas_mm.analysis.benchmark.suite import Suite
 from tas_mm.analysis.trial import build_model, synthetic_batch, train_step
 from tas_mm.config import read_config, without_weights
+from tas_mm.recipes.sources import build_classifier_from
 
 ROOT = Path(__file__).parents[3]
 PAIRS = sorted(ROOT.glob('projects/color_fashion/configs/mobilenetv2_to_*.py'))
@@ -68,12 +72,20 @@ def test_a_pair_takes_a_step_and_tests_on_other_photos(path):
     assert train_step(model, synthetic_batch(model), strict=True)['unused_parameters'] == 0
 
 
+def test_the_kept_teacher_is_what_its_config_trains():
+    cfg = read_config('projects/color_fashion/configs/teacher.py')
+    folder = Path('projects/color_fashion/teacher')
+    assert (folder / TRAINED_BY).read_text() == fingerprint(cfg)
+    weights = torch.load(folder / f'iter_{cfg.train_cfg.max_iters}.pth')['state_dict']
+    build_classifier_from(without_weights(cfg.model.to_dict())).load_state_dict(weights)
+
+
 def test_every_method_sees_the_teacher_at_its_size(tmp_path):
     suite = Suite('projects/color_fashion/configs/suite.py', tmp_path)
-    assert len(suite.runs) == 2 * 7 * 3 * 2
+    assert len(suite.runs) == 2 * 8 * 3 * 2
     distillers = [run.cfg.model.distiller for run in suite.runs if run.method != 'alone']
     assert {distiller.teacher_size for distiller in distillers} == {64}
-    assert [*map(str, suite.teachers)] == ['work_dirs/benchmark/teachers/mobilenetv2_color/iter_1500.pth']
+    assert [*map(str, suite.teachers)] == ['projects/color_fashion/teacher/iter_1500.pth']
 
 
 def test_the_page_shows_what_the_raw_lines_say(tmp_path):
