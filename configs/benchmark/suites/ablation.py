@@ -29,18 +29,9 @@ methods = {
     'no InfoNCE': best(feature_loss=None),
     'no OFA': best(logit_loss=None),
 }
+on_six_pairs = ['alone', 'tas, best', 'no RSD', 'no late stage', 'no teacher to student', 'no assistant to student']
 settings = dict(
     _delete_=True,
     labels_1000=dict(options=_base_.few, pairs=['vit_to_cnn', 'cnn_to_vit']),
-    labels_1000_six_pairs=dict(
-        options=_base_.few,
-        methods=[
-            'alone',
-            'tas, best',
-            'no RSD',
-            'no late stage',
-            'no teacher to student',
-            'no assistant to student',
-        ],
-    ),
+    labels_1000_six_pairs=dict(options=_base_.few, methods=on_six_pairs),
 )

@@ -165,10 +165,9 @@ def settings_table(rows: Sequence[dict], settings: Sequence[str], method: str) -
     others = dict.fromkeys(other for results in all_results for other in results.methods if other != method)
     lines = []
     for other in others:
-        cells = [paired(results.means(method), results.means(other)) for results in all_results]
-        if any(cells):
-            pairs = zip(cells, all_results, strict=True)
-            lines.append([other, *(cell.text(results.seeds, '+') if cell else '-' for cell, results in pairs)])
+        cells = [(paired(results.means(method), results.means(other)), results.seeds) for results in all_results]
+        if any(cell for cell, _ in cells):
+            lines.append([other, *(cell.text(seeds, '+') if cell else '-' for cell, seeds in cells)])
     header = [f'{name} ({results.seeds})' for name, results in zip(settings, all_results, strict=True)]
     return [f'{method} minus', *header], lines
 

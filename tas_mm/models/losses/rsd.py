@@ -112,12 +112,12 @@ class RSDLoss(nn.Module):
             exact = torch.promote_types(s.dtype, torch.float32)  # float64 stays
             s, t = self._standardized(s.to(exact)), self._standardized(feat_T.to(exact))  # BxC_T, BxC_T
             correlation = t.T @ s / len(s)  # C_TxC_T
-            identity = torch.eye(len(correlation), dtype=correlation.dtype, device=correlation.device)
+            width = len(correlation)
+            identity = torch.eye(width, dtype=correlation.dtype, device=correlation.device)
             square = (correlation - identity).square()
             equal = square.diagonal().sum()
             others = square.sum() - equal
             if self.reduction == 'mean':
-                width = len(correlation)
                 equal, others = equal / width, others / max(1, width * (width - 1))
         return self.loss_weight * (equal + self.kappa * others)
 
