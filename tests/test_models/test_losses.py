@@ -171,6 +171,20 @@ def test_mean_of_rsd_is_the_sum_of_another_weight_and_kappa():
     assert RSDLoss(4, 1, reduction='mean')(student, teacher[:, :1]).isfinite()  # no other component
 
 
+def test_rsd_warns_once_of_a_teacher_too_wide_for_the_batch(logged):
+    def warnings(images, **options):
+        loss, before = RSDLoss(4, 40, kappa=0.1, **options), len(logged.records)
+        for _ in range(2):
+            loss(torch.randn(images, 4), torch.randn(images, 40))
+        return [record.getMessage() for record in logged.records[before:]]
+
+    (text,) = warnings(8)  # 0.1 * 39 / 7
+    assert 'a teacher of 40 components, batches of 8 images' in text
+    assert 'noise of 0.6 times' in text
+    assert not warnings(16)
+    assert not warnings(8, reduction='mean')
+
+
 def test_rsd_trains_head_and_learner_only():
     loss = RSDLoss(4, 3)
     student, teacher = torch.randn(8, 4, requires_grad=True), torch.randn(8, 3, requires_grad=True)

@@ -7,7 +7,10 @@ repeat each other. A small head between the two leaves the student's own feature
 
 from __future__ import annotations
 
+import logging
+
 import torch
+from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from tas_mm.registry import MODELS
@@ -28,8 +31,8 @@ class RSDLoss(nn.Module):
 
     Both sums grow with the width of the target, the first like C_T, the second like C_T². Even independent components
     have correlations whose squares average 1 / (B - 1), so from some width on the second sum is mostly noise: with 32
-    images and 1,280 components students hardly learned. ``reduction='mean'`` takes the mean of each sum's terms, so
-    one weight and one kappa serve all teachers.
+    images and 1,280 components students hardly learned, and the first step warns. ``reduction='mean'`` takes the mean
+    of each sum's terms, so one weight and one kappa serve all teachers.
 
     Args:
         learner_dim (int): Width of ``feat_S``, inferred by the distiller.
@@ -55,6 +58,8 @@ class RSDLoss(nn.Module):
     """
 
     EPS = 1e-5
+    MAX_NOISE = 0.3
+    """Noise in the second sum, as a part of what the first is at most, above which the first step warns."""
 
     def __init__(
         self,
@@ -86,6 +91,7 @@ class RSDLoss(nn.Module):
         self.loss_weight = loss_weight
         self.detach_target = detach_target
         self.reduction = reduction
+        self.checked = False
 
     def forward(self, feat_S: Tensor, feat_T: Tensor) -> Tensor:
         """Compute the loss.
@@ -105,6 +111,8 @@ class RSDLoss(nn.Module):
                 'RSDLoss: a batch of 1 image has no correlations. Set train_dataloader.batch_size to at least 2, and '
                 'train_dataloader.drop_last=True if the last batch of an epoch may have 1 image'
             )
+        if not self.checked:
+            self._check_noise(*feat_T.shape)
         if self.detach_target:
             feat_T = feat_T.detach()
         with torch.autocast(feat_S.device.type, enabled=False):
@@ -123,3 +131,16 @@ class RSDLoss(nn.Module):
 
     def _standardized(self, x: Tensor) -> Tensor:
         return (x - x.mean(dim=0)) / (x.std(dim=0, correction=0) + self.EPS)
+
+    def _check_noise(self, images: int, width: int) -> None:
+        """Warn if independent components alone would give the second sum a large value."""
+        noise = self.kappa * (width - 1) / (images - 1)
+        if self.reduction == 'sum' and noise > self.MAX_NOISE:
+            print_log(
+                f'RSDLoss: with a teacher of {width} components, batches of {images} images and kappa={self.kappa} the '
+                f'second sum has noise of {noise:.1f} times what the first sum is at most. Students hardly learned at '
+                "0.4. Set reduction='mean', kappa=0.64 and loss_weight=6.4, as tas_best.py does",
+                logger='current',
+                level=logging.WARNING,
+            )
+        self.checked = True
