@@ -176,7 +176,7 @@ def test_a_recipe_is_written_once():
 
 
 def test_the_methods_are_there():
-    wanted = 'alone kd dkd dist rkd fitnet ofa rsd queue dense lightly unic phis scalekd tas'
+    wanted = 'alone kd dkd dist rkd fitnet pkd ofa rsd queue dense lightly unic phis scalekd tas'
     ours = 'tas_best tas_lean tas_light tas_rsd tas_teacher_first'
     assert set(methods()) == {*wanted.split(), *ours.split()}
 

@@ -6,7 +6,7 @@ methods = {
     **{name: f'tas_mm::_base_/distillers/{name}.py' for name in ('kd', 'dkd', 'dist')},
     # the weight of its authors; dist.py has OFA-KD's
     'dist, weight 2': dict(type='tas_mm.PairDistiller', terms=dict(dist=dist)),
-    **{name: f'tas_mm::_base_/distillers/{name}.py' for name in ('rkd', 'fitnet', 'ofa', 'rsd', 'scalekd')},
+    **{name: f'tas_mm::_base_/distillers/{name}.py' for name in ('rkd', 'fitnet', 'pkd', 'ofa', 'rsd', 'scalekd')},
     'tas': dict(type='tas_mm.TASDistiller'),
     'tas, teacher first': 'tas_mm::_base_/distillers/tas_teacher_first.py',
     'tas, lean': 'tas_mm::_base_/distillers/tas_lean.py',

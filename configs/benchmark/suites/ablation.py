@@ -3,33 +3,44 @@
 python tools/benchmark.py configs/benchmark/suites/ablation.py --work-dir work_dirs/benchmark/cpu     # shares its runs
 """
 
-_base_ = ['cpu.py', '../../_base_/distillers/tas_best.py']
+_base_ = 'cpu.py'
 
-terms = dict(_base_.distiller.terms)  # RSD's
+terms = dict(_base_.distiller.terms)  # RSD's and PKD's
+pkd = {name: term for name, term in terms.items() if name != 'rsd'}
 
 
-def best(late_stages=1, **changes):
-    assistant = dict(early='teacher', **({} if late_stages else dict(late_stages=0)))
-    return dict(type='tas_mm.TASDistiller', assistant=assistant, terms=terms, **changes)
+def best(**changes):
+    return dict(_base_.distiller, **changes)
 
 
 methods = {
     '_delete_': True,
     'alone': None,
     'tas, best': 'tas_mm::_base_/distillers/tas_best.py',
-    "the paper's order of stages": 'tas_mm::_base_/distillers/tas_rsd.py',
-    'no RSD': 'tas_mm::_base_/distillers/tas_teacher_first.py',
-    'no late stage': best(late_stages=0),
+    "the paper's order of stages": best(assistant=dict(late_stages=0)),
+    'no RSD': best(terms=pkd),
+    'no PKD': best(terms=_base_.rsd),
+    'neither RSD nor PKD': 'tas_mm::_base_/distillers/tas_lean.py',
+    'RSD and PKD alone': dict(type='tas_mm.PairDistiller', terms=terms),
+    'with a late stage': best(assistant=dict(early='teacher')),
+    'with maps of stage 1': best(terms=dict(terms, map1=dict(terms['map2'], reads='stage1'))),
     'no teacher to student': best(paths=dict(TS=0)),
     'no teacher to assistant': best(paths=dict(TA=0)),
     'no assistant to student': best(paths=dict(AS=0)),
     'no path to student': best(paths=dict(TS=0, AS=0)),
-    'no teacher to student, no late stage': best(late_stages=0, paths=dict(TS=0)),
-    'no assistant to student, no late stage': best(late_stages=0, paths=dict(AS=0)),
     'no InfoNCE': best(feature_loss=None),
     'no OFA': best(logit_loss=None),
 }
-on_six_pairs = ['alone', 'tas, best', 'no RSD', 'no late stage', 'no teacher to student', 'no assistant to student']
+on_six_pairs = [
+    'alone',
+    'tas, best',
+    'no RSD',
+    'no PKD',
+    'RSD and PKD alone',
+    'with a late stage',
+    'no teacher to student',
+    'no assistant to student',
+]
 settings = dict(
     _delete_=True,
     labels_1000=dict(options=_base_.few, pairs=['vit_to_cnn', 'cnn_to_vit']),

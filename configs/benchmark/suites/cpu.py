@@ -3,7 +3,7 @@
 python tools/benchmark.py configs/benchmark/suites/cpu.py --known docs/benchmark/cpu.jsonl --only labels_1000/
 """
 
-_base_ = '../../_base_/methods.py'
+_base_ = ['../../_base_/methods.py', '../../_base_/distillers/tas_best.py']
 
 PAIRS = ['vit_to_cnn', 'swin_to_cnn', 'mixer_to_cnn', 'cnn_to_vit', 'cnn_to_mixer', 'cnn_to_cnn']
 few = {'train_dataloader.dataset.num_labeled': 1000}
@@ -14,6 +14,8 @@ options = {  # or an eighth of a step is the optimizer's, one small tensor at a 
     'optim_wrapper.constructor': 'tas_mm.JoinedOptimWrapperConstructor',
     'optim_wrapper.optimizer.fused': True,
 }
+rsd = dict(rsd=_base_.distiller.terms.rsd)
+methods = {'tas, teacher first, rsd': dict(type='tas_mm.TASDistiller', assistant=dict(early='teacher'), terms=rsd)}
 pairs = {pair: f'tas_mm::benchmark/{pair}.py' for pair in PAIRS}
 settings = dict(
     labels_1000=dict(options=few, seeds=5),

@@ -3,13 +3,24 @@
 python tools/benchmark.py configs/benchmark/suites/tries.py
 """
 
-_base_ = ['cpu.py', '../../_base_/distillers/fitnet.py']
+_base_ = 'cpu.py'
 
 rsd = dict(type='tas_mm.RSDLoss', kappa=0.01, head_ratio=2.0, loss_weight=0.1)
 from_teacher = dict(rsd=dict(rsd, reads='feature'))
-mean = dict(reduction='mean', kappa=0.64, loss_weight=6.4)  # as tas_best.py
+mean = {key: _base_.distiller.terms.rsd[key] for key in ('reduction', 'kappa', 'loss_weight')}
+mean_rsd = dict(rsd=dict(rsd, **mean, reads='feature'))
+pkd = {f'map{i}': dict(_base_.distiller.terms.map4, reads=f'stage{i}') for i in range(1, 5)}
+later = {name: pkd[name] for name in ('map2', 'map3', 'map4')}
+last = {name: pkd[name] for name in ('map3', 'map4')}
 queue = dict(type='tas_mm.QueueKLLoss', queue_size=256, temperature=0.07)
-hints = dict(_base_.distiller.terms)  # FitNet's
+
+
+def hint(stage):  # FitNet's
+    loss = dict(type='mmrazor.L2Loss', normalize=False, div_element=True, loss_weight=1.0)
+    return dict(loss, reads=stage, connector=dict(type='tas_mm.LinearProjector'))
+
+
+hints = {f'hint{i}': hint(f'stage{i}') for i in range(1, 5)}
 
 
 def tas(late_stages=1, **changes):
@@ -21,8 +32,8 @@ def rsd_with(**changes):
     return dict(type='tas_mm.PairDistiller', terms=dict(rsd={**rsd, 'reads': 'feature', **changes}))
 
 
-def with_hints(distiller):
-    return dict(distiller, terms={**distiller.get('terms', {}), **hints})
+def add(terms, distiller):
+    return dict(distiller, terms={**distiller.get('terms', {}), **terms})
 
 
 def ofa_with(**changes):
@@ -39,49 +50,71 @@ methods = {
     'alone': None,
     'tas, teacher first': tas(),
     'tas, teacher first, with rsd': tas(terms=from_teacher),
-    'tas, teacher first, with mean rsd': tas(terms=dict(rsd={**rsd, **mean, 'reads': 'feature'})),
+    'tas, teacher first, with mean rsd': tas(terms=mean_rsd),
+    'tas, teacher first, with mean rsd, no TS': tas(terms=mean_rsd, paths=dict(TS=0)),
+    'tas, teacher first, with mean rsd and hints': tas(terms={**mean_rsd, **hints}),
+    'tas, teacher first, with hints': tas(terms=hints),
+    'tas, teacher first, with pkd': tas(terms=pkd),
+    'tas, teacher first, with mean rsd and pkd': tas(terms={**mean_rsd, **pkd}),
+    'tas, teacher first, with mean rsd and pkd after stages 2 to 4': tas(terms={**mean_rsd, **later}),
+    'tas, teacher first, with mean rsd and pkd after stages 3 and 4': tas(terms={**mean_rsd, **last}),
+    'tas, lean, with mean rsd and pkd': tas(late_stages=0, terms={**mean_rsd, **pkd}),
+    'tas, best': 'tas_mm::_base_/distillers/tas_best.py',  # lean, with mean rsd and pkd after stages 2 to 4
     'tas, lean, with rsd': tas(late_stages=0, terms=from_teacher),
     'tas, rsd for InfoNCE': tas(feature_loss=rsd),
     'tas, with rsd, no TS': tas(terms=from_teacher, paths=dict(TS=0)),
     'tas, queue for InfoNCE': tas(feature_loss=queue),
-    'tas, teacher first, with rsd and hints': with_hints(tas(terms=from_teacher)),
+    'tas, teacher first, with rsd and hints': add(hints, tas(terms=from_teacher)),
     'fitnet': 'tas_mm::_base_/distillers/fitnet.py',
+    'pkd': 'tas_mm::_base_/distillers/pkd.py',
     'rsd': rsd_with(),
     'rsd, weight 0.03': rsd_with(loss_weight=0.03),
     'rsd, weight 0.3': rsd_with(loss_weight=0.3),
     'rsd, weight 1': rsd_with(loss_weight=1.0),
     'rsd, head 4': rsd_with(head_ratio=4.0),
     'rsd, kappa 0.1': rsd_with(kappa=0.1),
-    'rsd, with hints': with_hints(rsd_with()),
+    'rsd, with hints': add(hints, rsd_with()),
     'rsd, mean': rsd_with(**mean),
     'rsd, mean, weight 20': rsd_with(**{**mean, 'loss_weight': 20.0}),
     'rsd, head 8': rsd_with(head_ratio=8.0),
+    'rsd, with pkd': add(pkd, rsd_with()),
     'ofa': ofa_with(),
     'ofa, weight 0.3': ofa_with(loss_weight=0.3),
     'ofa, weight 3': ofa_with(loss_weight=3.0),
     'ofa, gamma 1.5': ofa_with(gamma=1.5),
     'ofa, temperature 2': ofa_with(tau=2.0),
     'ofa, temperature 4': ofa_with(tau=4.0),
-    'ofa, with hints': with_hints(ofa_with()),
+    'ofa, with hints': add(hints, ofa_with()),
     'ofa, weight 0.1': ofa_with(loss_weight=0.1),
     'ofa, gamma 1.2': ofa_with(gamma=1.2),
     'ofa, temperature 0.5': ofa_with(tau=0.5),
+    'ofa, with pkd': add(pkd, ofa_with()),
 }
-pairs = dict(
-    _delete_=True, **{pair: f'tas_mm::benchmark/{pair}.py' for pair in ('vit_to_cnn', 'mixer_to_cnn', 'cnn_to_vit')}
-)
-with_rsd = ['tas, teacher first, with rsd', 'tas, teacher first, with mean rsd']
-last = ['alone', 'fitnet', 'rsd', 'rsd, with hints', *with_rsd]
+three = ['vit_to_cnn', 'mixer_to_cnn', 'cnn_to_vit']
+pairs = dict(_delete_=True, **{pair: f'tas_mm::benchmark/{pair}.py' for pair in ('swin_to_cnn', *three)})
+with_sum, with_mean = 'tas, teacher first, with rsd', 'tas, teacher first, with mean rsd'
 settings = dict(
     _delete_=True,
-    labels_1000=dict(options=_base_.few),
+    labels_1000=dict(options=_base_.few, pairs=three, seeds=1),
     labels_1000_three_seeds=dict(
         options=_base_.few,
-        methods=['alone', 'tas, teacher first', *with_rsd],
-        seeds=3,
+        methods=['alone', 'tas, teacher first', with_sum, with_mean, f'{with_mean}, no TS'],
+        pairs=three,
     ),
-    labels_55000_long=dict(options=_base_.long, methods=[*last, 'tas, teacher first, with rsd and hints']),
+    labels_1000_four_pairs=dict(
+        options=_base_.few,
+        methods=['alone', with_mean, f'{with_mean} and hints', f'{with_mean} and pkd', 'tas, best'],
+    ),
+    labels_55000_long=dict(
+        options=_base_.long,
+        methods=['alone', 'fitnet', 'rsd', 'rsd, with hints', with_sum, with_mean, f'{with_sum} and hints'],
+        pairs=three,
+        seeds=1,
+    ),
+    labels_55000_long_three_seeds=dict(
+        options=_base_.long, methods=['alone', with_mean, f'{with_mean}, no TS'], pairs=three
+    ),
 )
-seeds = 1
-compare = 'tas, teacher first, with mean rsd'
+seeds = 3
+compare = 'tas, best'
 evaluate_on = 'val'

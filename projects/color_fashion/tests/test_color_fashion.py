@@ -82,7 +82,7 @@ def test_the_kept_teacher_is_what_its_config_trains():
 
 def test_every_method_sees_the_teacher_at_its_size(tmp_path):
     suite = Suite('projects/color_fashion/configs/suite.py', tmp_path)
-    assert len(suite.runs) == 2 * 8 * 3 * 2
+    assert len(suite.runs) == 2 * 10 * 3 * 2
     distillers = [run.cfg.model.distiller for run in suite.runs if run.method != 'alone']
     assert {distiller.teacher_size for distiller in distillers} == {64}
     assert [*map(str, suite.teachers)] == ['projects/color_fashion/teacher/iter_1500.pth']
