@@ -7,20 +7,14 @@ _base_ = 'cpu.py'
 
 rsd = dict(type='tas_mm.RSDLoss', kappa=0.01, head_ratio=2.0, loss_weight=0.1)
 from_teacher = dict(rsd=dict(rsd, reads='feature'))
-mean = {key: _base_.distiller.terms.rsd[key] for key in ('reduction', 'kappa', 'loss_weight')}
-mean_rsd = dict(rsd=dict(rsd, **mean, reads='feature'))
+mean = dict(_base_.distiller.terms.rsd)
+mean_rsd = dict(rsd=dict(rsd, **mean))
 pkd = {f'map{i}': dict(_base_.distiller.terms.map4, reads=f'stage{i}') for i in range(1, 5)}
 later = {name: pkd[name] for name in ('map2', 'map3', 'map4')}
 last = {name: pkd[name] for name in ('map3', 'map4')}
 queue = dict(type='tas_mm.QueueKLLoss', queue_size=256, temperature=0.07)
-
-
-def hint(stage):  # FitNet's
-    loss = dict(type='mmrazor.L2Loss', normalize=False, div_element=True, loss_weight=1.0)
-    return dict(loss, reads=stage, connector=dict(type='tas_mm.LinearProjector'))
-
-
-hints = {f'hint{i}': hint(f'stage{i}') for i in range(1, 5)}
+hint = dict(type='mmrazor.L2Loss', normalize=False, div_element=True)  # FitNet's
+hints = {f'hint{i}': dict(pkd[f'map{i}'], **hint) for i in range(1, 5)}
 
 
 def tas(late_stages=1, **changes):

@@ -19,7 +19,7 @@ methods = {
     'weight 1': with_rsd(kappa=0.64, loss_weight=1.0),
     'weight 3': with_rsd(kappa=0.64, loss_weight=3.0),
     'weight 6.4': with_rsd(kappa=0.64, loss_weight=6.4),
-    'weight 6.4, with PKD': 'tas_mm::_base_/distillers/tas_best.py',
+    'tas, best': 'tas_mm::_base_/distillers/tas_best.py',
     'weight 6.4, kappa 0': with_rsd(kappa=0.0, loss_weight=6.4),
     "weight 6.4, the authors' kappa": with_rsd(kappa=0.01 * 1279, loss_weight=6.4),  # divided by the width alone
 }
