@@ -119,10 +119,16 @@ def test_kept_results_are_known(cpu):
 
 
 def test_the_report_shows_what_the_raw_lines_say():
-    rows = [json.loads(line) for line in (ROOT / 'docs/benchmark/cpu.jsonl').read_text().splitlines()]
     page = (ROOT / 'docs/benchmark.md').read_text()
-    assert '<!-- gain: labels_1000 -->' in page
-    assert fill_page(page, rows, 'tas, best') == page
+    for suite, table in (('cpu', '<!-- gain: labels_1000 -->'), ('ablation', '<!-- settings: two_pairs six_pairs -->')):
+        rows = [json.loads(line) for line in (ROOT / f'docs/benchmark/{suite}.jsonl').read_text().splitlines()]
+        assert table in page
+        assert fill_page(page, rows, 'tas, best') == page
+
+
+def test_the_report_is_short():
+    words = re.findall(r'\S*\w\S*', (ROOT / 'docs/benchmark.md').read_text())
+    assert len(words) <= 1200, len(words)
 
 
 def test_pages_quote_figures_of_the_report_or_its_log():

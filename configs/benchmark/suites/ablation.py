@@ -24,25 +24,18 @@ methods = {
     'RSD and PKD alone': dict(type='tas_mm.PairDistiller', terms=terms),
     'with a late stage': best(assistant=dict(early='teacher')),
     'with maps of stage 1': best(terms=dict(terms, map1=dict(terms['map2'], reads='stage1'))),
-    'no teacher to student': best(paths=dict(TS=0)),
-    'no teacher to assistant': best(paths=dict(TA=0)),
-    'no assistant to student': best(paths=dict(AS=0)),
-    'no path to student': best(paths=dict(TS=0, AS=0)),
+    'no TS': best(paths=dict(TS=0)),
+    'no TA': best(paths=dict(TA=0)),
+    'no AS': best(paths=dict(AS=0)),
+    'no TS, no AS': best(paths=dict(TS=0, AS=0)),
     'no InfoNCE': best(feature_loss=None),
     'no OFA': best(logit_loss=None),
 }
-on_six_pairs = [
-    'alone',
-    'tas, best',
-    'no RSD',
-    'no PKD',
-    'RSD and PKD alone',
-    'with a late stage',
-    'no teacher to student',
-    'no assistant to student',
-]
+on_six_pairs = ['alone', 'tas, best', 'no RSD', 'no PKD', 'neither RSD nor PKD', 'RSD and PKD alone', 'no TS', 'no AS']
 settings = dict(
     _delete_=True,
-    labels_1000=dict(options=_base_.few, pairs=['vit_to_cnn', 'cnn_to_vit']),
-    labels_1000_six_pairs=dict(options=_base_.few, methods=on_six_pairs),
+    two_pairs=dict(options=_base_.few, pairs=['vit_to_cnn', 'cnn_to_vit']),
+    six_pairs=dict(options=_base_.few, methods=on_six_pairs),
+    # the path that nobody misses with few labels and steps
+    six_pairs_long=dict(options=_base_.long, methods=['alone', 'tas, best', 'no TS']),
 )
