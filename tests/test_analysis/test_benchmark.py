@@ -120,10 +120,13 @@ def test_kept_results_are_known(cpu):
 
 def test_the_report_shows_what_the_raw_lines_say():
     page = (ROOT / 'docs/benchmark.md').read_text()
+    settings = set()
     for suite, table in (('cpu', '<!-- gain: labels_1000 -->'), ('ablation', '<!-- settings: two_pairs six_pairs -->')):
         rows = [json.loads(line) for line in (ROOT / f'docs/benchmark/{suite}.jsonl').read_text().splitlines()]
         assert table in page
         assert fill_page(page, rows, 'tas, best') == page
+        settings |= {row['setting'] for row in rows}
+    assert settings.issuperset(' '.join(re.findall(r'<!-- \w+: ([\w ]+) -->', page)).split())
 
 
 def test_the_report_is_short():

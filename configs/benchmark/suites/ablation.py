@@ -1,4 +1,4 @@
-"""TAS at its best without each of its parts, on two directions of Fashion-MNIST with 1,000 labels; some on all six.
+"""TAS at its best without each of its parts, on two pairs of Fashion-MNIST with 1,000 labels; some parts on all six.
 
 python tools/benchmark.py configs/benchmark/suites/ablation.py --work-dir work_dirs/benchmark/cpu     # shares its runs
 """

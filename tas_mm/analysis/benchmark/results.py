@@ -177,14 +177,15 @@ def fill_page(text: str, rows: Sequence[dict], compare: str) -> str:
 
     Args:
         text (str): Text of the page. TABLE is one of accuracy, gain, assistant, paired, cost, and settings, which takes
-            several settings. A table of a setting that no row has stays as it is, so several suites can share a page.
+            several settings. A table without a row in any of its settings stays as it is, so suites can share a page.
         rows (sequence): Rows of a :class:`~tas_mm.analysis.benchmark.suite.Suite`.
         compare (str): Method that the tables paired and settings compare with the others.
     """
+    known = {row['setting'] for row in rows}
 
     def filled(match: re.Match) -> str:
         table, settings = match[1], match[2].split()
-        if not {row['setting'] for row in rows}.issuperset(settings):
+        if known.isdisjoint(settings):
             return match[0]
         if table == 'settings':
             header, lines = settings_table(rows, settings, compare)
