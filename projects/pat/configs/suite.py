@@ -1,6 +1,6 @@
-"""PAT beside KD and TAS on the benchmark's pairs, Fashion-MNIST with 1,000 labels. make benchmark-data first.
+"""PAT beside other methods on the benchmark's pairs, Fashion-MNIST with 1,000 labels. make benchmark-data first.
 
-PYTHONPATH=. python tools/benchmark.py projects/pat/configs/suite.py --work-dir work_dirs/benchmark/cpu shares its runs.
+PYTHONPATH=. python tools/benchmark.py projects/pat/configs/suite.py --known docs/benchmark/cpu.jsonl
 """
 
 _base_ = '../../../configs/benchmark/suites/cpu.py'
@@ -8,5 +8,5 @@ _base_ = '../../../configs/benchmark/suites/cpu.py'
 methods = dict(pat='projects/pat/configs/pat.py')
 settings = dict(
     _delete_=True,
-    labels_1000=dict(options=_base_.few, methods=['alone', 'kd', 'tas', 'pat'], seeds=5),
+    labels_1000=dict(options=_base_.few, methods=['alone', 'kd', 'rsd', 'tas', 'tas, best', 'pat'], seeds=5),
 )

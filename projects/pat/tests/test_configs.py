@@ -7,6 +7,7 @@ from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 
 from projects.pat import PATDistiller
+from tas_mm.analysis.benchmark.results import fill_page
 from tas_mm.analysis.benchmark.suite import Suite
 from tas_mm.analysis.trial import build_model, synthetic_batch, train_step
 from tas_mm.config import read_config
@@ -51,7 +52,17 @@ def test_a_config_takes_a_step_and_its_prompts_factors_do_not_decay(path):
 
 def test_the_suite_puts_pat_beside_others(tmp_path):
     suite = Suite('projects/pat/configs/suite.py', tmp_path)
-    assert {run.method for run in suite.runs} == {'alone', 'kd', 'tas', 'pat'}
+    assert {run.method for run in suite.runs} == {'alone', 'kd', 'rsd', 'tas', 'tas, best', 'pat'}
     run = next(run for run in suite.runs if run.method == 'pat')
     assert run.cfg.model.distiller.type == 'projects.pat.PATDistiller'
-    assert (len(suite.runs), len(suite.teachers)) == (6 * 4 * 5, 4)
+    assert (len(suite.runs), len(suite.teachers)) == (6 * 6 * 5, 4)
+
+
+def test_the_page_shows_what_the_raw_lines_say(tmp_path):
+    suite = Suite('projects/pat/configs/suite.py', tmp_path)
+    kept = Path('projects/pat/results.jsonl')
+    assert suite.adopt(kept) == len(kept.read_text().splitlines())
+    suite.adopt('docs/benchmark/cpu.jsonl')
+    page = Path('projects/pat/README.md').read_text()
+    assert '<!-- gain: labels_1000 -->' in page
+    assert fill_page(page, suite.rows, 'tas, best') == page
