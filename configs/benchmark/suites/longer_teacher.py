@@ -1,6 +1,6 @@
 """The three pairs whose teacher is a CNN, with one trained for 15,000 steps, as the other teachers are.
 
-python tools/benchmark.py configs/benchmark/suites/longer_teacher.py     # trains the teacher first
+python tools/benchmark.py configs/benchmark/suites/longer_teacher.py
 """
 
 _base_ = 'cpu.py'
