@@ -23,7 +23,7 @@ methods = {
     'neither RSD nor PKD': 'tas_mm::_base_/distillers/tas_lean.py',
     'RSD and PKD alone': dict(type='tas_mm.PairDistiller', terms=terms),
     'with a late stage': best(assistant=dict(early='teacher')),
-    'with maps of stage 1': best(terms=dict(terms, map1=dict(terms['map2'], reads='stage1'))),
+    'no maps of stage 1': best(terms={name: term for name, term in terms.items() if name != 'map1'}),
     'no TS': best(paths=dict(TS=0)),
     'no TA': best(paths=dict(TA=0)),
     'no AS': best(paths=dict(AS=0)),

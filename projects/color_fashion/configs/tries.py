@@ -11,7 +11,17 @@ def with_rsd(**changes):
     return dict(type='tas_mm.TASDistiller', assistant=dict(early='teacher'), terms=dict(rsd=rsd))
 
 
-pairs = dict(_delete_=True, mobilenetv2_to_vit='projects/color_fashion/configs/mobilenetv2_to_vit.py')
+terms = dict(_base_.distiller.terms)
+
+
+def maps(weight, *stages):
+    return {f'map{i}': dict(terms[f'map{i}'], loss_weight=weight) for i in stages}
+
+
+def with_maps(weight, *stages):
+    return dict(_base_.distiller, terms=dict(rsd=terms['rsd'], **maps(weight, *stages)))
+
+
 methods = {
     '_delete_': True,
     'alone': None,
@@ -22,8 +32,23 @@ methods = {
     'tas, best': 'tas_mm::_base_/distillers/tas_best.py',
     'weight 6.4, kappa 0': with_rsd(kappa=0.0, loss_weight=6.4),
     "weight 6.4, the authors' kappa": with_rsd(kappa=0.01 * 1279, loss_weight=6.4),  # divided by the width alone
+    'pkd': 'tas_mm::_base_/distillers/pkd.py',  # with its authors' weight, 6
+    'pkd, weight 1': dict(type='tas_mm.PairDistiller', terms=maps(1.0, 1, 2, 3, 4)),
+    'maps of stages 2 to 4, weight 1': with_maps(1.0, 2, 3, 4),
+    'maps of stages 2 to 4, weight 3': with_maps(3.0, 2, 3, 4),
+    'maps of stages 2 to 4, weight 6': with_maps(6.0, 2, 3, 4),
+    'maps, weight 1': with_maps(1.0, 1, 2, 3, 4),
+    'no TAS, maps of stages 2 to 4, weight 6': dict(
+        type='tas_mm.PairDistiller', terms=dict(rsd=terms['rsd'], **maps(6.0, 2, 3, 4))
+    ),
 }
-settings = dict(_delete_=True, labels_1000=dict(options=_base_.few))
+OF_RSD = [name for name in methods if name.startswith(('alone', 'no RSD', 'weight', 'tas'))]
+OF_PKD = ['alone', 'tas, best', *list(methods)[-7:]]
+settings = dict(
+    _delete_=True,
+    labels_1000=dict(options=_base_.few, methods=OF_RSD, pairs=['mobilenetv2_to_vit']),
+    labels_1000_pkd=dict(options=_base_.few, methods=OF_PKD, seeds=2),
+)
 seeds = 3
 evaluate_on = 'val'
 compare = 'weight 6.4'
