@@ -68,6 +68,9 @@ methods = {
     'tas, best, no AS': dict(_base_.distiller, paths=dict(AS=0)),
     'tas, best, half of TS and AS': dict(_base_.distiller, paths=dict(TS=0.5, AS=0.5)),
     'tas, best, dist for ofa': dict(_base_.distiller, logit_loss=_base_.dist),
+    'tas, best, dist for ofa, half of TS and AS': dict(
+        _base_.distiller, logit_loss=_base_.dist, paths=dict(TS=0.5, AS=0.5)
+    ),
     "best's RSD and PKD alone": dict(type='tas_mm.PairDistiller', terms=dict(_base_.distiller.terms)),
     'tas, lean, with rsd': tas(late_stages=0, terms=from_teacher),
     'tas, rsd for InfoNCE': tas(feature_loss=rsd),
@@ -108,7 +111,7 @@ pairs = dict(_delete_=True, **{pair: f'tas_mm::benchmark/{pair}.py' for pair in 
 with_sum, with_mean = 'tas, teacher first, with rsd', 'tas, teacher first, with mean rsd'
 AFTER = 'tas, lean, with mean rsd and pkd'
 WEIGHTS = [f'{AFTER}{weight} after stages 2 to 4' for weight in ('', ' of weight 3', ' of weight 6')]
-OF_BEST = ['tas, best, half of TS and AS', 'tas, best, dist for ofa']
+OF_BEST = ['tas, best, half of TS and AS', 'tas, best, dist for ofa', 'tas, best, dist for ofa, half of TS and AS']
 settings = dict(
     _delete_=True,
     labels_1000=dict(options=_base_.few, pairs=three, seeds=1),
