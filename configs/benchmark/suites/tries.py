@@ -68,10 +68,16 @@ methods = {
     'tas, best, no AS': dict(_base_.distiller, paths=dict(AS=0)),
     'tas, best, half of TS and AS': dict(_base_.distiller, paths=dict(TS=0.5, AS=0.5)),
     'tas, best, dist for ofa': dict(_base_.distiller, logit_loss=_base_.dist),
-    'tas, best, dist for ofa, half of TS and AS': dict(
-        _base_.distiller, logit_loss=_base_.dist, paths=dict(TS=0.5, AS=0.5)
-    ),
+    **{
+        f'tas, best, dist for ofa, {name} of TS and AS': dict(
+            _base_.distiller, logit_loss=_base_.dist, paths=dict(TS=weight, AS=weight)
+        )
+        for name, weight in (('half', 0.5), ('a quarter', 0.25))
+    },
     "best's RSD and PKD alone": dict(type='tas_mm.PairDistiller', terms=dict(_base_.distiller.terms)),
+    "best's RSD and PKD, with dist": dict(
+        type='tas_mm.PairDistiller', terms=dict(_base_.distiller.terms, dist=dict(_base_.dist))
+    ),
     'tas, lean, with rsd': tas(late_stages=0, terms=from_teacher),
     'tas, rsd for InfoNCE': tas(feature_loss=rsd),
     'tas, with rsd, no TS': tas(terms=from_teacher, paths=dict(TS=0)),
@@ -111,7 +117,8 @@ pairs = dict(_delete_=True, **{pair: f'tas_mm::benchmark/{pair}.py' for pair in 
 with_sum, with_mean = 'tas, teacher first, with rsd', 'tas, teacher first, with mean rsd'
 AFTER = 'tas, lean, with mean rsd and pkd'
 WEIGHTS = [f'{AFTER}{weight} after stages 2 to 4' for weight in ('', ' of weight 3', ' of weight 6')]
-OF_BEST = ['tas, best, half of TS and AS', 'tas, best, dist for ofa', 'tas, best, dist for ofa, half of TS and AS']
+OF_BEST = [name for name in methods if name.startswith('tas, best, ') and 'no AS' not in name]
+OF_BEST += [name for name in methods if name.startswith("best's RSD")]
 settings = dict(
     _delete_=True,
     labels_1000=dict(options=_base_.few, pairs=three, seeds=1),
@@ -127,8 +134,7 @@ settings = dict(
     ),
     labels_1000_six_pairs=dict(
         options=_base_.few,
-        methods=['alone', 'pkd', 'tas, best', *OF_BEST, "best's RSD and PKD alone"],
-        seeds=1,
+        methods=['alone', 'pkd', 'tas, best', *OF_BEST],
     ),
     labels_55000_long=dict(
         options=_base_.long,
