@@ -22,12 +22,16 @@ def tas(late_stages=1, **changes):
     return dict(type='tas_mm.TASDistiller', assistant=assistant, **changes)
 
 
+def best(**changes):
+    return dict(_base_.distiller, **changes)
+
+
 def weigh(weight, maps):
     return {name: dict(term, loss_weight=weight) for name, term in maps.items()}
 
 
 def lean_with(maps):
-    return dict(_base_.distiller, terms=dict(rsd=_base_.distiller.terms.rsd, **maps))
+    return best(terms=dict(rsd=_base_.distiller.terms.rsd, **maps))
 
 
 def rsd_with(**changes):
@@ -65,15 +69,11 @@ methods = {
     'tas, lean, with mean rsd and pkd of weight 3 after stages 2 to 4': lean_with(weigh(3.0, later)),
     'tas, lean, with mean rsd and pkd of weight 6 after stages 2 to 4': lean_with(weigh(6.0, later)),
     'tas, best': 'tas_mm::_base_/distillers/tas_best.py',  # lean, with mean rsd and pkd of weight 6
-    'tas, best, no AS': dict(_base_.distiller, paths=dict(AS=0)),
-    'tas, best, half of TS and AS': dict(_base_.distiller, paths=dict(TS=0.5, AS=0.5)),
-    'tas, best, dist for ofa': dict(_base_.distiller, logit_loss=_base_.dist),
-    **{
-        f'tas, best, dist for ofa, {name} of TS and AS': dict(
-            _base_.distiller, logit_loss=_base_.dist, paths=dict(TS=weight, AS=weight)
-        )
-        for name, weight in (('half', 0.5), ('a quarter', 0.25))
-    },
+    'tas, best, no AS': best(paths=dict(AS=0)),
+    'tas, best, half of TS and AS': best(paths=dict(TS=0.5, AS=0.5)),
+    'tas, best, dist for ofa': best(logit_loss=_base_.dist),
+    'tas, best, dist for ofa, half of TS and AS': best(logit_loss=_base_.dist, paths=dict(TS=0.5, AS=0.5)),
+    'tas, best, dist for ofa, a quarter of TS and AS': best(logit_loss=_base_.dist, paths=dict(TS=0.25, AS=0.25)),
     "best's RSD and PKD alone": dict(type='tas_mm.PairDistiller', terms=dict(_base_.distiller.terms)),
     "best's RSD and PKD, with dist": dict(
         type='tas_mm.PairDistiller', terms=dict(_base_.distiller.terms, dist=dict(_base_.dist))
@@ -115,10 +115,8 @@ three = ['vit_to_cnn', 'mixer_to_cnn', 'cnn_to_vit']
 four = ['swin_to_cnn', *three]
 pairs = dict(_delete_=True, **{pair: f'tas_mm::benchmark/{pair}.py' for pair in (*four, 'cnn_to_mixer', 'cnn_to_cnn')})
 with_sum, with_mean = 'tas, teacher first, with rsd', 'tas, teacher first, with mean rsd'
-AFTER = 'tas, lean, with mean rsd and pkd'
-WEIGHTS = [f'{AFTER}{weight} after stages 2 to 4' for weight in ('', ' of weight 3', ' of weight 6')]
-OF_BEST = [name for name in methods if name.startswith('tas, best, ') and 'no AS' not in name]
-OF_BEST += [name for name in methods if name.startswith("best's RSD")]
+WEIGHTS = [name for name in methods if name.startswith('tas, lean') and name.endswith('after stages 2 to 4')]
+OF_BEST = [name for name in methods if name.startswith(('tas, best, ', "best's RSD")) and 'no AS' not in name]
 settings = dict(
     _delete_=True,
     labels_1000=dict(options=_base_.few, pairs=three, seeds=1),
@@ -132,10 +130,7 @@ settings = dict(
         methods=['alone', with_mean, f'{with_mean} and hints', f'{with_mean} and pkd', *WEIGHTS, 'tas, best', 'pkd'],
         pairs=four,
     ),
-    labels_1000_six_pairs=dict(
-        options=_base_.few,
-        methods=['alone', 'pkd', 'tas, best', *OF_BEST],
-    ),
+    labels_1000_six_pairs=dict(options=_base_.few, methods=['alone', 'pkd', 'tas, best', *OF_BEST]),
     labels_55000_long=dict(
         options=_base_.long,
         methods=['alone', 'fitnet', 'rsd', 'rsd, with hints', with_sum, with_mean, f'{with_sum} and hints'],

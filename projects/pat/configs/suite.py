@@ -1,6 +1,6 @@
 """PAT beside other methods on the benchmark's pairs, Fashion-MNIST with 1,000 labels. make benchmark-data first.
 
-PYTHONPATH=. python tools/benchmark.py projects/pat/configs/suite.py --known docs/benchmark/cpu.jsonl
+README.md has the command, which takes over the runs that are known.
 """
 
 _base_ = '../../../configs/benchmark/suites/cpu.py'
